@@ -1,0 +1,110 @@
+"""What can go wrong, told by what to do next. Adapters raise these and nothing else."""
+
+from dataclasses import dataclass
+
+
+class CalsyncError(Exception):
+    """Anything this service says of its own accord."""
+
+
+class ConfigurationError(CalsyncError):
+    """Settings or sites that cannot be used: the command ends with exit code 2."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class InvalidRecordError(CalsyncError):
+    """A record or row that was read, but says something impossible. Names the field, never its content."""
+
+
+class UndecodableError(CalsyncError):
+    """Bytes that are no record: they go to the dead letters as they are."""
+
+
+class TransientError(CalsyncError):
+    """Try again later; nothing was decided."""
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        retry_after: float | None = None,
+        unknown: bool = False,
+        tenant_wide: bool = False,
+    ) -> None:
+        """
+        Args:
+            reason: what happened, without personal data.
+            retry_after: seconds the other side asked us to wait; ``None`` leaves it to our own back-off.
+            unknown: the request may have been carried out: look before repeating it.
+            tenant_wide: not this mailbox's fault; every request of the tenant meets it.
+        """
+        super().__init__(reason)
+        self.retry_after = retry_after
+        self.unknown = unknown
+        self.tenant_wide = tenant_wide
+
+
+class StoreUnavailableError(TransientError):
+    """Redis cannot be reached, or answers that it cannot serve."""
+
+
+class CoreUnavailableError(TransientError):
+    """Core's API gave no whole, well-formed answer. A failed read is an error, never an empty list."""
+
+
+class GoneError(CalsyncError):
+    """The event that was named does not exist (any more)."""
+
+
+class DuplicateTransactionError(CalsyncError):
+    """The transactionId has already made an event, which is not the one just sent."""
+
+    def __init__(self, event_id: str | None) -> None:
+        super().__init__("the transactionId has already been used")
+        self.event_id = event_id
+        """The event that Graph names, if it names one."""
+
+
+@dataclass
+class MailboxRefusedError(CalsyncError):
+    """This mailbox cannot be served; the rest of its site can."""
+
+    code: str
+    hourly: bool = False
+    """Curable from the other side, so tried again every hour; otherwise only by ``calsync mailbox enable``."""
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class ForbiddenError(CalsyncError):
+    """A 403: alone it tells neither a refused mailbox from a refused site."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass
+class SiteRefusedError(CalsyncError):
+    """No mailbox of this site can be served until somebody acts: a secret, a consent, an app, a tenant."""
+
+    code: str
+    """``AADSTS…`` or Graph's code."""
+    remedy: str
+    """What the site's administrator shall do, in the words of the guide's troubleshooting."""
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.remedy}"
+
+
+class RequestRefusedError(CalsyncError):
+    """Graph calls our request malformed: a fault of ours, told loudly; the record is dead-lettered."""
+
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(f"Graph refused the request: {status} {code}")
+        self.status = status
+        self.code = code

@@ -1,0 +1,115 @@
+"""The calendar event of an assignment: as it shall be, and as Graph shows it."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Final
+
+from consumer.domain.text import html_lines
+from consumer.domain.timezones import UTC_ZONE, write_span
+
+TAG_ID: Final = "String {7d0c3f5e-52a4-4c1b-9d55-0b1f5c2e9a60} Name CoreJob"
+"""The single-value extended property that marks an event as ours. Its value is :func:`tag`."""
+
+RENDERING: Final = 1
+"""Grows with every change of what :mod:`consumer.domain.render` makes of the same job."""
+
+REMINDER_MINUTES: Final = 15
+
+
+def tag(site_id: str, job_id: str) -> str:
+    """The proof that an event is ours, and whose: ``{site}/{job}``."""
+    return f"{site_id}/{job_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What Core wants an event to hold. The fields owned besides these are constants, see ``FIXED``."""
+
+    subject: str
+    location: str
+    body: str
+    """HTML, every value escaped."""
+    start: datetime
+    """Aware, UTC."""
+    end: datetime
+    zone: str
+    """The Windows zone name the times are written in, or ``UTC``."""
+    local_start: str
+    """``start`` in ``zone``, without offset, as Graph takes it."""
+    local_end: str
+
+    def fingerprint(self) -> bytes:
+        """Sixteen bytes that are equal only for equal events."""
+        joined = "\x00".join(
+            (self.subject, self.location, self.body, self.zone, self.start.isoformat(), self.end.isoformat())
+        )
+        return hashlib.sha256(joined.encode()).digest()[:16]
+
+    def in_utc(self) -> "Event":
+        """The same event with its times written in UTC."""
+        local_start, local_end, zone = write_span(self.start, self.end, UTC_ZONE)
+        return replace(self, zone=zone, local_start=local_start, local_end=local_end)
+
+
+@dataclass(frozen=True)
+class SeenEvent:
+    """One event as Graph showed it: only what we own, and what tells whose it is."""
+
+    event_id: str
+    etag: str
+    tag: str | None
+    subject: str
+    location: str
+    body: str
+    start: datetime | None
+    """Aware, UTC; ``None`` for a time that could not be read, which equals nothing we want."""
+    end: datetime | None
+    is_all_day: bool
+    show_as: str
+    is_reminder_on: bool
+    reminder_minutes: int
+    sensitivity: str
+    importance: str
+    single: bool
+    """Not a series, an occurrence or an exception."""
+
+    @cached_property
+    def owned(self) -> tuple[object, ...]:
+        """The owned fields, normalised: equal exactly when a person would see no difference."""
+        return (
+            self.subject,
+            self.location,
+            html_lines(self.body),
+            self.start,
+            self.end,
+            self.is_all_day,
+            self.show_as.casefold(),
+            self.is_reminder_on,
+            self.reminder_minutes,
+            self.sensitivity.casefold(),
+            self.importance.casefold(),
+            self.single,
+        )
+
+    def reads_as(self, event: Event) -> bool:
+        """Whether this event already shows what ``event`` wants."""
+        return self.owned == (
+            event.subject,
+            event.location,
+            html_lines(event.body),
+            event.start,
+            event.end,
+            False,
+            "busy",
+            True,
+            REMINDER_MINUTES,
+            "normal",
+            "normal",
+            True,
+        )
+
+    def digest(self) -> bytes:
+        """Sixteen bytes of the owned fields *as Graph gives them back*; see ``Link.settled``."""
+        return hashlib.sha256(repr(self.owned).encode()).digest()[:16]

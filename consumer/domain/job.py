@@ -1,0 +1,74 @@
+"""Jobs as Core states them, and which of two states is the newer."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from consumer.domain.mailbox import Mailbox
+
+CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One state of one row of Core's ``calendar_job``."""
+
+    job_id: str
+    site_id: str
+    revision: int
+    status: str
+    subject: str | None = None
+    client_name: str | None = None
+    site_name: str | None = None
+    customer_reference: str | None = None
+    contact_name: str | None = None
+    contact_mobile: str | None = None
+    contact_phone: str | None = None
+    contact_email: str | None = None
+    address: str | None = None
+    notes: str | None = None
+    starts_at: datetime | None = None
+    """Aware, UTC; ``None`` while the job is unscheduled."""
+    ends_at: datetime | None = None
+    addresses: frozenset[str] = frozenset()
+    """The normalised calendar emails of its workers; workers without one have no mailbox."""
+
+    @property
+    def rank(self) -> int:
+        """See :func:`rank`."""
+        return rank(self.revision)
+
+    @property
+    def scheduled(self) -> tuple[datetime, datetime] | None:
+        """Start and end of a job that shall be in calendars; ``None`` if cancelled or without both times."""
+        if self.status == CANCELLED or self.starts_at is None or self.ends_at is None:
+            return None
+        return self.starts_at, self.ends_at
+
+    @property
+    def mailboxes(self) -> set[Mailbox]:
+        """Where the job shall be, wherever its time is."""
+        if self.scheduled is None:
+            return set()
+        return {Mailbox(self.site_id, address) for address in self.addresses}
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """The state of a job whose row is gone. It is known by its key alone."""
+
+    job_id: str
+    rank: int
+    """Of the newest state known before the row went, with the deletion bit: see :func:`rank`."""
+
+
+State = Job | Deletion
+
+
+def rank(revision: int, *, deleted: bool = False) -> int:
+    """Orders the states of a job: by revision, and a deletion after the state that it removed."""
+    return revision * 2 + deleted
+
+
+def revision_of(rank: int) -> int:
+    """The revision that a rank was made from."""
+    return rank // 2

@@ -1,0 +1,45 @@
+"""What we remember of an assignment's event. Rebuildable from the tags: the tag is the proof, not this."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An event that exists."""
+
+    event_id: str
+    etag: str
+    """Only a hint: Exchange moves it for reasons of its own."""
+    fingerprint: bytes
+    """Of the :class:`~consumer.domain.event.Event` last written."""
+    rank: int
+    """Of the state last written, see :func:`consumer.domain.job.rank`."""
+    start: datetime
+    end: datetime
+    rendering: int
+    """``RENDERING`` of the replica that wrote it; an older replica never rewrites what a newer one rendered."""
+    settled: bytes = b""
+    """``SeenEvent.digest`` of what Graph made of our last repair: while it reads so, it is not repaired again."""
+
+    def unsure(self) -> "Link":
+        """The same link, equal to no event: the next run writes it again."""
+        return replace(self, fingerprint=bytes(16))
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An event that may exist: some run was about to create it and has not told how that ended."""
+
+    transaction_id: str
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """An event that was taken away, within the last hour."""
+
+    rank: int
+
+
+Memory = Link | Pending | Tombstone

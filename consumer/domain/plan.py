@@ -1,0 +1,132 @@
+"""The one decision of this service: what to do so that an assignment has the event it shall have."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from consumer.domain.event import RENDERING, Event, SeenEvent
+from consumer.domain.link import Link, Memory, Tombstone
+from consumer.domain.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that is known of one assignment."""
+
+    wanted: Event | None
+    """``None``: the assignment shall have no event."""
+    rank: int
+    """Of the state that says so."""
+    memory: Memory | None
+    seen: tuple[SeenEvent, ...] | None = None
+    """Every event that carries the assignment's tag; ``None`` when nobody looked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Nothing to write to Outlook."""
+
+    stale: bool = False
+    """A newer state has been here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make the event."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Make this event show ``event``."""
+
+    event_id: str
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """The event is there already and shows what it shall: only remember it."""
+
+    found: SeenEvent
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Take the assignment's event away, by its ids; none left is success."""
+
+    event_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do for one assignment."""
+
+    step: Leave | Create | Update | Adopt | Delete
+    surplus: tuple[str, ...] = ()
+    """Further events with the same tag, to be deleted: one event for an assignment."""
+
+
+def plan(situation: Situation, window: Window) -> Plan:
+    r"""Decide.
+
+    ::
+
+        memory is of a newer state                     leave (stale)
+        past: link over, Core names no later end       leave, as history
+
+        wanted | memory    | seen        | step
+        -------+-----------+-------------+------------------------------------------
+        no     | link      | nobody      | delete the linked one
+        no     | any       | some        | delete them all, and the linked one
+        no     | otherwise |             | leave
+        yes    | any       | one reads so| adopt it           \ the linked one if it is
+        yes    | any       | some differ | update it          / there; the rest is surplus
+        yes    | link      | nobody      | same fingerprint: leave; else update
+        yes    | otherwise | none        | in the window: create; else leave
+    """
+    memory, wanted = situation.memory, situation.wanted
+    if _is_stale(memory, situation.rank, wanted):
+        return Plan(Leave(stale=True))
+    link = memory if isinstance(memory, Link) else None
+    if link is not None and is_past(link, wanted, window.start):
+        return Plan(Leave())
+    seen = situation.seen or ()
+    if wanted is None:
+        ids = dict.fromkeys([*([link.event_id] if link else []), *(event.event_id for event in seen)])
+        return Plan(Delete(tuple(ids)) if ids else Leave())
+    if seen:
+        return _among(seen, wanted, link)
+    if link is not None and situation.seen is None:
+        return Plan(_from_memory(link, wanted, situation.rank))
+    return Plan(Create(wanted) if window.holds(wanted.start, wanted.end) else Leave())
+
+
+def is_past(link: Link, wanted: Event | None, now: datetime) -> bool:
+    """Whether the event is history: over in the link, and Core does not say that it ends later."""
+    return link.end < now and (wanted is None or wanted.end < now)
+
+
+def _is_stale(memory: Memory | None, rank: int, wanted: Event | None) -> bool:
+    """A newer state has been here; a tombstone stops states of its own rank too."""
+    if memory is None:
+        return False
+    return memory.rank > rank or (isinstance(memory, Tombstone) and wanted is not None and memory.rank == rank)
+
+
+def _from_memory(link: Link, wanted: Event, rank: int) -> Leave | Update:
+    if link.fingerprint == wanted.fingerprint():
+        return Leave()
+    if link.rendering > RENDERING and link.rank >= rank:
+        return Leave()
+    return Update(link.event_id, wanted)
+
+
+def _among(seen: tuple[SeenEvent, ...], wanted: Event, link: Link | None) -> Plan:
+    kept = next((event for event in seen if link is not None and event.event_id == link.event_id), None)
+    kept = kept or min(seen, key=lambda event: event.event_id)
+    surplus = tuple(event.event_id for event in seen if event.event_id != kept.event_id)
+    if kept.reads_as(wanted):
+        return Plan(Adopt(kept, wanted), surplus)
+    return Plan(Update(kept.event_id, wanted), surplus)

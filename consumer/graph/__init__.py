@@ -1,0 +1,1 @@
+"""Microsoft Graph and Entra: tokens, batching, the calendar dialect, the error table."""

@@ -1,0 +1,147 @@
+"""The calendars port on Microsoft Graph."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from consumer.domain.errors import (
+    DuplicateTransactionError,
+    GoneError,
+    MailboxRefusedError,
+    RequestRefusedError,
+    TransientError,
+)
+from consumer.domain.event import Event, SeenEvent
+from consumer.domain.site import Site
+from consumer.graph.dialect import READ, event_path, find_query, from_json, tagged, to_json, user
+from consumer.graph.dispatcher import Call, Dispatcher, RequestMeter
+from consumer.graph.tokens import Tokens
+from consumer.http import Http
+from consumer.sync.ports import REQUEST_SECONDS, Lease
+
+
+class GraphCalendars:
+    """All mailboxes of all sites, one dispatcher for each app."""
+
+    def __init__(self, graph_url: str, entra_url: str, ca_file: Path | None, meter: RequestMeter) -> None:
+        self._graph_url = graph_url
+        self._http = Http(ca_file=ca_file, timeout=REQUEST_SECONDS)
+        self._tokens = Tokens(entra_url, graph_url, ca_file)
+        self._meter = meter
+        self._dispatchers: dict[str, Dispatcher] = {}
+
+    def open(self, site: Site, lease: Lease) -> "GraphCalendar":
+        """See the port."""
+        return GraphCalendar(self, site, lease.mailbox.address, lease)
+
+    async def probe(self, site: Site, address: str | None) -> None:
+        """See the port."""
+        self._tokens.start_over(site)
+        await self._tokens.get(site)
+        if address is None:
+            return
+        try:
+            await GraphCalendar(self, site, address, None).time_zone()
+        except MailboxRefusedError:
+            return  # that mailbox has gone, but Graph does answer the app
+
+    async def send(self, site: Site, call: Call) -> Any:
+        """Through the app's dispatcher."""
+        dispatcher = self._dispatchers.get(site.app)
+        if dispatcher is None:
+            dispatcher = Dispatcher(self._graph_url, self._http, self._tokens, self._meter)
+            self._dispatchers[site.app] = dispatcher
+        return await dispatcher.send(site, call)
+
+    def next_page(self, link: str) -> str:
+        """The path of a ``nextLink`` below the Graph URL.
+
+        Raises:
+            TransientError: it leads elsewhere; a token must never follow it there.
+        """
+        base, there = urlsplit(self._graph_url), urlsplit(link)
+        path = base.path.rstrip("/")
+        if (there.scheme, there.netloc) != (base.scheme, base.netloc) or not there.path.startswith(path + "/"):
+            raise TransientError("a nextLink leads away from Graph")
+        return f"{there.path[len(path) :]}?{there.query}"
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        self._tokens.close()
+        await self._http.close()
+
+
+class GraphCalendar:
+    """One mailbox's calendar, see the port."""
+
+    def __init__(self, calendars: GraphCalendars, site: Site, address: str, lease: Lease | None) -> None:
+        self._calendars = calendars
+        self._site = site
+        self._address = address
+        self._lease = lease
+
+    async def create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
+        """See the port."""
+        path = f"{user(self._address)}/events"
+        return _event(await self._send("create", "POST", path, tagged(event, tag, transaction_id)))
+
+    async def update(self, event_id: str, event: Event) -> SeenEvent:
+        """See the port."""
+        return _event(await self._send("update", "PATCH", event_path(self._address, event_id), to_json(event)))
+
+    async def delete(self, event_id: str) -> None:
+        """See the port."""
+        await self._send("delete", "DELETE", event_path(self._address, event_id))
+
+    async def get(self, event_id: str) -> SeenEvent:
+        """See the port."""
+        return _event(await self._send("get", "GET", f"{event_path(self._address, event_id)}?{READ}"))
+
+    async def find(self, tag: str) -> tuple[SeenEvent, ...]:
+        """See the port. The value is compared without case by Graph, so exactly here."""
+        found: dict[str, SeenEvent] = {}
+        path: str | None = f"{user(self._address)}/events?{find_query(tag)}"
+        while path is not None:
+            page = await self._read("find", path)
+            if not isinstance(page, dict) or not isinstance(page.get("value"), list):
+                raise TransientError("Graph's answer is no list of events")
+            for entry in page["value"]:
+                seen = _event(entry)
+                if seen.tag == tag:
+                    found[seen.event_id] = seen
+            link = page.get("@odata.nextLink")
+            path = self._calendars.next_page(str(link)) if link else None
+        return tuple(found.values())
+
+    async def time_zone(self) -> str:
+        """See the port."""
+        body = await self._read("timezone", f"{user(self._address)}/mailboxSettings/timeZone")
+        value = body.get("value") if isinstance(body, dict) else None
+        return value if isinstance(value, str) else ""
+
+    async def _read(self, operation: str, path: str) -> Any:
+        """A read of the mailbox itself: what an event id would make "gone" means that there is no mailbox."""
+        try:
+            return await self._send(operation, "GET", path)
+        except GoneError as error:
+            raise MailboxRefusedError(str(error), hourly=True) from None
+
+    async def _send(self, operation: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        call = Call(operation, method, path, self._address, body, self._lease)
+        try:
+            return await self._calendars.send(self._site, call)
+        except GoneError as error:
+            if operation == "create":
+                raise MailboxRefusedError(str(error), hourly=True) from None
+            raise
+        except DuplicateTransactionError:
+            if operation == "create":
+                raise
+            raise RequestRefusedError(400, "ErrorDuplicateTransactionId") from None
+
+
+def _event(body: Any) -> SeenEvent:
+    try:
+        return from_json(body)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise TransientError("Graph's answer is no event", unknown=True) from None

@@ -1,0 +1,160 @@
+"""Tokens: MSAL's confidential client for each app, in a thread, behind a cache."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msal
+import requests
+
+from consumer.domain.errors import TransientError
+from consumer.domain.site import Site
+from consumer.graph.entra import refusal, unknown_tenant
+
+LOGIN: Final = "https://login.microsoftonline.com"
+_SCOPE_ORIGINS: Final = (
+    "https://graph.microsoft.us",
+    "https://dod-graph.microsoft.us",
+    "https://microsoftgraph.chinacloudapi.cn",
+)
+_TIMEOUT_SECONDS: Final = (5, 20)
+_MARGIN_SECONDS: Final = 300.0
+"""A token is renewed so long before its end, as MSAL itself does."""
+
+
+class _EntraHttp:
+    """What MSAL sends with: bounded in time, and to the Entra that the settings name."""
+
+    def __init__(self, entra_url: str, ca_file: Path | None) -> None:
+        self._entra_url = entra_url.rstrip("/")
+        self._session = requests.Session()
+        # Without this a REQUESTS_CA_BUNDLE in the environment would override our CA file.
+        self._session.trust_env = ca_file is None and urlsplit(entra_url).scheme == "https"
+        self._session.verify = str(ca_file) if ca_file else True
+
+    def get(
+        self, url: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None, **_: Any
+    ) -> requests.Response:
+        return self._session.get(self._there(url), params=params, headers=headers, **self._options())
+
+    def post(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        **_: Any,
+    ) -> requests.Response:
+        return self._session.post(self._there(url), params=params, data=data, headers=headers, **self._options())
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _there(self, url: str) -> str:
+        return self._entra_url + url[len(LOGIN) :] if url.startswith(LOGIN + "/") else url
+
+    @staticmethod
+    def _options() -> dict[str, Any]:
+        return {"timeout": _TIMEOUT_SECONDS, "allow_redirects": False}
+
+
+class _App:
+    """One app of one tenant with one secret."""
+
+    def __init__(self, site: Site, entra_url: str, ca_file: Path | None, scope: str) -> None:
+        self._site = site
+        self._http = _EntraHttp(entra_url, ca_file)
+        self._scope = scope
+        self._client: msal.ConfidentialClientApplication | None = None
+        self.lock = asyncio.Lock()
+        self.token = ""
+        self.expires_at = 0.0
+
+    def fetch(self) -> None:
+        """Blocking: a token from MSAL's cache or from Entra.
+
+        Raises:
+            SiteRefusedError: Entra refuses the app.
+            TransientError: Entra cannot be reached, or is ill.
+        """
+        try:
+            if self._client is None:
+                # Constructing it already asks Entra for the tenant's openid-configuration.
+                self._client = msal.ConfidentialClientApplication(
+                    self._site.client_id,
+                    client_credential=self._site.client_secret,
+                    authority=f"{LOGIN}/{self._site.tenant_id}",
+                    http_client=self._http,
+                )
+            answer = self._client.acquire_token_for_client(scopes=[self._scope])
+        except ValueError:
+            raise unknown_tenant() from None
+        except (requests.RequestException, msal.exceptions.MsalError, OSError) as error:
+            raise TransientError(f"Entra: {type(error).__name__}", tenant_wide=True) from None
+        if not isinstance(answer, dict) or "access_token" not in answer:
+            answer = answer if isinstance(answer, dict) else {}
+            fault = refusal(str(answer.get("error", "")), str(answer.get("error_description", "")))
+            raise fault or TransientError(f"Entra: {answer.get('error', 'no token')}", tenant_wide=True)
+        self.token = str(answer["access_token"])
+        self.expires_at = time.monotonic() + float(answer.get("expires_in", 0)) - _MARGIN_SECONDS
+
+    def forget(self) -> None:
+        self.token, self.expires_at = "", 0.0
+        if self._client is not None:
+            self._client.remove_tokens_for_client()
+
+    def close(self) -> None:
+        self._http.close()
+
+
+class Tokens:
+    """A token for each site, fresh enough to be used now."""
+
+    def __init__(self, entra_url: str, graph_url: str, ca_file: Path | None) -> None:
+        """``entra_url`` is where to send what MSAL would send to ``login.microsoftonline.com``."""
+        self._entra_url = entra_url
+        self._ca_file = ca_file
+        parts = urlsplit(graph_url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        self._scope = (origin if origin in _SCOPE_ORIGINS else "https://graph.microsoft.com") + "/.default"
+        self._apps: dict[tuple[str, str, str], _App] = {}
+
+    async def get(self, site: Site) -> str:
+        """A token. Raises ``SiteRefusedError`` or ``TransientError``."""
+        app = self._app(site)
+        if app.token and time.monotonic() < app.expires_at:
+            return app.token
+        async with app.lock:
+            if not app.token or time.monotonic() >= app.expires_at:
+                await asyncio.to_thread(app.fetch)
+            return app.token
+
+    def refused(self, site: Site, token: str) -> None:
+        """Graph did not accept this token: the next one comes from Entra."""
+        app = self._app(site)
+        if app.token == token:
+            app.forget()
+
+    def start_over(self, site: Site) -> None:
+        """Forget the app object with its token; MSAL replays a 400 from memory for a minute, a new object does not."""
+        app = self._apps.pop(self._id(site), None)
+        if app is not None:
+            app.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        for app in self._apps.values():
+            app.close()
+
+    def _app(self, site: Site) -> _App:
+        app = self._apps.get(self._id(site))
+        if app is None:
+            app = self._apps[self._id(site)] = _App(site, self._entra_url, self._ca_file, self._scope)
+        return app
+
+    @staticmethod
+    def _id(site: Site) -> tuple[str, str, str]:
+        return site.tenant_id, site.client_id, site.client_secret

@@ -1,0 +1,1 @@
+"""Redis: links, leases, dirty marks, parked mailboxes."""

@@ -1,0 +1,72 @@
+"""Commands that wait at the same time travel together: one round trip, however many runs ask."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
+
+from consumer.domain.errors import StoreUnavailableError
+
+Argument = bytes | str | int
+_BATCH: Final = 500
+
+
+class Pipeline:
+    """Sends commands to Redis in the fewest round trips that make nobody wait."""
+
+    def __init__(self, redis: Redis, scripts: Sequence[bytes]) -> None:
+        """``scripts`` are loaded again whenever Redis says that it does not know one (it was restarted)."""
+        self._redis = redis
+        self._scripts = scripts
+        self._waiting: list[tuple[tuple[Argument, ...], asyncio.Future[Any]]] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def call(self, *command: Argument) -> Any:
+        """Redis's answer to one command.
+
+        Raises:
+            StoreUnavailableError: no answer, or an error for an answer; the command may have been carried out.
+        """
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((command, answer))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+        return await answer
+
+    async def _send(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+                await self._exchange(batch)
+        finally:
+            self._sender = None
+
+    async def _exchange(self, batch: list[tuple[tuple[Argument, ...], "asyncio.Future[Any]"]]) -> None:
+        try:
+            answers = await self._execute([command for command, _ in batch])
+            if any(isinstance(answer, NoScriptError) for answer in answers):
+                await self._load()
+                unknown = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+                for n, answer in zip(unknown, await self._execute([batch[n][0] for n in unknown]), strict=True):
+                    answers[n] = answer
+        except (RedisError, OSError) as error:
+            answers = [error] * len(batch)
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future.done():
+                continue  # whoever asked was cancelled
+            if isinstance(answer, Exception):
+                future.set_exception(StoreUnavailableError(f"Redis: {answer}"))
+            else:
+                future.set_result(answer)
+
+    async def _execute(self, commands: list[tuple[Argument, ...]]) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command(*command)
+        return await pipe.execute(raise_on_error=False)
+
+    async def _load(self) -> None:
+        for script in self._scripts:
+            await self._redis.script_load(script)

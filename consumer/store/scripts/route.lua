@@ -1,0 +1,31 @@
+-- Raise a job's newest known rank and tell who holds it.
+-- KEYS  1 the job's newest rank, 2 its holders
+-- ARGV  1 rank (8 bytes, big-endian; empty: a deletion), 2 partition, 3 offset (both big-endian), 4 prefix of
+--       links, 5 job, 6 seconds to remember
+-- Returns {rank, newest, holder...}
+local newest = redis.call('GET', KEYS[1])
+local holders = redis.call('HKEYS', KEYS[2])
+local rank, top = ARGV[1], string.rep('\0', 8)
+if newest then
+  top = string.sub(newest, 1, 8)
+end
+if rank == '' then
+  -- A deletion follows every state before it in its partition, and precedes those after it: met again after them
+  -- (offsets rewound), it is stale.
+  if newest and string.sub(newest, 9, 12) == ARGV[2] and string.sub(newest, 13, 20) > ARGV[3] then
+    return {string.rep('\0', 8), top, unpack(holders)}
+  end
+  rank = top
+  for _, holder in ipairs(holders) do
+    local link = redis.call('HGET', ARGV[4] .. holder, ARGV[5])
+    if link and string.sub(link, 2, 9) > rank then
+      rank = string.sub(link, 2, 9)
+    end
+  end
+  rank = string.sub(rank, 1, 7) .. string.char(bit.bor(string.byte(rank, 8), 1))
+end
+if rank >= top then
+  top = rank
+  redis.call('SET', KEYS[1], rank .. ARGV[2] .. ARGV[3], 'EX', ARGV[6])
+end
+return {rank, top, unpack(holders)}

@@ -1,0 +1,206 @@
+"""The store: links, leases, newest revisions, dirty marks and parked mailboxes, in Redis.
+
+Keys, below the prefix:
+
+========================  ======  =================================================================
+``job:{job}``             string  newest known rank, partition and offset; kept an hour
+``held:{job}``            hash    the mailboxes that hold the job's event, or may
+``links:{mailbox}``       hash    job → link or pending link, see :mod:`consumer.store.codec`
+``gone:{mailbox}/{job}``  string  tombstone; kept an hour
+``mailboxes:{site}``      zset    addresses with links, in byte order
+``lease:{app}/{address}`` string  the token of the run that holds the mailbox
+``zone:{mailbox}``        string  the mailbox's time-zone setting; kept an hour
+``parked``                hash    mailbox → JSON: code, since, retry_at
+``dirty:{site}``          set     address, NUL, job: what the sweep shall look at
+========================  ======  =================================================================
+
+Scripts compute keys, so this is for one Redis (with replicas, if you like), not for Redis Cluster.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any, Final
+
+import orjson
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from consumer.domain.errors import StoreUnavailableError
+from consumer.domain.mailbox import Mailbox
+from consumer.store.codec import pack_link, pack_rank, unpack
+from consumer.store.pipeline import Argument, Pipeline
+from consumer.sync.ports import (
+    LEASE_SECONDS,
+    Busy,
+    Clock,
+    Findings,
+    Grant,
+    Intent,
+    Lease,
+    Parked,
+    Routed,
+    Sighting,
+    Standing,
+)
+
+KEPT_SECONDS: Final = 3600
+"""How long newest revisions, tombstones and time zones are remembered."""
+_LEASE_MS: Final = int(LEASE_SECONDS * 1000)
+_BUSY_LOOK_SECONDS: Final = 1.0
+"""A busy mailbox is looked at again after this at the latest: its holder may be dead."""
+_TIMEOUT_SECONDS: Final = 5.0
+
+
+class _Script:
+    def __init__(self, name: str) -> None:
+        self.source = files("consumer.store").joinpath("scripts", f"{name}.lua").read_bytes()
+        self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
+
+
+_ROUTE, _BEGIN, _FINISH, _RENEW = (_Script(name) for name in ("route", "begin", "finish", "renew"))
+
+
+class RedisStore:
+    """The store port on one Redis."""
+
+    def __init__(self, redis: Redis, prefix: str, clock: Clock) -> None:
+        self._redis = redis
+        self._prefix = prefix
+        self._clock = clock
+        self._pipeline = Pipeline(redis, [script.source for script in (_ROUTE, _BEGIN, _FINISH, _RENEW)])
+
+    @classmethod
+    def connect(cls, url: str, prefix: str, clock: Clock) -> "RedisStore":
+        """A store on the Redis at ``url``; nothing is sent yet."""
+        redis = Redis.from_url(
+            url,
+            decode_responses=False,
+            socket_timeout=_TIMEOUT_SECONDS,
+            socket_connect_timeout=_TIMEOUT_SECONDS,
+            health_check_interval=15,
+            retry=Retry(NoBackoff(), 1),
+        )
+        return cls(redis, prefix, clock)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._redis.aclose()
+
+    async def ping(self) -> None:
+        """Raises ``StoreUnavailableError`` unless Redis answers."""
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError) as error:
+            raise StoreUnavailableError(f"Redis: {error}") from error
+
+    async def route(self, sightings: Sequence[Sighting]) -> list[Routed]:
+        """See the port."""
+        links = self._key("links:")
+        answers = await asyncio.gather(
+            *(
+                self._run(
+                    _ROUTE,
+                    [self._key(f"job:{sighting.job_id}"), self._key(f"held:{sighting.job_id}")],
+                    b"" if sighting.rank is None else pack_rank(sighting.rank),
+                    sighting.partition.to_bytes(4, "big"),
+                    sighting.offset.to_bytes(8, "big"),
+                    links,
+                    sighting.job_id,
+                    KEPT_SECONDS,
+                )
+                for sighting in sightings
+            )
+        )
+        return [
+            Routed(
+                int.from_bytes(rank, "big"),
+                int.from_bytes(newest, "big"),
+                tuple(Mailbox.parse(holder.decode()) for holder in holders),
+            )
+            for rank, newest, *holders in answers
+        ]
+
+    async def begin(self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent]) -> Grant | Busy | Parked:
+        """See the port."""
+        lease = Lease(app, mailbox, token, self._clock.monotonic() + LEASE_SECONDS)
+        arguments: list[Argument] = [token, _LEASE_MS, str(mailbox), mailbox.address, self._prefix]
+        for intent in intents:
+            arguments += [intent.job_id, pack_rank(intent.rank), intent.transaction_id or ""]
+        kind, first, *rest = await self._run(_BEGIN, self._keys(lease)[:5], *arguments)
+        if kind == b"parked":
+            return Parked(first.decode())
+        if kind == b"busy":
+            return Busy(min(_BUSY_LOOK_SECONDS, max(first, 10) / 1000))
+        standings = {
+            intent.job_id: Standing(bool(rest[3 * n]), unpack(rest[3 * n + 1]), rest[3 * n + 2].decode() or None)
+            for n, intent in enumerate(intents)
+        }
+        return Grant(lease, _unpack_zone(first), standings)
+
+    async def renew(self, lease: Lease) -> bool:
+        """See the port."""
+        valid_until = self._clock.monotonic() + LEASE_SECONDS
+        held = await self._run(_RENEW, self._keys(lease)[:1], lease.token, _LEASE_MS)
+        if held:
+            lease.valid_until = valid_until
+        return bool(held)
+
+    async def finish(self, lease: Lease, findings: Findings) -> bool:
+        """See the port."""
+        zone = b"" if findings.zone is None else b"=" + findings.zone.encode()
+        mailbox = lease.mailbox
+        arguments: list[Argument] = [lease.token, str(mailbox), mailbox.address, self._prefix, zone, KEPT_SECONDS]
+        for job_id in sorted(findings.forgotten):
+            arguments += ["forget", job_id, ""]
+        for job_id, rank in findings.buried.items():
+            arguments += ["bury", job_id, pack_rank(rank)]
+        for job_id, link in findings.links.items():
+            arguments += ["link", job_id, pack_link(link)]
+        for job_id in sorted(findings.dirty):
+            arguments += ["dirty", _dirty(mailbox, job_id), ""]
+        return bool(await self._run(_FINISH, self._keys(lease), *arguments))
+
+    async def mark_dirty(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
+        """See the port."""
+        by_site: dict[str, list[str]] = {}
+        for mailbox, job_id in assignments:
+            by_site.setdefault(mailbox.site, []).append(_dirty(mailbox, job_id))
+        await asyncio.gather(
+            *(self._pipeline.call("SADD", self._key(f"dirty:{site}"), *marks) for site, marks in by_site.items())
+        )
+
+    async def park(self, mailbox: Mailbox, code: str, *, hourly: bool) -> None:
+        """See the port."""
+        seconds, _ = await self._pipeline.call("TIME")
+        entry = {"code": code, "since": seconds} | ({"retry_at": seconds + KEPT_SECONDS} if hourly else {})
+        await self._pipeline.call("HSET", self._key("parked"), str(mailbox), orjson.dumps(entry))
+
+    async def _run(self, script: _Script, keys: list[str], *arguments: Argument) -> Any:
+        return await self._pipeline.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    def _keys(self, lease: Lease) -> list[str]:
+        site, address = lease.mailbox
+        return [
+            self._key(f"lease:{lease.app}/{address}"),
+            self._key(f"links:{lease.mailbox}"),
+            self._key(f"zone:{lease.mailbox}"),
+            self._key("parked"),
+            self._key(f"mailboxes:{site}"),
+            self._key(f"dirty:{site}"),
+        ]
+
+
+def _dirty(mailbox: Mailbox, job_id: str) -> str:
+    return f"{mailbox.address}\0{job_id}"
+
+
+def _unpack_zone(stored: bytes) -> str | None:
+    """An empty setting is a setting, so a stored one begins with ``=``."""
+    return stored[1:].decode() if stored else None

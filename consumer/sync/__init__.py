@@ -1,0 +1,1 @@
+"""Use cases: routing, lanes and the run that reconciles a mailbox, with the ports they need."""

@@ -1,0 +1,38 @@
+"""Changes: the newest state of one job on its way to one mailbox."""
+
+from dataclasses import dataclass, field
+
+from consumer.domain.job import State
+from consumer.sync.receipts import Receipt
+
+
+@dataclass(slots=True)
+class Change:
+    """A job's state waiting in a lane, with every receipt that led to it."""
+
+    job_id: str
+    state: State
+    receipt: Receipt
+    committed_at: float | None = None
+    """Unix time of the commit in Core's database; ``None`` for snapshots, which have no latency."""
+    older: list[Receipt] = field(default_factory=list)
+    """Receipts of states that this one superseded before they were carried out."""
+
+    @property
+    def live(self) -> bool:
+        """Whether any partition still waits for it."""
+        return self.receipt.live or any(receipt.live for receipt in self.older)
+
+    def merge(self, other: "Change") -> "Change":
+        """The newer of the two, with the receipts of both. Of two equal states, this one is kept."""
+        newer, older = (other, self) if other.state.rank > self.state.rank else (self, other)
+        newer.older.append(older.receipt)
+        newer.older.extend(older.older)
+        return newer
+
+    def done(self, result: str) -> None:
+        """Give every receipt back."""
+        self.receipt.part_done(result)
+        behind = result if result in {"handed_over", "skipped"} else "superseded"
+        for receipt in self.older:
+            receipt.part_done(behind)

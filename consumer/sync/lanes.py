@@ -1,0 +1,266 @@
+"""Lanes: all the work for one mailbox, one run after another, many mailboxes at a time."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+import structlog
+
+from consumer.domain.errors import RequestRefusedError, StoreUnavailableError, TransientError
+from consumer.domain.mailbox import Mailbox
+from consumer.domain.site import Site
+from consumer.sync.change import Change
+from consumer.sync.ports import Clock, Store
+from consumer.sync.reconcile import Reconciler
+from consumer.sync.settle import Verdict
+from consumer.sync.sites import SiteStates
+
+log = structlog.get_logger(__name__)
+
+RUNS_AT_ONCE: Final = 512
+"""Enough to fill every batch in flight; small enough that memory stays flat."""
+HAND_OVER_SECONDS: Final = 120.0
+"""How long one mailbox may fail, while others of its app are served, before its work is handed over."""
+ALIVE_SECONDS: Final = 60.0
+"""An app that served no mailbox for so long is down as a whole: then nothing is handed over."""
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
+
+
+@dataclass(slots=True)
+class _Lane:
+    mailbox: Mailbox
+    waiting: dict[str, Change] = field(default_factory=dict)
+    running: dict[str, Change] = field(default_factory=dict)
+    queued: bool = False
+    timer: asyncio.TimerHandle | None = None
+    failures: int = 0
+    failing_since: float | None = None
+
+
+class Lanes:
+    """Takes changes, runs each mailbox's lane when it is due, and gives the receipts back."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        store: Store,
+        sites: SiteStates,
+        clock: Clock,
+        random: Random,
+        dead_letter: Callable[[Change, RequestRefusedError], Awaitable[None]],
+        *,
+        runs_at_once: int = RUNS_AT_ONCE,
+    ) -> None:
+        """``dead_letter`` takes a change that Graph calls malformed; it returns when the record is safe."""
+        self._reconciler = reconciler
+        self._store = store
+        self._sites = sites
+        self._clock = clock
+        self._random = random
+        self._dead_letter = dead_letter
+        self._runs_at_once = runs_at_once
+        self._lanes: dict[Mailbox, _Lane] = {}
+        self._ready: deque[_Lane] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._jobs: dict[str, set[Mailbox]] = {}
+        self._last_success: dict[str, float] = {}
+        self._stopping = False
+
+    @property
+    def busy(self) -> int:
+        """Lanes with a run under way."""
+        return len(self._tasks)
+
+    @property
+    def waiting(self) -> int:
+        """Lanes with work that is not being done."""
+        return sum(1 for lane in self._lanes.values() if lane.waiting and not lane.running)
+
+    def holding(self, job_id: str) -> frozenset[Mailbox]:
+        """The mailboxes in which this replica has the job in flight or waiting."""
+        return frozenset(self._jobs.get(job_id, ()))
+
+    def add(self, mailbox: Mailbox, change: Change) -> None:
+        """Let the mailbox's next run bring the job to this state, unless a newer one waits there already."""
+        lane = self._lanes.get(mailbox)
+        if lane is None:
+            lane = self._lanes[mailbox] = _Lane(mailbox)
+        self._put(lane, change)
+        self._queue(lane)
+
+    def wake(self, site_id: str) -> None:
+        """Try the waiting lanes of a site now."""
+        for lane in self._lanes.values():
+            if lane.mailbox.site == site_id:
+                self._wake(lane)
+
+    async def drain(self, deadline: float) -> None:
+        """Start nothing more, and wait until the runs under way have ended, at most ``deadline`` seconds."""
+        self._stopping = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=deadline)
+
+    def _put(self, lane: _Lane, change: Change) -> None:
+        present = lane.waiting.get(change.job_id)
+        lane.waiting[change.job_id] = present.merge(change) if present else change
+        self._jobs.setdefault(change.job_id, set()).add(lane.mailbox)
+
+    def _queue(self, lane: _Lane) -> None:
+        if lane.queued or lane.running or lane.timer is not None or not lane.waiting:
+            return
+        lane.queued = True
+        self._ready.append(lane)
+        self._start()
+
+    def _wake(self, lane: _Lane) -> None:
+        if lane.timer is not None:
+            lane.timer.cancel()
+            lane.timer = None
+        self._queue(lane)
+
+    def _start(self) -> None:
+        while self._ready and len(self._tasks) < self._runs_at_once and not self._stopping:
+            lane = self._ready.popleft()
+            lane.queued = False
+            lane.running, lane.waiting = lane.waiting, {}
+            task = asyncio.get_running_loop().create_task(self._run(lane))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("a lane run failed in a way that is ours", exc_info=error)
+        self._start()
+
+    async def _run(self, lane: _Lane) -> None:
+        for change in [change for change in lane.running.values() if not change.live]:
+            # Their partition has moved: whoever has it now gets them again.
+            self._drop(lane, change, "skipped")
+        wait: float | None = _LONGEST_WAIT  # unless the run ends as it should
+        try:
+            wait = await self._carry_out(lane) if lane.running else None
+        finally:
+            # Whatever is still in ``running`` is not done: it goes back, behind what has come since.
+            unfinished, lane.running = lane.running, {}
+            for change in unfinished.values():
+                newer = lane.waiting.get(change.job_id)
+                lane.waiting[change.job_id] = change.merge(newer) if newer else change
+            self._next(lane, wait)
+
+    def _next(self, lane: _Lane, wait: float | None) -> None:
+        if not lane.waiting:
+            if lane.failing_since is None:
+                del self._lanes[lane.mailbox]
+        elif wait:
+            loop = asyncio.get_running_loop()
+            lane.timer = loop.call_later(wait, self._wake, lane)
+        else:
+            self._queue(lane)
+
+    async def _carry_out(self, lane: _Lane) -> float | None:
+        """One run; returns how many seconds what is left of the lane shall wait."""
+        site = self._sites.get(lane.mailbox.site)
+        if site is None:
+            for change in list(lane.running.values()):
+                self._drop(lane, change, "skipped")
+            return None
+        if self._sites.suspended(site.site_id):
+            return await self._hand_over(lane)
+        verdict = await self._reconciler.run(site, lane.mailbox, lane.running)
+        for job_id, result in verdict.results.items():
+            self._drop(lane, lane.running[job_id], result)
+        for job_id, refusal in verdict.refused.items():
+            await self._refuse(lane, lane.running[job_id], refusal)
+        return await self._decide(lane, site, verdict)
+
+    async def _decide(self, lane: _Lane, site: Site, verdict: Verdict) -> float | None:
+        if verdict.site is not None:
+            self._sites.suspend(site.site_id, verdict.site)
+            return await self._hand_over(lane)
+        if verdict.parked is not None:
+            return await self._hand_over(lane)
+        if verdict.mailbox is not None:
+            return await self._park(lane, verdict.mailbox.code, hourly=verdict.mailbox.hourly)
+        if verdict.forbidden is not None:
+            try:
+                fault = await self._sites.judge(site, verdict.forbidden)
+            except TransientError as trouble:
+                return await self._trouble(lane, site, trouble)
+            if fault is not None:
+                self._sites.suspend(site.site_id, fault)
+                return await self._hand_over(lane)
+            return await self._park(lane, verdict.forbidden.code, hourly=True)
+        if verdict.busy is not None:
+            return verdict.busy
+        if verdict.trouble is not None:
+            return await self._trouble(lane, site, verdict.trouble)
+        lane.failures, lane.failing_since = 0, None
+        self._last_success[site.app] = self._clock.monotonic()
+        self._sites.served(site.site_id, lane.mailbox.address)
+        return None
+
+    async def _trouble(self, lane: _Lane, site: Site, trouble: TransientError) -> float | None:
+        now = self._clock.monotonic()
+        lane.failures += 1
+        if lane.failing_since is None:
+            lane.failing_since = now
+        elif (
+            now - lane.failing_since > HAND_OVER_SECONDS
+            and now - self._last_success.get(site.app, float("-inf")) < ALIVE_SECONDS
+            and not isinstance(trouble, StoreUnavailableError)
+        ):
+            log.warning("mailbox unavailable, handed over to the sweep", site=site.site_id, reason=str(trouble))
+            return await self._hand_over(lane)
+        return self._backoff(lane, trouble)
+
+    def _backoff(self, lane: _Lane, trouble: TransientError) -> float:
+        """Seconds to wait: what was asked for, else doubling, jittered so that lanes do not march in step."""
+        if trouble.retry_after is not None and (trouble.retry_after > 0 or lane.failures < 5):
+            return trouble.retry_after
+        longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(lane.failures - 1, 10))
+        return longest * (0.5 + self._random.random() / 2)
+
+    async def _park(self, lane: _Lane, code: str, *, hourly: bool) -> float | None:
+        try:
+            await self._store.park(lane.mailbox, code, hourly=hourly)
+        except StoreUnavailableError as trouble:
+            lane.failures += 1
+            return self._backoff(lane, trouble)
+        log.warning("mailbox parked", site=lane.mailbox.site, code=code, hourly=hourly)
+        return await self._hand_over(lane)
+
+    async def _hand_over(self, lane: _Lane) -> float | None:
+        """Mark the lane's work for the sweep and give its receipts back; what cannot be marked is kept."""
+        for job_id, change in lane.waiting.items():
+            present = lane.running.get(job_id)
+            lane.running[job_id] = present.merge(change) if present else change
+        lane.waiting = {}
+        if not lane.running:
+            return None
+        try:
+            await self._store.mark_dirty([(lane.mailbox, job_id) for job_id in lane.running])
+        except StoreUnavailableError as trouble:
+            lane.failures += 1
+            return self._backoff(lane, trouble)
+        for change in list(lane.running.values()):
+            self._drop(lane, change, "handed_over")
+        return None
+
+    async def _refuse(self, lane: _Lane, change: Change, refusal: RequestRefusedError) -> None:
+        log.error("Graph refuses what we sent", job=change.job_id, status=refusal.status, code=refusal.code)
+        await self._dead_letter(change, refusal)
+        self._drop(lane, change, "dead_lettered")
+
+    def _drop(self, lane: _Lane, change: Change, result: str) -> None:
+        del lane.running[change.job_id]
+        if change.job_id not in lane.waiting:
+            mailboxes = self._jobs.get(change.job_id)
+            if mailboxes is not None:
+                mailboxes.discard(lane.mailbox)
+                if not mailboxes:
+                    del self._jobs[change.job_id]
+        change.done(result)

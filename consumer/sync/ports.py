@@ -1,0 +1,199 @@
+"""What the use cases need from the world outside. Each port has a real adapter and an in-memory one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from consumer.domain.event import Event, SeenEvent
+from consumer.domain.link import Link, Memory, Pending
+from consumer.domain.mailbox import Mailbox
+from consumer.domain.site import Site
+
+LEASE_SECONDS = 45.0
+"""How long a run may hold a mailbox without a word."""
+REQUEST_SECONDS = 30.0
+"""How long one request may take; none is sent with less than this left of the lease."""
+
+
+class Clock(Protocol):
+    """Time, so that a whole world can run in simulated time."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A state of a job as met on the topic, to be ranked among those known."""
+
+    job_id: str
+    rank: int | None
+    """``None`` for a deletion: its rank follows from what was there before it."""
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """Where a sighted state stands."""
+
+    rank: int
+    newest: int
+    """The highest rank known of the job; a lower ``rank`` is stale."""
+    holders: tuple[Mailbox, ...]
+    """The mailboxes that hold an event of the job, or may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a run is about to do for one job."""
+
+    job_id: str
+    rank: int
+    transaction_id: str | None
+    """For the event that the run may create; ``None`` if it will not create one."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to work on a mailbox, over all replicas and all sites that share its app."""
+
+    app: str
+    mailbox: Mailbox
+    token: str
+    valid_until: float
+    """On the monotonic clock; moved on by renewal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the store knows of one job in the mailbox."""
+
+    newest: bool
+    """Whether the intent's state is (still) the newest known."""
+    memory: Memory | None
+    """As it was before this run; for a create, the pending link that now stands is ``transaction_id``."""
+    transaction_id: str | None = None
+    """To create with: the run's own, or that of an earlier create whose outcome is not known."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the pending link is this run's own: no earlier create can have its outcome."""
+        return self.transaction_id is not None and not isinstance(self.memory, Link | Pending)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The lease, and all that the run needs to know."""
+
+    lease: Lease
+    zone: str | None
+    """The mailbox's time-zone setting as read within the last hour; ``None`` if it must be read."""
+    standings: Mapping[str, Standing]
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Another run holds the mailbox."""
+
+    retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The mailbox is not to be tried."""
+
+    code: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a run leaves behind in the store."""
+
+    links: dict[str, Link] = field(default_factory=dict)
+    buried: dict[str, int] = field(default_factory=dict)
+    """Jobs whose event is gone for good, with the rank that says so: they leave a tombstone."""
+    forgotten: set[str] = field(default_factory=set)
+    """Jobs whose memory was wrong: no event, and no tombstone."""
+    dirty: set[str] = field(default_factory=set)
+    """Jobs that the sweep shall look at."""
+    zone: str | None = None
+    """The mailbox's time-zone setting, if it was read."""
+
+
+class Store(Protocol):
+    """Our memory over all replicas. Raises ``StoreUnavailableError``, and nothing else."""
+
+    async def route(self, sightings: Sequence[Sighting]) -> list[Routed]:
+        """Raise each job's newest known rank, and tell who holds it, in one round trip."""
+
+    async def begin(self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent]) -> Grant | Busy | Parked:
+        """Take the lease, read what the run needs, and write a pending link for each event it may create."""
+
+    async def renew(self, lease: Lease) -> bool:
+        """Another ``LEASE_SECONDS``; ``False`` if the lease is lost."""
+
+    async def finish(self, lease: Lease, findings: Findings) -> bool:
+        """Write the findings and give the lease back; ``False``, and nothing written, if it was lost."""
+
+    async def mark_dirty(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
+        """Hand (mailbox, job) over to the sweep. An empty address means every mailbox of the job."""
+
+    async def park(self, mailbox: Mailbox, code: str, *, hourly: bool) -> None:
+        """Remember that the mailbox is not to be tried, or only hourly."""
+
+
+class Calendar(Protocol):
+    """One mailbox's calendar under a lease.
+
+    Every method may raise ``TransientError``, ``MailboxRefusedError``, ``ForbiddenError``, ``SiteRefusedError`` and
+    ``RequestRefusedError``.
+    """
+
+    async def create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
+        """Create it, tagged. Raises ``DuplicateTransactionError``."""
+
+    async def update(self, event_id: str, event: Event) -> SeenEvent:
+        """Make it show ``event``. Raises ``GoneError``."""
+
+    async def delete(self, event_id: str) -> None:
+        """Delete it. Raises ``GoneError``."""
+
+    async def get(self, event_id: str) -> SeenEvent:
+        """Read it. Raises ``GoneError``."""
+
+    async def find(self, tag: str) -> tuple[SeenEvent, ...]:
+        """Every event of the mailbox with this tag, wherever its time is."""
+
+    async def time_zone(self) -> str:
+        """The mailbox's time-zone setting as it is; may be empty, custom, Windows or IANA."""
+
+
+class Calendars(Protocol):
+    """All mailboxes of all sites."""
+
+    def open(self, site: Site, lease: Lease) -> Calendar:
+        """The calendar of the leased mailbox."""
+
+    async def probe(self, site: Site, address: str | None) -> None:
+        """With a fresh token, read this mailbox, if one is named.
+
+        Returns when the site can be served; raises ``SiteRefusedError``, ``ForbiddenError`` or ``TransientError``.
+        """
+
+
+class Meter(Protocol):
+    """What is counted on the way."""
+
+    def event(self, result: str) -> None:
+        """One record is done."""
+
+    def accepted(self, committed_at: float) -> None:
+        """Graph has accepted a change that was committed at this Unix time."""
+
+    def site_up(self, site_id: str, *, up: bool) -> None:
+        """Whether a site can be served."""

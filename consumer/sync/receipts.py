@@ -1,0 +1,51 @@
+"""Receipts: the debt that a record leaves until it is done, dead-lettered or handed over."""
+
+from collections.abc import Callable
+from typing import Final
+
+RESULTS: Final = (
+    "dead_lettered",
+    "handed_over",
+    "applied",
+    "superseded",
+    "stale",
+    "unchanged",
+    "skipped",
+)
+"""What can become of a record. One that went to several mailboxes counts once, as the first of these it met."""
+
+
+class Receipt:
+    """Given back exactly once, when every part of the record's work has ended."""
+
+    __slots__ = ("_give_back", "_live", "_parts", "_result", "record")
+
+    def __init__(self, record: object, give_back: Callable[["Receipt", str], None], live: Callable[[], bool]) -> None:
+        """
+        Args:
+            record: what it stands for; only the dead letters look inside.
+            give_back: called with the result when all is done.
+            live: whether giving it back still means anything: not once its partition has moved away.
+        """
+        self.record = record
+        self._give_back = give_back
+        self._live = live
+        self._parts = 1
+        self._result = "skipped"
+
+    @property
+    def live(self) -> bool:
+        """Whether this replica still answers for the record."""
+        return self._live()
+
+    def split(self, parts: int) -> None:
+        """The work is now in ``parts`` parts instead of one."""
+        self._parts += parts - 1
+
+    def part_done(self, result: str) -> None:
+        """One part has ended with one of ``RESULTS``."""
+        if RESULTS.index(result) < RESULTS.index(self._result):
+            self._result = result
+        self._parts -= 1
+        if self._parts == 0:
+            self._give_back(self, self._result)

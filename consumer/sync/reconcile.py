@@ -1,0 +1,116 @@
+"""One run: take a mailbox's lease, plan, apply, remember, give the lease back. Changes and sweeps both end here."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from consumer.domain.errors import StoreUnavailableError, TransientError
+from consumer.domain.mailbox import Mailbox
+from consumer.domain.site import Site
+from consumer.domain.timezones import UTC_ZONE, Zone, zone_for
+from consumer.domain.window import Window
+from consumer.sync.change import Change
+from consumer.sync.ports import (
+    LEASE_SECONDS,
+    Busy,
+    Calendars,
+    Clock,
+    Grant,
+    Intent,
+    Lease,
+    Meter,
+    Parked,
+    Store,
+)
+from consumer.sync.settle import FAILURES, Run, Verdict, span
+
+
+class Reconciler:
+    """Carries out runs. Holds nothing between them but the leases to be renewed."""
+
+    def __init__(
+        self,
+        store: Store,
+        calendars: Calendars,
+        clock: Clock,
+        meter: Meter,
+        *,
+        new_id: Callable[[], str],
+        window_days: int,
+    ) -> None:
+        """``new_id`` makes the random tokens of leases and the transactionIds: 32 hexadecimal digits."""
+        self._store = store
+        self._calendars = calendars
+        self._clock = clock
+        self._meter = meter
+        self._new_id = new_id
+        self._window_days = window_days
+        self._leases: dict[str, Lease] = {}
+
+    async def run(self, site: Site, mailbox: Mailbox, changes: Mapping[str, Change]) -> Verdict:
+        """Bring the mailbox to the states in ``changes``. Never raises what a mailbox, a site or Redis may do."""
+        window = Window.of(self._clock.now(), self._window_days)
+        intents = [self._intent(mailbox, change, window) for change in changes.values()]
+        try:
+            granted = await self._store.begin(mailbox, site.app, self._new_id(), intents)
+        except StoreUnavailableError as error:
+            return Verdict(trouble=error)
+        match granted:
+            case Busy(retry_after):
+                return Verdict(busy=retry_after)
+            case Parked(code):
+                return Verdict(parked=code)
+            case Grant(lease):
+                self._leases[lease.token] = lease
+                try:
+                    return await self._under_lease(site, granted, changes, window)
+                finally:
+                    del self._leases[lease.token]
+
+    async def renew_leases(self) -> None:
+        """Renew what has been held for a third of its time. To be called every few seconds."""
+        due = self._clock.monotonic() + LEASE_SECONDS * 2 / 3
+        for lease in [lease for lease in self._leases.values() if lease.valid_until < due]:
+            await self._store.renew(lease)
+
+    def _intent(self, mailbox: Mailbox, change: Change, window: Window) -> Intent:
+        when = span(change.state, mailbox)
+        may_create = when is not None and window.holds(*when)
+        return Intent(change.job_id, change.state.rank, self._new_id() if may_create else None)
+
+    async def _under_lease(self, site: Site, grant: Grant, changes: Mapping[str, Change], window: Window) -> Verdict:
+        run = Run(self._calendars.open(site, grant.lease), grant.lease.mailbox, window, UTC_ZONE)
+        work = [change for change in changes.values() if grant.standings[change.job_id].newest]
+        for change in changes.values():
+            if not grant.standings[change.job_id].newest:
+                run.verdict.results[change.job_id] = "superseded"
+        try:
+            run.zone = await self._zone(site, grant, run, work)
+        except FAILURES as error:
+            for change in work:
+                run.fail(change.job_id, grant.standings[change.job_id], error)
+        else:
+            # A lone change, the common case when little happens, is spared the task.
+            settling = [run.settle(change, grant.standings[change.job_id]) for change in work]
+            await (settling[0] if len(settling) == 1 else asyncio.gather(*settling))
+        return await self._finish(grant.lease, run, changes)
+
+    async def _zone(self, site: Site, grant: Grant, run: Run, work: list[Change]) -> Zone:
+        if not any(span(change.state, grant.lease.mailbox) for change in work):
+            return UTC_ZONE
+        setting = grant.zone
+        if setting is None:
+            setting = run.findings.zone = await run.calendar.time_zone()
+        return zone_for(setting, site.timezone)
+
+    async def _finish(self, lease: Lease, run: Run, changes: Mapping[str, Change]) -> Verdict:
+        try:
+            kept = await self._store.finish(lease, run.findings)
+        except StoreUnavailableError as error:
+            return Verdict(trouble=error)
+        if not kept:
+            return Verdict(trouble=TransientError("the lease was lost", retry_after=0.0))
+        for job_id, result in run.verdict.results.items():
+            committed_at = changes[job_id].committed_at
+            if result == "applied" and committed_at is not None:
+                self._meter.accepted(committed_at)
+        return run.verdict

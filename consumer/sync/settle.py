@@ -1,0 +1,198 @@
+"""One assignment within a run: look if in doubt, plan, apply. Its failure is its own."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from consumer.domain.errors import (
+    DuplicateTransactionError,
+    ForbiddenError,
+    GoneError,
+    MailboxRefusedError,
+    RequestRefusedError,
+    SiteRefusedError,
+    TransientError,
+)
+from consumer.domain.event import RENDERING, Event, SeenEvent, tag
+from consumer.domain.job import Deletion, State
+from consumer.domain.link import Link, Pending
+from consumer.domain.mailbox import Mailbox
+from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Situation, Update, plan
+from consumer.domain.render import render
+from consumer.domain.timezones import Zone
+from consumer.domain.window import Window
+from consumer.sync.change import Change
+from consumer.sync.ports import Calendar, Findings, Standing
+
+FAILURES = (TransientError, MailboxRefusedError, SiteRefusedError, ForbiddenError, RequestRefusedError)
+"""All that a calendar may answer instead of doing what it was asked."""
+Failure = TransientError | MailboxRefusedError | SiteRefusedError | ForbiddenError | RequestRefusedError
+
+
+@dataclass(slots=True)
+class Verdict:
+    """How a run ended. Jobs that are in neither ``results`` nor ``refused`` are to be tried again."""
+
+    results: dict[str, str] = field(default_factory=dict)
+    """What became of each job that is done."""
+    refused: dict[str, RequestRefusedError] = field(default_factory=dict)
+    """Jobs whose event Graph calls malformed: they would fail the same way for ever."""
+    trouble: TransientError | None = None
+    """Why the rest must wait; of several troubles, the one that asks for the longest wait."""
+    busy: float | None = None
+    """Seconds until the lease of another run may be free."""
+    parked: str | None = None
+    """The mailbox was parked before; the code says why."""
+    mailbox: MailboxRefusedError | None = None
+    """The mailbox cannot be served."""
+    site: SiteRefusedError | None = None
+    """The whole site cannot be served."""
+    forbidden: ForbiddenError | None = None
+    """A 403, which decides nothing alone."""
+
+    def record(self, job_id: str, error: Failure) -> None:
+        """Sort a failure by what to do next."""
+        match error:
+            case TransientError():
+                if self.trouble is None or (error.retry_after or 0.0) > (self.trouble.retry_after or 0.0):
+                    self.trouble = error
+            case MailboxRefusedError():
+                self.mailbox = error
+            case SiteRefusedError():
+                self.site = error
+            case ForbiddenError():
+                self.forbidden = error
+            case RequestRefusedError():
+                self.refused[job_id] = error
+
+
+@dataclass(slots=True)
+class Run:
+    """What the assignments of one run share."""
+
+    calendar: Calendar
+    mailbox: Mailbox
+    window: Window
+    zone: Zone
+    findings: Findings = field(default_factory=Findings)
+    verdict: Verdict = field(default_factory=Verdict)
+
+    async def settle(self, change: Change, standing: Standing) -> None:
+        """Bring one assignment to its state, and note how that ended in findings and verdict."""
+        job_id = change.job_id
+        try:
+            self.verdict.results[job_id] = await self._result(change, standing)
+        except FAILURES as error:
+            self.fail(job_id, standing, error)
+        else:
+            if standing.fresh and job_id not in self.findings.links:
+                self.findings.forgotten.add(job_id)
+
+    def fail(self, job_id: str, standing: Standing, error: Failure) -> None:
+        """Note a failure. A create of this run's own that certainly did not happen leaves no pending link."""
+        self.verdict.record(job_id, error)
+        known = not (isinstance(error, TransientError) and error.unknown)
+        if known and standing.fresh and job_id not in self.findings.links:
+            self.findings.forgotten.add(job_id)
+
+    async def _result(self, change: Change, standing: Standing) -> str:
+        job_tag = tag(self.mailbox.site, change.job_id)
+        wanted = self._wanted(change.state)
+        memory = standing.memory
+        in_doubt = isinstance(memory, Pending) and memory.rank <= change.state.rank
+        seen = await self.calendar.find(job_tag) if in_doubt else None
+        situation = Situation(wanted, change.state.rank, memory, seen)
+        planned = plan(situation, self.window)
+        try:
+            return await self._apply(change.job_id, job_tag, standing, situation, planned)
+        except DuplicateTransactionError as duplicate:
+            seen = await self._made_by_transaction(change.job_id, job_tag, duplicate.event_id)
+            situation = Situation(wanted, change.state.rank, memory, seen)
+            return await self._apply(change.job_id, job_tag, standing, situation, plan(situation, self.window))
+
+    def _wanted(self, state: State) -> Event | None:
+        when = span(state, self.mailbox)
+        if when is None or isinstance(state, Deletion):
+            return None
+        return render(state, *when, self.zone)
+
+    async def _apply(self, job_id: str, job_tag: str, standing: Standing, situation: Situation, planned: Plan) -> str:
+        result = "applied"
+        match planned.step:
+            case Leave(stale):
+                result = "stale" if stale else "unchanged"
+                if isinstance(standing.memory, Pending) and not stale:
+                    # The create in doubt has not landed, or not yet: the sweep looks once more.
+                    self.findings.forgotten.add(job_id)
+                    self.findings.dirty.add(job_id)
+            case Adopt(found, event):
+                self._remember(job_id, found, event, situation.rank)
+            case Create(event):
+                if standing.transaction_id is None:
+                    # The window came to hold the job after the intents were written.
+                    raise TransientError("no intent was written for this create", retry_after=0.0)
+                written = await self.calendar.create(event, job_tag, standing.transaction_id)
+                await self._written(job_id, written, event, situation.rank)
+            case Update(event_id, event):
+                try:
+                    written = await self.calendar.update(event_id, event)
+                except GoneError:
+                    # Somebody deleted it. A create needs its intent written first, so come back for it.
+                    self.findings.forgotten.add(job_id)
+                    raise TransientError("the event is gone", retry_after=0.0) from None
+                await self._written(job_id, written, event, situation.rank)
+            case Delete(event_ids):
+                for event_id in event_ids:
+                    await self._delete(event_id)
+                self.findings.buried[job_id] = situation.rank
+        for event_id in planned.surplus:
+            await self._delete(event_id)
+        return result
+
+    async def _written(self, job_id: str, written: SeenEvent, event: Event, rank: int) -> None:
+        """Remember the event; write it once more in UTC if Graph read its local times as other instants."""
+        self._remember(job_id, written, event, rank)
+        if (written.start, written.end) == (event.start, event.end):
+            return
+        link = self.findings.links[job_id]
+        self.findings.links[job_id] = link.unsure()
+        try:
+            again = await self.calendar.update(written.event_id, event.in_utc())
+        except GoneError:
+            raise TransientError("the event is gone", retry_after=0.0) from None
+        self._remember(job_id, again, event, rank)
+
+    def _remember(self, job_id: str, seen: SeenEvent, event: Event, rank: int) -> None:
+        self.findings.links[job_id] = Link(
+            seen.event_id, seen.etag, event.fingerprint(), rank, event.start, event.end, RENDERING
+        )
+
+    async def _made_by_transaction(self, job_id: str, job_tag: str, event_id: str | None) -> tuple[SeenEvent, ...]:
+        """The event that a used transactionId has made: the one with the tag, or the one that Graph names.
+
+        If there is none, the transactionId is spent, and the next run starts with a new one.
+        """
+        seen = await self.calendar.find(job_tag)
+        if not seen and event_id is not None:
+            try:
+                named = await self.calendar.get(event_id)
+            except GoneError:
+                pass
+            else:
+                seen = (named,) if named.tag == job_tag else ()
+        if not seen:
+            self.findings.forgotten.add(job_id)
+            raise TransientError("the transactionId is spent", retry_after=0.0)
+        return seen
+
+    async def _delete(self, event_id: str) -> None:
+        try:
+            await self.calendar.delete(event_id)
+        except GoneError:
+            return
+
+
+def span(state: State, mailbox: Mailbox) -> tuple[datetime, datetime] | None:
+    """When the job shall be in this mailbox; ``None`` if it shall not."""
+    if isinstance(state, Deletion) or state.site_id != mailbox.site or mailbox.address not in state.addresses:
+        return None
+    return state.scheduled
