@@ -91,6 +91,8 @@ class _Lines(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 (the parser's signature)
         if tag in _UNSHOWN:
             self._hidden += 1
+        if tag == "body":
+            self._hidden = 0  # a head may be left unclosed
         if tag in _BLOCKS:
             self.parts.append("\n")
 
@@ -104,6 +106,10 @@ class _Lines(HTMLParser):
         if not self._hidden:
             # A break in HTML's source is a space on the page; only elements break lines.
             self.parts.append(_BLANKS.sub(" ", data))
+
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        # Browsers take every <![…]> for a comment; the parser knows some and raises AssertionError for the rest.
+        return self.parse_bogus_comment(i, report)
 
 
 def html_lines(html: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ Names come in two families, Windows and IANA. The table between them is Unicode 
 ``tzlocal`` generates and maintains it.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -67,9 +68,11 @@ def write_span(start: datetime, end: datetime, zone: Zone) -> tuple[str, str, st
     A local time that the zone has twice (the repeated hour) cannot be told apart by Graph, so both ends go in UTC.
     """
     if zone.info is not None:
-        local = start.astimezone(zone.info), end.astimezone(zone.info)
-        if not any(_ambiguous(moment) for moment in local):
-            return _plain(local[0]), _plain(local[1]), zone.windows
+        # Within a day of the first or the last year there is, an instant may have no local time.
+        with suppress(OverflowError):
+            local = start.astimezone(zone.info), end.astimezone(zone.info)
+            if not any(_ambiguous(moment) for moment in local):
+                return _plain(local[0]), _plain(local[1]), zone.windows
     return _plain(start.astimezone(UTC)), _plain(end.astimezone(UTC)), "UTC"
 
 

@@ -98,7 +98,10 @@ def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool)
         case Kind.CONFLICT:
             # ConcurrentItemSave came with events that had been made all the same (msgraph-sdk-ruby#38).
             unknown = write and (status >= 500 or code.casefold().endswith("concurrentitemsave"))
-            return TransientError(f"{status} {name}", retry_after=_CONFLICT_SECONDS, unknown=unknown)
+            wait = retry_after(headers)
+            return TransientError(
+                f"{status} {name}", retry_after=_CONFLICT_SECONDS if wait is None else wait, unknown=unknown
+            )
         case Kind.WAIT:
             return TransientError(f"{status} {name}", retry_after=retry_after(headers), unknown=write and status >= 500)
 

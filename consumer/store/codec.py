@@ -27,7 +27,7 @@ def pack_rank(rank: int) -> bytes:
 def pack_link(link: Link) -> bytes:
     """The stored form of a link."""
     etag = link.etag
-    bare = etag.startswith(_ETAG_START) and etag.endswith(_ETAG_END)
+    bare = etag.startswith(_ETAG_START) and etag.endswith(_ETAG_END) and len(etag) > len(_ETAG_START)
     etag_bytes = _pack_text(etag[len(_ETAG_START) : -len(_ETAG_END)] if bare else etag)
     head = _HEAD.pack(
         b"L",

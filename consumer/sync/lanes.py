@@ -23,9 +23,10 @@ log = structlog.get_logger(__name__)
 RUNS_AT_ONCE: Final = 512
 """Enough to fill every batch in flight; small enough that memory stays flat."""
 HAND_OVER_SECONDS: Final = 120.0
-"""How long one mailbox may fail, while others of its app are served, before its work is handed over."""
-ALIVE_SECONDS: Final = 60.0
-"""An app that served no mailbox for so long is down as a whole: then nothing is handed over."""
+"""How long one mailbox may fail before its work is handed over, if others of its app were served meanwhile.
+
+If none was, Graph is down as a whole, or the tenant is: then nothing is handed over, and the lag pages.
+"""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 
 
@@ -199,8 +200,9 @@ class Lanes:
         if verdict.trouble is not None:
             return await self._trouble(lane, site, verdict.trouble)
         lane.failures, lane.failing_since = 0, None
-        self._last_success[site.app] = self._clock.monotonic()
-        self._sites.served(site.site_id, lane.mailbox.address)
+        if "applied" in verdict.results.values():
+            self._last_success[site.app] = self._clock.monotonic()
+            self._sites.served(site.site_id, lane.mailbox.address)
         return None
 
     async def _trouble(self, lane: _Lane, site: Site, trouble: TransientError) -> float | None:
@@ -210,7 +212,7 @@ class Lanes:
             lane.failing_since = now
         elif (
             now - lane.failing_since > HAND_OVER_SECONDS
-            and now - self._last_success.get(site.app, float("-inf")) < ALIVE_SECONDS
+            and self._last_success.get(site.app, float("-inf")) > lane.failing_since
             and not isinstance(trouble, StoreUnavailableError)
         ):
             log.warning("mailbox unavailable, handed over to the sweep", site=site.site_id, reason=str(trouble))

@@ -139,6 +139,11 @@ class Run:
                     # Somebody deleted it. A create needs its intent written first, so come back for it.
                     self.findings.forgotten.add(job_id)
                     raise TransientError("the event is gone", retry_after=0.0) from None
+                except TransientError as error:
+                    if error.unknown and not self.window.holds(event.start, event.end):
+                        # Should it land after a later one, the sweep's view would not show it.
+                        self.findings.dirty.add(job_id)
+                    raise
                 await self._written(job_id, written, event, situation.rank)
             case Delete(event_ids):
                 for event_id in event_ids:

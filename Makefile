@@ -1,0 +1,60 @@
+# `make` lists the targets. Each that needs the development environment makes it first, in .venv.
+
+PYTHON ?= python3
+UV     ?= uv
+
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test e2e lint format bench lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/.installed ## Make the development environment (PYTHON=… chooses the interpreter)
+
+demo: .venv/.installed ## Run the service against a world of its own, to watch (ONCE=1: once through, then end)
+	@$(BIN)/python -m sandbox.demo $(if $(ONCE),--once)
+
+test: .venv/.installed ## Run all tests that need nothing but this environment (ARGS=… goes to pytest)
+	@$(BIN)/pytest $(ARGS)
+
+e2e: .venv/.installed ## Run the tests against a real Kafka (needs Java 17 and Maven) and a real Redis
+	@$(BIN)/pytest tests/e2e $(ARGS)
+
+lint: .venv/.installed ## Check style, formatting, types and the direction of imports
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: .venv/.installed ## Format the code and mend what can be mended by itself
+	@$(BIN)/ruff check --fix --quiet --exit-zero
+	@$(BIN)/ruff format
+
+bench: .venv/.installed ## Measure speed and memory, and print them
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header $(if $(UPGRADE),--upgrade)
+
+lock: ## Resolve requirements/ again from pyproject.toml (UPGRADE=1: to the newest versions; needs uv)
+	@command -v $(UV) >/dev/null \
+	|| { echo "uv resolves the requirements: install it (pip install uv)" >&2; exit 1; }
+	@$(LOCK) --output-file requirements/service.txt
+	@$(LOCK) --extra dev --constraint requirements/service.txt --output-file requirements/dev.txt
+
+clean: ## Remove the environment, the caches and all else that the targets made
+	@rm -rf .venv .cache .demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	|| { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: set PYTHON" >&2; exit 1; }
+	@echo "Installing the development environment in .venv"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) --require-hashes --requirement requirements/dev.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@

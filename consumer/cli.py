@@ -1,0 +1,57 @@
+"""The command ``calsync``."""
+
+import sys
+from typing import Annotated
+
+import typer
+import uvloop
+from rich.console import Console
+
+from consumer import __version__, app, settings
+from consumer.domain.errors import ConfigurationError
+from consumer.ops import logging
+
+USAGE = 2
+"""Exit code for wrong usage or configuration."""
+
+cli = typer.Typer(
+    name="calsync",
+    help="Keeps every worker's Outlook calendar equal to Core's schedule.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+errors = Console(stderr=True, highlight=False, markup=False)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"calsync {__version__}\n")
+        raise typer.Exit
+
+
+@cli.callback()
+def main_options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Settings are environment variables, CALSYNC_…: see the README."""
+
+
+@cli.command()
+def run() -> None:
+    """Consume the topic and keep the calendars, until SIGTERM."""
+    chosen = settings.load()
+    logging.configure(chosen.log_level, chosen.log_format)
+    raise typer.Exit(uvloop.run(app.run(chosen)))
+
+
+def main() -> None:
+    """The entry point: every known fault becomes a message and an exit code."""
+    try:
+        cli()
+    except ConfigurationError as error:
+        for problem in error.problems:
+            errors.print(f"calsync: {problem}")
+        sys.exit(USAGE)

@@ -1,0 +1,39 @@
+"""How far behind we are, asked of the broker: librdkafka's own figures stand still while consumption is paused."""
+
+from collections.abc import Sequence
+
+import structlog
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from consumer.kafka.config import Config
+
+log = structlog.get_logger(__name__)
+
+_TIMEOUT_SECONDS = 5.0
+
+
+class Lag:
+    """A client of its own, which never joins the group."""
+
+    def __init__(self, config: Config, topic: str) -> None:
+        self._consumer = Consumer(config)
+        self._topic = topic
+
+    def measure(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Records between the group's committed offset and the end, for each partition; blocks.
+
+        Partitions that the broker tells nothing of are left out.
+        """
+        behind = {}
+        try:
+            asked = [TopicPartition(self._topic, partition) for partition in partitions]
+            for committed in self._consumer.committed(asked, timeout=_TIMEOUT_SECONDS):
+                low, high = self._consumer.get_watermark_offsets(committed, timeout=_TIMEOUT_SECONDS, cached=False)
+                behind[committed.partition] = high - max(low, committed.offset)
+        except KafkaException as error:
+            log.warning("lag cannot be measured", error=error.args[0].name())
+        return behind
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()

@@ -1,0 +1,298 @@
+"""The pump: one plain thread that alone owns the Consumer, its ledgers and its commits.
+
+Records go to the event loop by ``call_soon_threadsafe``, receipts come back through a queue. The thread never works:
+it polls at least every tenth of a second, so the group never thinks it dead. confluent-kafka's own asyncio consumer
+serialises every call behind a running poll (confluent-kafka-python#2322), hence a thread.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Final, cast
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from consumer.kafka.config import Config
+from consumer.kafka.ledger import Ledger
+from consumer.kafka.record import Epoch, Headers, Record
+
+log = structlog.get_logger(__name__)
+
+HIGH_WATER: Final = 10_000
+"""Records not done at which consumption pauses; it resumes at half."""
+_POLL_SECONDS: Final = 0.1
+_POLL_RECORDS: Final = 500
+_COMMIT_SECONDS: Final = 1.0
+_LAST_COMMIT_SECONDS: Final = 2.0
+_RETRIABLE: Final = frozenset(
+    {
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError._ASSIGNMENT_LOST,
+        KafkaError._TIMED_OUT,
+        KafkaError._WAIT_COORD,
+        KafkaError._TRANSPORT,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+
+
+class Pump:
+    """Takes records from the topic and commits what is done."""
+
+    def __init__(
+        self,
+        config: Config,
+        topic: str,
+        loop: asyncio.AbstractEventLoop,
+        deliver: Callable[[Sequence[Record]], None],
+        on_end: Callable[[str | None], None],
+        *,
+        high_water: int = HIGH_WATER,
+    ) -> None:
+        """
+        Args:
+            config: see :func:`consumer.kafka.config.consumer_config`.
+            topic: what to subscribe to.
+            loop: where ``deliver`` and ``on_end`` are called.
+            deliver: takes the records of one poll.
+            on_end: called when the thread ends; with a reason if it must not have ended.
+            high_water: see ``HIGH_WATER``.
+        """
+        self._config = {**config, "error_cb": self._on_error, "logger": _Logger()}
+        self._topic = topic
+        self._loop = loop
+        self._deliver = deliver
+        self._on_end = on_end
+        self._high_water = high_water
+        self._inbox: SimpleQueue[Record] = SimpleQueue()
+        self._ledgers: dict[int, tuple[Epoch, Ledger]] = {}
+        self._paused = False
+        self._draining = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kafka-pump", daemon=True)
+        self.joined = False
+        """Whether the group has given us our share of the partitions, be it none."""
+        self.polled_at = time.monotonic()
+        """When the thread last came round; the liveness probe looks at it."""
+        self.oldest: dict[int, float | None] = {}
+        """Of each partition held: Unix time of its oldest record not yet done."""
+        self.positions: dict[int, int] = {}
+        """Of each partition held: the position last given to be committed."""
+
+    def start(self) -> None:
+        """Join the group."""
+        self._thread.start()
+
+    @property
+    def partitions(self) -> list[int]:
+        """The partitions held now."""
+        return list(self.oldest)
+
+    def done(self, record: Record) -> None:
+        """Give a record's receipt back; from any thread."""
+        self._inbox.put(record)
+
+    def drain(self) -> None:
+        """Take no more records, but stay in the group and keep committing."""
+        self._draining.set()
+
+    def stop(self, timeout: float) -> bool:
+        """Commit what is done and leave the group; blocks, at most ``timeout`` seconds. ``False`` if it hangs."""
+        self._stopping.set()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        reason: str | None = "the pump's thread ended"
+        try:
+            consumer = Consumer(self._config)
+            try:
+                consumer.subscribe(
+                    [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+                )
+                reason = self._pump(consumer)
+                self._commit_last(consumer)
+            finally:
+                consumer.close()
+        except KafkaException as error:
+            reason = str(error)
+        except Exception as error:
+            log.critical("the pump failed in a way that is ours", exc_info=True)
+            reason = f"{type(error).__name__} in the pump"
+        finally:
+            self._loop.call_soon_threadsafe(self._on_end, reason)
+
+    def _pump(self, consumer: Consumer) -> str | None:
+        """Until it is stopped (``None``), or something fatal happens (the reason)."""
+        commit_at = 0.0
+        while not self._stopping.is_set():
+            self.polled_at = time.monotonic()
+            self._take_receipts()
+            self._press(consumer)
+            first = consumer.poll(_POLL_SECONDS)
+            if first is not None:
+                # One is there; whatever else is buffered comes along without waiting.
+                records = []
+                for message in (first, *consumer.consume(_POLL_RECORDS, 0)):
+                    error = message.error()
+                    if error is None:
+                        records.extend(self._take(message))
+                    elif error.fatal():
+                        return str(error)
+                    else:
+                        log.warning("Kafka", error=error.name(), reason=error.str())
+                if records:
+                    self._loop.call_soon_threadsafe(self._deliver, records)
+            if self.polled_at >= commit_at:
+                commit_at = self.polled_at + _COMMIT_SECONDS
+                self._commit(consumer)
+        return None
+
+    def _take(self, message: Message) -> list[Record]:
+        held = self._ledgers.get(_number(message.partition()))
+        if held is None:
+            return []
+        epoch, ledger = held
+        offset = _number(message.offset())
+        timestamp = message.timestamp()[1] / 1000
+        ledger.add(offset, timestamp)
+        key, value = message.key(), message.value()
+        headers = cast("Headers", message.headers() or [])
+        record = Record(self._topic, epoch.partition, offset, _bytes(key), _bytes(value), headers, timestamp, epoch)
+        return [record]
+
+    def _take_receipts(self) -> None:
+        while True:
+            try:
+                record = self._inbox.get_nowait()
+            except Empty:
+                break
+            if record.epoch.live:
+                self._ledgers[record.partition][1].done(record.offset)
+        for partition, (_, ledger) in self._ledgers.items():
+            self.oldest[partition] = ledger.oldest()
+
+    def _press(self, consumer: Consumer) -> None:
+        """Pause above the high-water mark, resume below half of it; librdkafka does not tell, so we remember."""
+        waiting = sum(len(ledger) for _, ledger in self._ledgers.values())
+        wanted = self._draining.is_set() or waiting > (self._high_water // 2 if self._paused else self._high_water)
+        if wanted == self._paused:
+            return
+        partitions = consumer.assignment()
+        (consumer.pause if wanted else consumer.resume)(partitions)
+        self._paused = wanted
+        log.info("consumption paused" if wanted else "consumption resumed", records=waiting)
+
+    def _commit(self, consumer: Consumer) -> None:
+        offsets = self._positions(list(self._ledgers))
+        if not offsets:
+            return
+        try:
+            # store_offsets refuses partitions that are no longer ours; commit(offsets=…) would overwrite their
+            # new owner's position.
+            consumer.store_offsets(offsets=offsets)
+            consumer.commit(asynchronous=True)
+        except KafkaException as error:
+            self._uncommitted(offsets, error)
+
+    def _commit_last(self, consumer: Consumer) -> None:
+        deadline = time.monotonic() + _LAST_COMMIT_SECONDS
+        while True:
+            self._take_receipts()
+            offsets = self._positions(list(self._ledgers))
+            try:
+                if offsets:
+                    consumer.store_offsets(offsets=offsets)
+                consumer.commit(asynchronous=False)
+            except KafkaException as error:
+                code = error.args[0].code()
+                if code == KafkaError._NO_OFFSET:
+                    return
+                self._uncommitted(offsets, error)
+                if code not in _RETRIABLE or time.monotonic() > deadline:
+                    return
+                consumer.poll(_POLL_SECONDS)  # serves the rebalance that is in the way
+            else:
+                return
+
+    def _positions(self, partitions: list[int]) -> list[TopicPartition]:
+        offsets = []
+        for partition in partitions:
+            position = self._ledgers[partition][1].take_position()
+            if position is not None:
+                self.positions[partition] = position
+                offsets.append(TopicPartition(self._topic, partition, position))
+        return offsets
+
+    def _uncommitted(self, offsets: list[TopicPartition], error: KafkaException) -> None:
+        """Not lost: the positions are given again with the next commit."""
+        for offset in offsets:
+            held = self._ledgers.get(offset.partition)
+            if held is not None:
+                held[1].forget_position()
+        log.info("commit postponed", error=error.args[0].name())
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._ledgers[partition.partition] = (Epoch(partition.partition), Ledger())
+            self.oldest[partition.partition] = None
+        consumer.incremental_assign(partitions)
+        self.joined = True
+        # A pause survives a rebalance in librdkafka: a partition that comes back would stay silent.
+        (consumer.pause if self._paused else consumer.resume)(partitions)
+        log.info("partitions assigned", partitions=[partition.partition for partition in partitions])
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = [partition.partition for partition in partitions]
+        try:
+            self._take_receipts()
+            offsets = self._positions([number for number in numbers if number in self._ledgers])
+            if offsets:
+                consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            # An exception in here would be raised from poll() and again from close(): the records come again instead.
+            log.info("commit at revocation failed", error=error.args[0].name())
+        finally:
+            self._drop(numbers)
+        log.info("partitions revoked", partitions=numbers)
+
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = [partition.partition for partition in partitions]
+        self._drop(numbers)
+        log.warning("partitions lost", partitions=numbers)
+
+    def _drop(self, partitions: list[int]) -> None:
+        for partition in partitions:
+            held = self._ledgers.pop(partition, None)
+            if held is not None:
+                held[0].live = False
+            self.oldest.pop(partition, None)
+            self.positions.pop(partition, None)
+
+    def _on_error(self, error: KafkaError) -> None:
+        log.warning("Kafka", error=error.name(), reason=error.str(), fatal=error.fatal())
+
+
+class _Logger:
+    """librdkafka's own lines, through our log."""
+
+    def log(self, level: int, message: str, *args: Any) -> None:
+        """As the standard library's loggers have it."""
+        log.debug("librdkafka", level=level, line=message % args if args else message)
+
+
+def _number(value: int | None) -> int:
+    assert value is not None  # noqa: S101 (a message that was consumed has partition and offset)
+    return value
+
+
+def _bytes(value: bytes | str | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

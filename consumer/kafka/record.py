@@ -1,0 +1,29 @@
+"""Records as they come from the topic."""
+
+from dataclasses import dataclass
+
+Headers = list[tuple[str, str | bytes | None]]
+
+
+@dataclass(slots=True)
+class Epoch:
+    """One period of holding a partition. What was begun in an earlier one means nothing any more."""
+
+    partition: int
+    live: bool = True
+    """Written by the pump's thread alone, when the partition goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record, undecoded."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp: float
+    """Unix time the broker or producer put on it."""
+    epoch: Epoch

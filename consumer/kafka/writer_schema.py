@@ -1,0 +1,92 @@
+"""A writer's schema, and what it says about the encodings of times."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import Any, Final
+
+import fastavro
+
+from consumer.domain.errors import InvalidRecordError, UndecodableError
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME_FIELDS: Final = ("starts_at", "ends_at")
+_UNITS: Final = {
+    "io.debezium.time.Timestamp": 1_000,
+    "org.apache.kafka.connect.data.Timestamp": 1_000,
+    "io.debezium.time.MicroTimestamp": 1,
+    "io.debezium.time.NanoTimestamp": 0,
+}
+"""Microseconds of one unit; nanoseconds are divided instead."""
+
+
+class WriterSchema:
+    """Decodes what was written with one schema, and brings times to one form."""
+
+    def __init__(self, schema: Any) -> None:
+        """Raises ``fastavro.schema.SchemaParseException``."""
+        try:
+            self._schema = fastavro.parse_schema(schema)
+        except (fastavro.schema.UnknownType, KeyError, TypeError) as error:
+            raise fastavro.schema.SchemaParseException(f"no Avro schema: {type(error).__name__}") from None
+        self._times = _time_readers(schema)
+
+    def decode(self, data: bytes, start: int) -> Any:
+        """The datum that begins at ``start``.
+
+        Raises:
+            UndecodableError: it ends too early or too late, or is no datum of this schema.
+        """
+        stream = BytesIO(data)
+        stream.seek(start)
+        try:
+            datum = fastavro.schemaless_reader(stream, self._schema, None)
+        except (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
+            raise UndecodableError(f"the bytes are no datum of their schema: {type(error).__name__}") from None
+        if stream.tell() != len(data):
+            # fastavro ignores what follows; a datum of another schema often ends early.
+            raise UndecodableError("bytes are left over behind the datum")
+        return datum
+
+    def row(self, after: dict[str, Any]) -> dict[str, Any]:
+        """``after`` with its times as the domain reads them. Raises ``InvalidRecordError``."""
+        for name, read in self._times.items():
+            value = after.get(name)
+            if isinstance(value, int):
+                after[name] = read(value)
+        return after
+
+
+def _time_readers(schema: Any) -> dict[str, Callable[[int], datetime]]:
+    """For each time field that is a number: how to read it, by the ``connect.name`` of its type."""
+    readers: dict[str, Callable[[int], datetime]] = {}
+    for field in _fields(schema):
+        if field.get("name") not in _TIME_FIELDS:
+            continue
+        branches = field["type"] if isinstance(field["type"], list) else [field["type"]]
+        for branch in branches:
+            if isinstance(branch, dict) and branch.get("connect.name") in _UNITS:
+                readers[field["name"]] = _reader(field["name"], _UNITS[branch["connect.name"]])
+    return readers
+
+
+def _fields(schema: Any) -> list[dict[str, Any]]:
+    """Every field of every record in the schema."""
+    if isinstance(schema, list):
+        return [field for branch in schema for field in _fields(branch)]
+    if not isinstance(schema, dict):
+        return []
+    own = schema.get("fields", [])
+    nested = [field for entry in own for field in _fields(entry.get("type"))]
+    return [*own, *nested, *(_fields(schema["type"]) if isinstance(schema.get("type"), dict | list) else [])]
+
+
+def _reader(name: str, unit: int) -> Callable[[int], datetime]:
+    def read(value: int) -> datetime:
+        microseconds = value * unit if unit else value // 1_000
+        try:
+            return _EPOCH + timedelta(microseconds=microseconds)
+        except OverflowError:
+            raise InvalidRecordError(f"{name} is out of range") from None
+
+    return read

@@ -1,0 +1,48 @@
+"""What the cluster asks over HTTP: metrics, liveness, readiness."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+STALE_POLL_SECONDS: Final = 60.0
+
+Check = Callable[[], Awaitable[str | None]]
+"""``None`` when all is well, else what is not."""
+
+
+class HealthServer:
+    """Serves ``/metrics``, ``/livez`` and ``/readyz``, from the event loop: one that hangs does not answer."""
+
+    def __init__(self, bind: str, render: Callable[[], bytes], content_type: str, live: Check, ready: Check) -> None:
+        host, _, port = bind.rpartition(":")
+        self._host, self._port = host.strip("[]"), int(port)
+        self._render = render
+        self._content_type = content_type
+        app = web.Application()
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/livez", _answering(live))
+        app.router.add_get("/readyz", _answering(ready))
+        self._runner = web.AppRunner(app, access_log=None)
+
+    async def start(self) -> str:
+        """Listen; returns the address in use. Raises ``OSError`` if it is taken."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        host, port = self._runner.addresses[0][:2]
+        return f"{host}:{port}"
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        await self._runner.cleanup()
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._render(), headers={"Content-Type": self._content_type})
+
+
+def _answering(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_request: web.Request) -> web.Response:
+        trouble = await check()
+        return web.Response(text="ok\n") if trouble is None else web.Response(text=f"{trouble}\n", status=503)
+
+    return answer

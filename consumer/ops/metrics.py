@@ -1,0 +1,130 @@
+"""Every metric, with what it means. No label ever names a mailbox, a worker or a job."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from consumer.domain.site import Site
+from consumer.sync.receipts import RESULTS
+
+_LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
+_REQUEST_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_DEAD_LETTER_REASONS: Final = ("undecodable", "invalid", "refused")
+
+
+class Metrics:
+    """The service's metrics, in a registry of their own."""
+
+    content_type: Final = CONTENT_TYPE_PLAIN_0_0_4
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._events = Counter(
+            "calsync_events_total", "Records done, each once, by what became of them.", ["result"], registry=registry
+        )
+        self._latency = Histogram(
+            "calsync_event_latency_seconds",
+            "From the commit in Core's database to Graph's acceptance; snapshots left out.",
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self._lag = Gauge(
+            "calsync_kafka_lag", "Records behind the end of the partition.", ["topic", "partition"], registry=registry
+        )
+        self._lag_seconds = Gauge(
+            "calsync_kafka_lag_seconds",
+            "Age of the oldest record not yet done.",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self._requests = Counter(
+            "calsync_graph_requests_total",
+            "Requests to Graph, the inner ones of batches too; status 'none' when no answer came.",
+            ["operation", "status"],
+            registry=registry,
+        )
+        self._exchanges = Histogram(
+            "calsync_graph_request_seconds",
+            "Duration of HTTP exchanges with Graph; a batch is one.",
+            ["operation"],
+            buckets=_REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self._throttled = Counter("calsync_graph_throttled_total", "Answers of 429.", registry=registry)
+        self._site_up = Gauge(
+            "calsync_site_up", "1 while the site is served; 0 while it is suspended.", ["site"], registry=registry
+        )
+        self._secret_expiry = Gauge(
+            "calsync_client_secret_expiry_timestamp_seconds",
+            "When the site's client secret expires, as the sites file says.",
+            ["site"],
+            registry=registry,
+        )
+        self._dead_letters = Counter(
+            "calsync_dead_letters_total", "Records dead-lettered, by kind of fault.", ["reason"], registry=registry
+        )
+        self._busy = Gauge("calsync_lanes_busy", "Mailboxes being worked on.", registry=registry)
+        self._waiting = Gauge("calsync_lanes_waiting", "Mailboxes with work that waits.", registry=registry)
+        for result in RESULTS:
+            self._events.labels(result)
+        for reason in _DEAD_LETTER_REASONS:
+            self._dead_letters.labels(reason)
+
+    def render(self) -> bytes:
+        """What a scrape gets."""
+        return generate_latest(self._registry)
+
+    def watch_lanes(self, busy: Callable[[], float], waiting: Callable[[], float]) -> None:
+        """Where the lanes' gauges come from."""
+        self._busy.set_function(busy)
+        self._waiting.set_function(waiting)
+
+    def event(self, result: str) -> None:
+        """See the meter port."""
+        self._events.labels(result).inc()
+
+    def accepted(self, committed_at: float) -> None:
+        """See the meter port."""
+        self._latency.observe(max(0.0, time.time() - committed_at))
+
+    def site_up(self, site_id: str, *, up: bool) -> None:
+        """See the meter port."""
+        self._site_up.labels(site_id).set(up)
+
+    def request(self, operation: str, status: str) -> None:
+        """See the dispatcher's meter."""
+        self._requests.labels(operation, status).inc()
+
+    def exchange(self, operation: str, seconds: float) -> None:
+        """See the dispatcher's meter."""
+        self._exchanges.labels(operation).observe(seconds)
+
+    def throttled(self) -> None:
+        """See the dispatcher's meter."""
+        self._throttled.inc()
+
+    def dead_letter(self, reason: str) -> None:
+        """A record was dead-lettered."""
+        self._dead_letters.labels(reason).inc()
+
+    def sites(self, sites: Mapping[str, Site]) -> None:
+        """The sites file as it is now."""
+        self._secret_expiry.clear()
+        self._site_up.clear()
+        for site in sites.values():
+            if site.client_secret_expires is not None:
+                expiry = time.mktime(site.client_secret_expires.timetuple())
+                self._secret_expiry.labels(site.site_id).set(expiry)
+
+    def lag(self, topic: str, records: Mapping[int, int], oldest: Mapping[int, float | None]) -> None:
+        """The partitions held now: records behind, and Unix time of the oldest record not yet done."""
+        self._lag.clear()
+        self._lag_seconds.clear()
+        now = time.time()
+        for partition, behind in records.items():
+            self._lag.labels(topic, partition).set(behind)
+        for partition, timestamp in oldest.items():
+            self._lag_seconds.labels(topic, partition).set(0.0 if timestamp is None else max(0.0, now - timestamp))

@@ -1,0 +1,1 @@
+"""The world outside the service, to develop against: Entra, Microsoft Graph, Core."""

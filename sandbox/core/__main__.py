@@ -1,0 +1,51 @@
+"""A Core as a process of its own: `python -m sandbox.core --port 0 [--bootstrap-servers …]`.
+
+Prints `listening http://127.0.0.1:PORT` when it is ready and ends at SIGTERM or Ctrl-C.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sandbox.core.app import build
+from sandbox.core.control import Publish
+from sandbox.core.feed import Encoder
+from sandbox.core.producer import FeedProducer
+from sandbox.core.rows import Change
+from sandbox.core.schedule import Schedule
+from sandbox.serve import serve
+
+
+def publisher(producer: FeedProducer, encoder: Encoder) -> Publish:
+    """Sends changes at once, in order, and waits for them to arrive."""
+
+    async def publish(changes: Sequence[Change]) -> None:
+        for change in changes:
+            producer.send(encoder.records(change))
+        await asyncio.to_thread(producer.flush)
+
+    return publish
+
+
+def main() -> None:
+    """Reads the command line and serves until it is told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.core", description="A stand-in for Core")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--token", default="core-token", help="the API's bearer token")
+    parser.add_argument("--page-size", type=int, default=100, help="workers a page")
+    parser.add_argument("--bootstrap-servers", help="send the changes to this Kafka")
+    parser.add_argument("--topic", default="core.job-changed")
+    options = parser.parse_args()
+
+    publish = None
+    if options.bootstrap_servers:
+        publish = publisher(FeedProducer(options.bootstrap_servers, options.topic), Encoder())
+    schedule = Schedule(lambda: datetime.now(UTC))
+    app = build(schedule, token=options.token, page_size=options.page_size, publish=publish)
+    serve(app, options.host, options.port)
+
+
+if __name__ == "__main__":
+    main()

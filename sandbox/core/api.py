@@ -1,0 +1,198 @@
+"""Core's API as `schemas/core-api.yaml` describes it, over a `Schedule`, with faults that can be set.
+
+Everything under `/_sandbox/` drives the stand-in itself and is no part of Core (see `control.py`).
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import wraps
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from sandbox.core.faults import Fault, Faults, Operation, spoil
+from sandbox.core.rows import instant, row_json, worker_json
+from sandbox.core.schedule import RosterKey, Schedule
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_JSON: Final = orjson.OPT_UTC_Z
+
+
+@dataclass(slots=True)
+class Core:
+    """What the API serves, and what it has been asked."""
+
+    schedule: Schedule
+    token: str
+    page_size: int = 100
+    """Workers a page; may be changed at any time."""
+    faults: Faults = field(default_factory=Faults)
+    requests: Counter[str] = field(default_factory=Counter)
+    """Requests answered, by operation and status: `schedule 200`."""
+    under_way: Counter[str] = field(default_factory=Counter)
+    peak: Counter[str] = field(default_factory=Counter)
+    """The most requests of an operation that were ever under way at once."""
+
+
+CORE: Final = web.AppKey("core", Core)
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
+    """An error answer as RFC 9457 has it."""
+    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return web.Response(
+        status=status, body=orjson.dumps(body), content_type="application/problem+json", headers=headers
+    )
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answers aiohttp's own refusals, such as an unknown path's, as problems too."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return problem(error.status, error.text or error.reason)
+
+
+def _accounted(operation: Operation) -> Callable[[Handler], Handler]:
+    """Asks for the token, and keeps count of the operation's requests."""
+
+    def decorate(handler: Handler) -> Handler:
+        @wraps(handler)
+        async def accounted(request: web.Request) -> web.StreamResponse:
+            core = request.app[CORE]
+            core.under_way[operation] += 1
+            core.peak[operation] = max(core.peak[operation], core.under_way[operation])
+            try:
+                if request.headers.get("Authorization") == f"Bearer {core.token}":
+                    answer = await handler(request)
+                else:
+                    answer = problem(401, "The token is missing or not known", {"WWW-Authenticate": "Bearer"})
+            except web.HTTPException as error:
+                answer = problem(error.status, error.text or error.reason)
+            finally:
+                core.under_way[operation] -= 1
+            core.requests[f"{operation} {answer.status}"] += 1
+            return answer
+
+        return accounted
+
+    return decorate
+
+
+@_accounted("schedule")
+async def get_schedule(request: web.Request) -> web.StreamResponse:
+    """One page of a site's schedule."""
+    core = request.app[CORE]
+    site_id = request.match_info["site_id"]
+    cursor = request.query.get("cursor") or _cursor(1, None)
+    number, after = _read_cursor(cursor)
+    fault = core.faults.strike("schedule", site_id, page=number)
+    if (answer := await _before(fault)) is not None:
+        return answer
+    start, end = _instant(request, "from"), _instant(request, "to")
+    if end <= start:
+        raise web.HTTPBadRequest(text="to: is not after from")
+    if site_id not in core.schedule.sites:
+        raise web.HTTPNotFound(text=f"There is no site {site_id}")
+    page = _page(core, site_id, start, end, number, after)
+    return await _answer(request, page if fault is None else spoil(fault, page, cursor), fault)
+
+
+@_accounted("job")
+async def get_job(request: web.Request) -> web.StreamResponse:
+    """One job with its workers."""
+    core = request.app[CORE]
+    site_id, job_id = request.match_info["site_id"], request.match_info["job_id"]
+    fault = core.faults.strike("job", site_id, job_id=job_id)
+    if (answer := await _before(fault)) is not None:
+        return answer
+    job = core.schedule.jobs.get(job_id)
+    if job is None or job.site_id != site_id:
+        raise web.HTTPNotFound(text=f"There is no job {job_id} at site {site_id}")
+    return await _answer(request, row_json(job, workers=True), fault)
+
+
+ROUTES: Final = (
+    web.get("/sites/{site_id}/schedule", get_schedule),
+    web.get("/sites/{site_id}/jobs/{job_id}", get_job),
+)
+
+
+def _page(
+    core: Core, site_id: str, start: datetime, end: datetime, number: int, after: RosterKey | None
+) -> dict[str, Any]:
+    found = core.schedule.roster(site_id, after, core.page_size + 1)
+    shown = found[: core.page_size]
+    workers = [
+        {
+            **worker_json(worker),
+            "jobs": [
+                row_json(job, workers=False)
+                for job in core.schedule.jobs_of(worker.worker_id)
+                if job.status != "cancelled" and job.overlaps(start, end)
+            ],
+        }
+        for _, worker in shown
+    ]
+    more = len(found) > len(shown)
+    return {"workers": workers, "next_cursor": _cursor(number + 1, shown[-1][0]) if more else None}
+
+
+async def _before(fault: Fault | None) -> web.Response | None:
+    """What a fault does before the question is even read."""
+    if fault is not None and fault.kind == "slow":
+        await asyncio.sleep(fault.seconds)
+    if fault is None or fault.kind != "status":
+        return None
+    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+    if fault.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return problem(fault.status, "A fault of the sandbox", headers)
+
+
+async def _answer(request: web.Request, document: Any, fault: Fault | None) -> web.StreamResponse:
+    """The document as JSON, or what a fault leaves of it on its way."""
+    body = orjson.dumps(document, option=_JSON)
+    if fault is not None and fault.kind == "invalid_json":
+        body = body[: len(body) // 2]
+    if fault is None or fault.kind != "disconnect":
+        return web.Response(body=body, content_type="application/json")
+    answer = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
+    await answer.prepare(request)
+    await answer.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return answer
+
+
+def _instant(request: web.Request, name: str) -> datetime:
+    try:
+        return instant(request.query[name])
+    except KeyError:
+        raise web.HTTPBadRequest(text=f"{name}: is missing") from None
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"{name}: {error}") from None
+
+
+def _cursor(number: int, after: RosterKey | None) -> str:
+    """Leads to the page of this number, which goes on after this place in the order."""
+    place = None if after is None else [after[0].decode(), after[1]]
+    return base64.urlsafe_b64encode(json.dumps([number, place]).encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[int, RosterKey | None]:
+    try:
+        number, place = json.loads(base64.urlsafe_b64decode(cursor))
+        return int(number), None if place is None else (str(place[0]).encode(), str(place[1]))
+    except (binascii.Error, ValueError, TypeError, LookupError):
+        raise web.HTTPBadRequest(text=f"cursor: {cursor!r} is none of ours") from None

@@ -1,0 +1,127 @@
+"""What can go wrong with Core's API: faults that are set from outside and spoil the answers they match."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+Page = dict[str, Any]
+Operation = Literal["schedule", "job"]
+Kind = Literal[
+    "status",  # answer `status`, with `retry_after` if given
+    "slow",  # answer rightly, after `seconds`
+    "disconnect",  # close the connection in the midst of the answer
+    "invalid_json",  # 200 with a body that stops short
+    "empty",  # a well-formed list of nobody
+    "cut",  # leave out the second half of the page's workers and call it the last page
+    "repeat",  # `next_cursor` leads to the same page again
+    "step_back",  # the first and the last worker of the page change places
+    "missing_rows",  # no worker of the page has any job
+    "unusable_row",  # the page's first job ends before it starts
+]
+
+
+@dataclass(slots=True)
+class Fault:
+    """A fault and the requests it strikes; None means any."""
+
+    kind: Kind
+    operation: Operation = "schedule"
+    site_id: str | None = None
+    job_id: str | None = None
+    page: int | None = None
+    """Counted from 1."""
+    status: int = 500
+    retry_after: int | None = None
+    seconds: float = 1.0
+    times: int | None = None
+    """How often it strikes still; None: until it is cleared."""
+
+
+class Faults:
+    """The faults that are set; the first that matches strikes."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+
+    def add(self, document: Mapping[str, Any]) -> None:
+        """Sets a fault from its JSON form; ValueError if that is not one."""
+        unknown = document.keys() - {field.name for field in fields(Fault)}
+        if unknown or document.get("kind") not in get_args(Kind):
+            raise ValueError(f"not a fault: {dict(document)!r}")
+        if document.get("operation", "schedule") not in get_args(Operation):
+            raise ValueError(f"operation: {' or '.join(get_args(Operation))} is wanted")
+        self._faults.append(Fault(**document))
+
+    def clear(self) -> None:
+        """Removes every fault."""
+        self._faults.clear()
+
+    def list(self) -> list[dict[str, Any]]:
+        """The faults in their JSON form."""
+        return [asdict(fault) for fault in self._faults]
+
+    def strike(self, operation: Operation, site_id: str, *, page: int = 1, job_id: str = "") -> Fault | None:
+        """The fault for a request, which is then counted off, or None."""
+        for fault in self._faults:
+            if (
+                fault.operation == operation
+                and fault.site_id in (None, site_id)
+                and (operation == "job" or fault.page in (None, page))
+                and (operation == "schedule" or fault.job_id in (None, job_id))
+            ):
+                if fault.times is not None:
+                    fault.times -= 1
+                    if fault.times <= 0:
+                        self._faults.remove(fault)
+                return fault
+        return None
+
+
+def spoil(fault: Fault, page: Page, cursor: str) -> Page:
+    """A page of the schedule as the fault leaves it; `cursor` is the one that led to it."""
+    change = _SPOIL.get(fault.kind)
+    return page if change is None else change(page, cursor)
+
+
+def _empty(_page: Page, _cursor: str) -> Page:
+    return {"workers": [], "next_cursor": None}
+
+
+def _cut(page: Page, _cursor: str) -> Page:
+    return {"workers": page["workers"][: len(page["workers"]) // 2], "next_cursor": None}
+
+
+def _repeat(page: Page, cursor: str) -> Page:
+    return {**page, "next_cursor": cursor}
+
+
+def _step_back(page: Page, _cursor: str) -> Page:
+    if len(page["workers"]) < 2:
+        return page
+    first, *middle, last = page["workers"]
+    return {**page, "workers": [last, *middle, first]}
+
+
+def _missing_rows(page: Page, _cursor: str) -> Page:
+    return {**page, "workers": [{**worker, "jobs": []} for worker in page["workers"]]}
+
+
+def _unusable_row(page: Page, _cursor: str) -> Page:
+    workers = [*page["workers"]]
+    for place, worker in enumerate(workers):
+        if worker["jobs"]:
+            first, *rest = worker["jobs"]
+            bad = {**first, "starts_at": first["ends_at"], "ends_at": "1999-12-31T23:59:59Z"}
+            workers[place] = {**worker, "jobs": [bad, *rest]}
+            break
+    return {**page, "workers": workers}
+
+
+_SPOIL: dict[Kind, Callable[[Page, str], Page]] = {
+    "empty": _empty,
+    "cut": _cut,
+    "repeat": _repeat,
+    "step_back": _step_back,
+    "missing_rows": _missing_rows,
+    "unusable_row": _unusable_row,
+}

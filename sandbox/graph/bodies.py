@@ -1,0 +1,60 @@
+"""What Exchange makes of an event's body (facts/graph.md 1.9)."""
+
+import html
+import re
+
+_ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
+_BREAK = re.compile(r"<br\s*/?>|</(?:p|div|li|tr|h[1-6])\s*>", re.IGNORECASE)
+_INVISIBLE = re.compile(r"<(?:!--.*?--|(style|script|head|title)\b.*?</\1\s*)>", re.IGNORECASE | re.DOTALL)
+_SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
+_SPACE = re.compile(r"[ \t\r\n\f]+")
+_NEWLINE = re.compile(r"\r\n|\r|\n")
+_SLASHED_BREAK = re.compile(r"<br\s*/>", re.IGNORECASE)
+_BODY = re.compile(r"<body\b[^>]*>(.*)</body\s*>", re.IGNORECASE | re.DOTALL)
+
+_META = '<meta http-equiv="Content-Type" content="text/html; charset=utf-8">\r\n'
+_CONVERTED = (
+    '<meta name="Generator" content="Microsoft Exchange Server">\r\n<!-- converted from text -->\r\n'
+    "<style><!-- .EmailQuote { margin-left: 1pt; padding-left: 4pt; border-left: #800000 2px solid; } --></style>"
+    "\r\n"
+)
+_HEADS = {"exchange": _META, "minimal": "", "converted-text": _CONVERTED, "strange": _META}
+
+
+def stored(kind: str, content: str, style: str) -> str:
+    """The html that is kept of a body of `kind` (text or html), by a style of switches.Switches.body_style."""
+    if kind == "text":
+        content = _NEWLINE.sub("<br>\n", html.escape(content, quote=False))
+    if style == "none":
+        return content
+    inner = _BODY.search(content) if "<" in content else None
+    inside = inner[1].strip("\r\n") if inner else content
+    if style == "strange":
+        lines = (html.escape(line, quote=False) for line in to_text(inside).split("\r\n"))
+        inside = "\n".join(f'<div class="x"><span>{line or "&nbsp;"}</span></div>' for line in lines)
+    else:
+        if "&" in inside:
+            inside = _ENTITY.sub(_respelled, inside)
+        inside = _SLASHED_BREAK.sub("<br>", _SCRIPT.sub("", inside))
+    inside = _NEWLINE.sub("\r\n", inside)
+    return f"<html>\r\n<head>\r\n{_HEADS[style]}</head>\r\n<body>\r\n{inside}\r\n</body>\r\n</html>\r\n"
+
+
+def to_text(content: str) -> str:
+    """The text that a reader sees of html, its lines ended by CRLF."""
+    start = content.find("<body")
+    visible = _SPACE.sub(" ", _INVISIBLE.sub("", content if start < 0 else content[start:]))
+    lines = _TAG.sub("", _BREAK.sub("\n", visible)).split("\n")
+    return html.unescape("\r\n".join([line.strip(" ") for line in lines])).strip("\r\n ")
+
+
+def preview(content: str) -> str:
+    """The first 255 characters of the text. A body's first few thousand characters hold them."""
+    return to_text(content[:4000])[:255]
+
+
+def _respelled(entity: re.Match[str]) -> str:
+    """Exchange writes html anew: only what must be escaped stays so, whatever the sender escaped."""
+    char = html.unescape(entity[0])
+    return {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\xa0": "&nbsp;"}.get(char, char)

@@ -1,0 +1,127 @@
+"""Answers, and the errors Graph gives (facts/graph.md, part 5)."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+JSON_TYPE = "application/json"
+
+
+@dataclass(slots=True)
+class Answer:
+    """What one request gets: a status, a JSON body (or none), and the headers beyond the usual ones."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    content_type: str = JSON_TYPE
+
+
+class GraphError(Exception):
+    """A request that Graph refuses.
+
+    `annotations` are members of the error object beside code and message, such as `@event.existingEventId`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        annotations: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{status} {code}: {message}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+        self.annotations = annotations or {}
+
+    def answer(self, request_id: str, client_request_id: str) -> Answer:
+        date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        inner: dict[str, Any] = {
+            "date": date,
+            "request-id": request_id,
+            "client-request-id": client_request_id,
+        }
+        if self.code == "TooManyRequests":  # the gateway's own sample differs: facts/graph.md part 5
+            inner = {"code": "429", "message": "Please retry after", "status": "429"} | inner
+        error = {"code": self.code, "message": self.message, **self.annotations, "innerError": inner}
+        headers = {} if self.retry_after is None else {"Retry-After": f"{self.retry_after:g}"}
+        return Answer(self.status, orjson.dumps({"error": error}), headers)
+
+
+class LostAnswerError(Exception):
+    """The client gets no answer: the connection is cut, after hanging for `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no answer, connection cut after {seconds:g} s")
+        self.seconds = seconds
+
+
+CONFLICT = (
+    "The send or update operation could not be performed because the change key passed in the request does not "
+    "match the current change key for the item."
+)
+RAOP = "Access to OData is disabled: [RAOP] : Blocked by tenant configured AppOnly AccessPolicy settings."
+
+
+def item_not_found() -> GraphError:
+    return GraphError(404, "ErrorItemNotFound", "The specified object was not found in the store.")
+
+
+def invalid_request(message: str) -> GraphError:
+    return GraphError(400, "ErrorInvalidRequest", message)
+
+
+def unreadable(message: str) -> GraphError:
+    """A body whose JSON does not fit the type."""
+    return GraphError(400, "RequestBodyRead", message)
+
+
+def validation_failure() -> GraphError:
+    return GraphError(400, "ErrorPropertyValidationFailure", "At least one property failed validation.")
+
+
+def irresolvable_conflict(status: int) -> GraphError:
+    return GraphError(status, "ErrorIrresolvableConflict", CONFLICT)
+
+
+def unknown_zone(name: str) -> GraphError:
+    return GraphError(
+        400,
+        "TimeZoneNotSupportedException",
+        f"A valid TimeZone value must be specified. The following TimeZone value is not supported: '{name}'.",
+    )
+
+
+def access_denied() -> GraphError:
+    return GraphError(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
+
+
+def invalid_user(address: str) -> GraphError:
+    return GraphError(404, "ErrorInvalidUser", f"The requested user '{address}' is invalid.")
+
+
+def move_in_progress(guid: str) -> GraphError:
+    return GraphError(
+        503,
+        "ErrorMailboxMoveInProgress",
+        "Mailbox move in progress. Try again later., Cross Server access is not allowed for mailbox " + guid,
+    )
+
+
+def not_enabled() -> GraphError:
+    return GraphError(
+        404,
+        "MailboxNotEnabledForRESTAPI",
+        "The mailbox is either inactive, soft-deleted, or is hosted on-premise.",
+    )
+
+
+def quota_exceeded() -> GraphError:
+    return GraphError(403, "ErrorQuotaExceeded", "Cannot save changes made to an item to store.")

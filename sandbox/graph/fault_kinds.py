@@ -1,0 +1,78 @@
+"""The kinds of faults: what a struck request is told, or suffers in silence (facts/graph.md, part 5)."""
+
+from sandbox.graph import errors
+from sandbox.graph.errors import CONFLICT, RAOP
+
+MAILBOX_OPERATIONS = ("create", "update", "delete", "get", "list", "view", "timezone")
+ENTRA_OPERATIONS = ("token", "openid", "discovery")
+OPERATIONS = (*MAILBOX_OPERATIONS, "batch", *ENTRA_OPERATIONS)
+SILENT = {
+    "timeout": "no answer: hangs for hold_seconds, then the connection is cut (its place in the limit is freed)",
+    "cut": "no answer: the connection is cut at once",
+    "hold": "applied, then the answer waits until it is released, at most hold_seconds",
+    "slow": "waits hold_seconds, then applied and answered rightly",
+    "late": "answered 504 at once, applied hold_seconds later",
+    "empty-503": "503 with an empty text/plain body",
+}
+_INTERNAL = "An internal server error occurred. The operation failed."
+_UNAVAILABLE = "The service is temporarily unavailable. Please try again later."
+SPOKEN: dict[str, tuple[int, str, str]] = {
+    "throttled": (429, "ApplicationThrottled", "Application is over its MailboxConcurrency limit."),
+    "too-many-requests": (429, "TooManyRequests", "Please retry again later."),
+    "service-unavailable": (503, "ServiceUnavailable", _UNAVAILABLE),
+    "server-busy": (503, "ErrorServerBusy", "The server cannot service this request right now."),
+    "store-unavailable": (
+        503,
+        "ErrorMailboxStoreUnavailable",
+        "The mailbox database is temporarily unavailable.",
+    ),
+    "move-in-progress": (503, "ErrorMailboxMoveInProgress", errors.move_in_progress("{guid}").message),
+    "mailbox-info-stale": (503, "MailboxInfoStale", "Mailbox info is stale."),
+    "concurrent-save-503": (503, "ConcurrentItemSave", "The item was saved by another request."),
+    "gateway-timeout": (504, "UnknownError", ""),
+    "internal-error": (500, "ErrorInternalServerError", _INTERNAL),
+    "transient-error": (500, "ErrorInternalServerTransientError", _INTERNAL),
+    "bandwidth": (509, "BandwidthLimitExceeded", "The bandwidth limit was exceeded."),
+    "token-expired": (
+        401,
+        "InvalidAuthenticationToken",
+        "Lifetime validation failed, the token is expired.",
+    ),
+    "no-permissions": (
+        403,
+        "NoPermissionsInAccessToken",
+        "The token contains no permissions, or permissions can not be understood.",
+    ),
+    "access-denied": (403, "ErrorAccessDenied", errors.access_denied().message),
+    "access-policy": (403, "ErrorAccessDenied", RAOP),
+    "quota-exceeded": (403, "ErrorQuotaExceeded", errors.quota_exceeded().message),
+    "mailbox-not-enabled": (404, "MailboxNotEnabledForRESTAPI", errors.not_enabled().message),
+    "invalid-user": (404, "ErrorInvalidUser", "The requested user '{mailbox}' is invalid."),
+    "resource-not-found": (404, "ResourceNotFound", "Resource could not be discovered."),
+    "user-not-found": (
+        404,
+        "Request_ResourceNotFound",
+        "Resource '{mailbox}' does not exist or one of its queried reference-property objects are not present.",
+    ),
+    "item-not-found": (404, "ErrorItemNotFound", errors.item_not_found().message),
+    "malformed-id": (400, "ErrorInvalidIdMalformed", "Id is malformed."),
+    "invalid-request": (400, "ErrorInvalidRequest", "Your request can't be completed."),
+    "conflict": (409, "ErrorIrresolvableConflict", CONFLICT),
+    "concurrent-save": (409, "ConcurrentItemSave", "The item was saved by another request."),
+    "precondition-failed": (412, "ErrorIrresolvableConflict", CONFLICT),
+    "gone": (410, "SyncStateNotFound", "The sync state generation is not found; generation=149."),
+}
+STATUSES = {
+    400: "invalid-request",
+    401: "token-expired",
+    403: "access-denied",
+    404: "item-not-found",
+    409: "conflict",
+    410: "gone",
+    412: "precondition-failed",
+    429: "throttled",
+    500: "internal-error",
+    503: "service-unavailable",
+    504: "gateway-timeout",
+    509: "bandwidth",
+}

@@ -1,0 +1,45 @@
+"""What the sandbox counts, logs and records."""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class LogLine(NamedTuple):
+    """One request. `time` is epoch seconds; `batched` tells an inner request of a batch."""
+
+    time: float
+    method: str
+    path: str
+    mailbox: str | None
+    operation: str
+    status: int
+    batched: bool
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counts since the start or the last reset."""
+
+    requests: Counter[tuple[str, int]] = field(default_factory=Counter)
+    batches: Counter[int] = field(default_factory=Counter)
+    duplicates: list[dict[str, str]] = field(default_factory=list)
+    invitations: int = 0
+    log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=1000))
+    recording: bool = False
+    recorded: list[dict[str, Any]] = field(default_factory=list)
+
+    def note(self, line: LogLine) -> None:
+        self.requests[line.operation, line.status] += 1
+        self.log.append(line)
+
+    def resize_log(self, size: int) -> None:
+        if self.log.maxlen != size:
+            self.log = deque(self.log, maxlen=size)
+
+    def reset(self) -> None:
+        self.requests.clear()
+        self.batches.clear()
+        self.duplicates.clear()
+        self.invitations = 0
+        self.log.clear()

@@ -1,0 +1,171 @@
+"""What people do in Outlook: edit, move, copy, delete, restore, make all-day, make a series, add their own."""
+
+from copy import deepcopy
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from sandbox.graph import bodies, events
+from sandbox.graph.errors import GraphError
+from sandbox.graph.series import make_series
+from sandbox.graph.world import Event, Mailbox, World
+
+_ACTIONS = ("edit", "move", "copy", "delete", "restore", "all_day", "series", "create")
+
+
+def act(world: World, document: dict[str, Any]) -> Event:
+    """Does `{"action", "mailbox", "tenant"?, "id" or "tag", …}` and returns the event it made or changed.
+
+    `id` may have either format. Raises LookupError when there is no such mailbox or event, ValueError when the
+    action is none or Graph would refuse its values.
+    """
+    action = document.get("action")
+    if action not in _ACTIONS:
+        raise ValueError(f"no action {action!r}; there are {', '.join(_ACTIONS)}")
+    mailbox = mailbox_of(world, document.get("mailbox") or "", document.get("tenant"))
+    try:
+        if action == "create":
+            return _create(world, mailbox, document)
+        event = event_of(mailbox, document.get("id"), document.get("tag"), deleted=action == "restore")
+        return _change(world, event, action, document)
+    except GraphError as error:
+        raise ValueError(str(error)) from error
+
+
+def mailbox_of(world: World, address: str, tenant: str | None = None) -> Mailbox:
+    """The mailbox of that address. Raises LookupError if there is none, or one in each of several tenants."""
+    wanted = address.strip().lower()
+    found = [
+        each.mailboxes[wanted]
+        for each in world.tenants.values()
+        if wanted in each.mailboxes and tenant in (None, each.id)
+    ]
+    if len(found) != 1:
+        raise LookupError(f"{len(found)} mailboxes {address!r}" + ("; name the tenant" if found else ""))
+    return found[0]
+
+
+def event_of(mailbox: Mailbox, event_id: str | None, tag: str | None, *, deleted: bool = False) -> Event:
+    """The event of that id, or the one with that tag (no copy before a copy). Raises LookupError."""
+    if event_id is not None:
+        event = mailbox.events.get(event_id) or mailbox.by_regular_id.get(event_id)
+        if event is None:
+            raise LookupError(f"{mailbox.address} has no event {event_id}")
+        return event
+    if tag is None:
+        raise ValueError("an event is named by its id or its tag")
+    tagged = [
+        each for each in mailbox.events.values() if each.tag == tag and each.deleted is deleted and each.master is None
+    ]
+    if not tagged:
+        raise LookupError(f"{mailbox.address} has no event tagged {tag}")
+    return min(tagged, key=lambda each: each.copied)
+
+
+def snapshot(event: Event) -> dict[str, Any]:
+    """The event as tests and the demo want it; start and end are instants in UTC."""
+    return {
+        "id": event.immutable_id,
+        "regular_id": event.regular_id,
+        "subject": event.subject,
+        "location": event.locations[0].get("displayName") or "" if event.locations else "",
+        "body": event.body,
+        "body_text": bodies.to_text(event.body),
+        "start": event.start.isoformat() + "Z",
+        "end": event.end.isoformat() + "Z",
+        "start_zone": event.start_zone,
+        "end_zone": event.end_zone,
+        "isAllDay": event.is_all_day,
+        "showAs": event.show_as,
+        "isReminderOn": event.is_reminder_on,
+        "reminderMinutesBeforeStart": event.reminder_minutes,
+        "sensitivity": event.sensitivity,
+        "importance": event.importance,
+        "categories": event.categories,
+        "attendees": event.attendees,
+        "tag": event.tag,
+        "transactionId": event.transaction_id,
+        "calendar": event.mailbox.calendars[event.calendar],
+        "in_deleted_items": event.deleted,
+        "copied": event.copied,
+        "type": event.kind,
+        "series": None if event.kind == "singleInstance" else (event.master or event).immutable_id,
+        "changeKey": event.change_key,
+        "createdDateTime": event.created,
+        "lastModifiedDateTime": event.modified,
+    }
+
+
+def _create(world: World, mailbox: Mailbox, document: dict[str, Any]) -> Event:
+    calendar = world.calendar(mailbox, document.get("calendar") or "Calendar")
+    return events.create(world, mailbox, calendar, document.get("event") or {})[0]
+
+
+def _change(world: World, event: Event, action: str, document: dict[str, Any]) -> Event:
+    match action:
+        case "edit":
+            events.update(world, event, document.get("changes") or {})
+        case "move":
+            event.calendar = world.calendar(event.mailbox, document.get("calendar") or "Other")
+            event.writes += 1
+            world.refile(event)
+        case "copy":
+            return _copy(world, event)
+        case "delete":
+            world.unindex(event)
+            for each in (event, *event.occurrences):
+                each.deleted = True
+                each.writes += 1
+                world.refile(each)
+        case "restore":
+            for each in (event, *event.occurrences):
+                each.deleted = False
+                each.writes += 1
+                world.refile(each)
+            world.index(event)
+        case "all_day":
+            _make_all_day(world, event)
+        case "series":
+            make_series(world, event, document.get("pattern") or "weekly", document.get("count") or 4)
+            event.writes += 1
+            world.touch(event)
+    return event
+
+
+def _copy(world: World, event: Event) -> Event:
+    mailbox, stamp = event.mailbox, world.stamp()
+    copy = replace(
+        event,
+        immutable_id=world.immutable_id(mailbox),
+        regular_id=world.regular_id(mailbox),
+        change_key=world.change_key(mailbox),
+        uid=f"040000008200E00074C5B7101A82E008{world.count():080X}",
+        created=stamp,
+        modified=stamp,
+        transaction_id=None,
+        properties=dict(event.properties) if world.switches.copy_carries_tag else {},
+        categories=list(event.categories),
+        attendees=deepcopy(event.attendees),
+        locations=deepcopy(event.locations),
+        kind="singleInstance",
+        recurrence=None,
+        master=None,
+        occurrences=[],
+        deleted=False,
+        copied=True,
+        writes=0,
+        rendered=None,
+    )
+    world.put(copy)
+    return copy
+
+
+def _make_all_day(world: World, event: Event) -> None:
+    day = timedelta(days=1)
+    start = event.start.replace(hour=0, minute=0, second=0, microsecond=0)
+    end = event.end.replace(hour=0, minute=0, second=0, microsecond=0)
+    event.start, event.end = start, max(end if end == event.end else end + day, start + day)
+    event.end_zone = event.start_zone
+    event.is_all_day = True
+    event.writes += 1
+    world.touch(event)

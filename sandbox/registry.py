@@ -1,0 +1,212 @@
+"""A schema registry with the part of Confluent's REST API that converters and consumers use.
+
+`python -m sandbox.registry --port 0 [--user NAME:PASSWORD]` prints `listening http://127.0.0.1:PORT`.
+
+| request | answer |
+|---|---|
+| `GET /subjects` | the subjects' names |
+| `GET`, `POST /subjects/{subject}/versions` | its versions' numbers; registers `{"schema"}` and gives `{"id"}` |
+| `GET /subjects/{subject}/versions/{number or latest}` | `{"subject", "version", "id", "schema"}` |
+| `GET /schemas/ids/{id}` | `{"schema"}` |
+| `GET /schemas/ids/{id}/versions` | `[{"subject", "version"}]` |
+| `PUT /_sandbox/fault` `{"kind": "down", "error" or "slow", "status", "seconds"}` | spoils all of the above |
+| `DELETE /_sandbox/fault` | ends that |
+| `GET /_sandbox/requests` | how often each path was asked |
+
+Sources: Confluent's Schema Registry API reference; "facts/kafka-and-cdc.md part 2". One schema has one id under
+whatever subject it is registered, and ids are never given out twice.
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import orjson
+from aiohttp import web
+from fastavro import parse_schema
+from fastavro.schema import SchemaParseException, UnknownType
+
+from sandbox.serve import serve
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+FaultKind = Literal["down", "error", "slow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with every answer: the connection is closed, an error `status`, or `seconds` of delay."""
+
+    kind: FaultKind
+    status: int = 500
+    seconds: float = 1.0
+
+
+class Registry:
+    """The schemas, and the web application that serves them.
+
+    `users` maps names to passwords; when it is empty nobody is asked for one.
+    """
+
+    def __init__(self, users: dict[str, str] | None = None) -> None:
+        self.fault: Fault | None = None
+        self.requests: Counter[str] = Counter()
+        self._schemas: list[str] = []
+        self._subjects: dict[str, list[int]] = {}
+        self._logins = {
+            "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+            for name, password in (users or {}).items()
+        }
+
+    def register(self, subject: str, schema: str) -> int:
+        """Adds a schema (JSON) to a subject and gives its id; ValueError if it is no Avro schema."""
+        try:
+            document = json.loads(schema)
+            parse_schema(document)
+        except (SchemaParseException, UnknownType, ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"not an Avro schema: {error}") from error
+        text = json.dumps(document, separators=(",", ":"))
+        if text not in self._schemas:
+            self._schemas.append(text)
+        schema_id = self._schemas.index(text) + 1
+        versions = self._subjects.setdefault(subject, [])
+        if schema_id not in versions:
+            versions.append(schema_id)
+        return schema_id
+
+    def app(self) -> web.Application:
+        """The registry as a web application."""
+        app = web.Application(middlewares=[self._guarded])
+        app.router.add_get("/subjects", self._list_subjects)
+        app.router.add_get("/subjects/{subject}/versions", self._list_versions)
+        app.router.add_post("/subjects/{subject}/versions", self._post_version)
+        app.router.add_get("/subjects/{subject}/versions/{version}", self._get_version)
+        app.router.add_get("/schemas/ids/{id}", self._get_schema)
+        app.router.add_get("/schemas/ids/{id}/versions", self._get_schema_versions)
+        app.router.add_put("/_sandbox/fault", self._put_fault)
+        app.router.add_delete("/_sandbox/fault", self._delete_fault)
+        app.router.add_get("/_sandbox/requests", self._get_requests)
+        return app
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path.startswith("/_sandbox/"):
+            return await handler(request)
+        self.requests[request.path] += 1
+        fault = self.fault
+        if fault is not None and fault.kind == "down" and request.transport is not None:
+            request.transport.abort()
+        if fault is not None and fault.kind == "error":
+            return _error(fault.status, 50001, "Error in the backend datastore")
+        if fault is not None and fault.kind == "slow":
+            await asyncio.sleep(fault.seconds)
+        if self._logins and request.headers.get("Authorization") not in self._logins:
+            return _error(401, 40101, "User cannot access the resource.", {"WWW-Authenticate": "Basic"})
+        try:
+            return await handler(request)
+        except web.HTTPException as refusal:
+            return _error(refusal.status, refusal.status, f"HTTP {refusal.status} {refusal.reason}")
+
+    async def _list_subjects(self, _request: web.Request) -> web.Response:
+        return _answer(list(self._subjects))
+
+    async def _list_versions(self, request: web.Request) -> web.Response:
+        versions = self._subjects.get(request.match_info["subject"])
+        if versions is None:
+            return _no_subject(request)
+        return _answer(list(range(1, len(versions) + 1)))
+
+    async def _post_version(self, request: web.Request) -> web.Response:
+        try:
+            body = await request.json()
+            if body.get("schemaType", "AVRO") != "AVRO":
+                return _error(422, 42201, "Invalid schema: only Avro is stored here")
+            return _answer({"id": self.register(request.match_info["subject"], body["schema"])})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return _error(422, 42201, f"Invalid schema: {error}")
+
+    async def _get_version(self, request: web.Request) -> web.Response:
+        subject, wanted = request.match_info["subject"], request.match_info["version"]
+        versions = self._subjects.get(subject)
+        if versions is None:
+            return _no_subject(request)
+        number = len(versions) if wanted == "latest" else int(wanted) if wanted.isdecimal() else 0
+        if not 1 <= number <= len(versions):
+            return _error(404, 40402, f"Version {wanted} not found.")
+        schema_id = versions[number - 1]
+        schema = self._schemas[schema_id - 1]
+        return _answer({"subject": subject, "version": number, "id": schema_id, "schema": schema})
+
+    async def _get_schema(self, request: web.Request) -> web.Response:
+        schema_id = self._schema_id(request)
+        return _no_schema(request) if schema_id is None else _answer({"schema": self._schemas[schema_id - 1]})
+
+    async def _get_schema_versions(self, request: web.Request) -> web.Response:
+        schema_id = self._schema_id(request)
+        if schema_id is None:
+            return _no_schema(request)
+        return _answer(
+            [
+                {"subject": subject, "version": versions.index(schema_id) + 1}
+                for subject, versions in self._subjects.items()
+                if schema_id in versions
+            ]
+        )
+
+    async def _put_fault(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if body.get("kind") not in get_args(FaultKind):
+            return _error(400, 400, f"kind: one of {', '.join(get_args(FaultKind))} is wanted")
+        self.fault = Fault(body["kind"], body.get("status", 500), body.get("seconds", 1.0))
+        return _answer(body)
+
+    async def _delete_fault(self, _request: web.Request) -> web.Response:
+        self.fault = None
+        return _answer({})
+
+    async def _get_requests(self, _request: web.Request) -> web.Response:
+        return _answer(dict(self.requests))
+
+    def _schema_id(self, request: web.Request) -> int | None:
+        text = request.match_info["id"]
+        return int(text) if text.isdecimal() and 1 <= int(text) <= len(self._schemas) else None
+
+
+def _answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        status=status,
+        body=orjson.dumps(document),
+        content_type="application/vnd.schemaregistry.v1+json",
+        headers=headers,
+    )
+
+
+def _error(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    return _answer({"error_code": code, "message": message}, status, headers)
+
+
+def _no_subject(request: web.Request) -> web.Response:
+    return _error(404, 40401, f"Subject '{request.match_info['subject']}' not found.")
+
+
+def _no_schema(request: web.Request) -> web.Response:
+    return _error(404, 40403, f"Schema {request.match_info['id']} not found")
+
+
+def main() -> None:
+    """Reads the command line and serves until it is told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.registry", description="A stand-in schema registry")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--user", action="append", default=[], metavar="NAME:PASSWORD", help="may be repeated")
+    options = parser.parse_args()
+    users = dict(user.split(":", 1) for user in options.user)
+    serve(Registry(users).app(), options.host, options.port)
+
+
+if __name__ == "__main__":
+    main()

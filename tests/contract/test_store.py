@@ -1,0 +1,191 @@
+"""The store port's contract, on the fake and on a real Valkey."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from consumer.clock import SystemClock
+from consumer.domain.errors import StoreUnavailableError
+from consumer.domain.job import rank
+from consumer.domain.link import Link, Pending, Tombstone
+from consumer.domain.mailbox import Mailbox
+from consumer.store.store import RedisStore
+from consumer.sync.ports import Busy, Findings, Grant, Intent, Parked, Sighting, Store
+from tests.fakes.store import MemoryStore
+
+ANNA = Mailbox("acme", "anna@acme.example")
+BEN = Mailbox("acme", "ben@acme.example")
+APP = "tenant/app"
+
+
+@pytest.fixture(params=["fake", "valkey"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    if request.param == "fake":
+        yield MemoryStore(SystemClock())
+        return
+    real = RedisStore.connect(request.getfixturevalue("valkey_url"), f"{uuid4()}:", SystemClock())
+    yield real
+    await real.close()
+
+
+def link(revision: int = 1, event_id: str = "AAMkAD==") -> Link:
+    start = datetime(2026, 12, 1, 9, tzinfo=UTC)
+    return Link(event_id, 'W/"etag=="', b"f" * 16, rank(revision), start, start, 1)
+
+
+def at(revision: int | None, offset: int, job_id: str = "J1") -> Sighting:
+    return Sighting(job_id, None if revision is None else rank(revision), 0, offset)
+
+
+async def begin(
+    store: Store, mailbox: Mailbox = ANNA, *, revision: int = 1, transaction_id: str | None = "t1"
+) -> Grant:
+    granted = await store.begin(mailbox, APP, uuid4().hex, [Intent("J1", rank(revision), transaction_id)])
+    assert isinstance(granted, Grant)
+    return granted
+
+
+async def linked(store: Store, mailbox: Mailbox = ANNA, revision: int = 1) -> None:
+    granted = await begin(store, mailbox, revision=revision)
+    assert await store.finish(granted.lease, Findings(links={"J1": link(revision)}))
+
+
+async def test_a_link_is_given_back_as_it_was_written(store: Store) -> None:
+    await linked(store)
+    granted = await begin(store)
+    assert granted.standings["J1"].memory == link()
+    assert granted.standings["J1"].newest
+    assert granted.standings["J1"].transaction_id is None
+
+
+async def test_a_mailbox_is_leased_once(store: Store) -> None:
+    granted = await begin(store)
+    refused = await store.begin(ANNA, APP, "other", [])
+    assert isinstance(refused, Busy)
+    assert 0 < refused.retry_after <= 1
+    assert await store.finish(granted.lease, Findings())
+    assert isinstance(await store.begin(ANNA, APP, "other", []), Grant)
+
+
+async def test_two_sites_with_one_app_share_the_lease_of_an_address(store: Store) -> None:
+    await begin(store)
+    other_site = Mailbox("other", ANNA.address)
+    assert isinstance(await store.begin(other_site, APP, "t", []), Busy)
+    assert isinstance(await store.begin(other_site, "tenant/another-app", "t", []), Grant)
+
+
+async def test_of_many_that_ask_at_once_one_has_the_lease(store: Store) -> None:
+    answers = await asyncio.gather(*(store.begin(ANNA, APP, f"run-{n}", []) for n in range(50)))
+    assert sum(isinstance(answer, Grant) for answer in answers) == 1
+
+
+async def test_a_lost_lease_writes_nothing(store: Store) -> None:
+    granted = await begin(store)
+    assert await store.renew(granted.lease)
+    granted.lease.token = "somebody else's"
+    assert not await store.renew(granted.lease)
+    assert not await store.finish(granted.lease, Findings(links={"J1": link()}))
+
+
+async def test_an_intent_leaves_a_pending_link_that_keeps_its_transaction_id(store: Store) -> None:
+    first = await begin(store, transaction_id="first")
+    assert first.standings["J1"].memory is None
+    assert first.standings["J1"].transaction_id == "first"
+    assert first.standings["J1"].fresh
+    await store.finish(first.lease, Findings())  # the outcome of the create is not known
+    second = await begin(store, revision=2, transaction_id="second")
+    assert second.standings["J1"].memory == Pending("first", rank(1))
+    assert second.standings["J1"].transaction_id == "first"
+    assert not second.standings["J1"].fresh
+
+
+async def test_what_is_forgotten_leaves_nothing(store: Store) -> None:
+    first = await begin(store)
+    await store.finish(first.lease, Findings(forgotten={"J1"}))
+    second = await begin(store, transaction_id="second")
+    assert second.standings["J1"].memory is None
+    assert second.standings["J1"].transaction_id == "second"
+
+
+async def test_what_is_buried_leaves_a_tombstone_that_stops_the_same_and_older_states(store: Store) -> None:
+    await linked(store)
+    granted = await begin(store, revision=2, transaction_id=None)
+    await store.finish(granted.lease, Findings(buried={"J1": rank(2)}))
+    again = await begin(store, revision=2)
+    assert again.standings["J1"].memory == Tombstone(rank(2))
+    assert again.standings["J1"].transaction_id is None
+    await store.finish(again.lease, Findings())
+    newer = await begin(store, revision=3, transaction_id="new")
+    assert newer.standings["J1"].transaction_id == "new"
+
+
+async def test_routing_tells_every_holder_pending_ones_too(store: Store) -> None:
+    await linked(store, ANNA)
+    await begin(store, BEN)
+    [routed] = await store.route([at(1, 0)])
+    assert set(routed.holders) == {ANNA, BEN}
+
+
+async def test_the_newest_revision_is_remembered_and_older_ones_are_refused(store: Store) -> None:
+    routed = await store.route([at(5, 0), at(3, 1), at(7, 2), at(7, 2)])
+    assert [(answer.rank, answer.newest) for answer in routed] == [
+        (rank(5), rank(5)),
+        (rank(3), rank(5)),
+        (rank(7), rank(7)),
+        (rank(7), rank(7)),
+    ]
+    granted = await begin(store, revision=5)
+    assert not granted.standings["J1"].newest
+    assert granted.standings["J1"].transaction_id is None
+
+
+async def test_a_deletion_outranks_every_state_before_it_and_none_after(store: Store) -> None:
+    await store.route([at(5, 0)])
+    [deleted] = await store.route([at(None, 1)])
+    assert deleted.rank == deleted.newest == rank(5, deleted=True)
+    [again] = await store.route([at(5, 0)])
+    assert again.rank < again.newest
+    [reborn] = await store.route([at(9, 2)])
+    assert reborn.rank == reborn.newest == rank(9)
+    [redelivered] = await store.route([at(None, 1)])
+    assert redelivered.rank < redelivered.newest == rank(9)
+
+
+async def test_a_deletion_of_a_job_known_by_its_links_alone_outranks_them(store: Store) -> None:
+    await linked(store, revision=8)
+    [deleted] = await store.route([at(None, 1)])
+    assert deleted.rank == rank(8, deleted=True)
+    assert deleted.holders == (ANNA,)
+
+
+async def test_a_zone_is_remembered_even_an_empty_one(store: Store) -> None:
+    granted = await begin(store)
+    assert granted.zone is None
+    await store.finish(granted.lease, Findings(zone=""))
+    again = await begin(store)
+    assert again.zone == ""
+    await store.finish(again.lease, Findings(zone="Tokyo Standard Time"))
+    assert (await begin(store)).zone == "Tokyo Standard Time"
+
+
+async def test_a_parked_mailbox_is_not_leased(store: Store) -> None:
+    await store.park(ANNA, "ErrorInvalidUser", hourly=False)
+    assert await store.begin(ANNA, APP, "t", []) == Parked("ErrorInvalidUser")
+    await store.park(BEN, "ErrorAccessDenied", hourly=True)
+    assert await store.begin(BEN, APP, "t", []) == Parked("ErrorAccessDenied")
+
+
+async def test_dirty_marks_can_be_made_for_several_sites_at_once(store: Store) -> None:
+    await store.mark_dirty([(ANNA, "J1"), (Mailbox("other", ""), "J2"), (ANNA, "J1")])
+
+
+async def test_a_redis_that_is_not_there_is_told_as_such() -> None:
+    store = RedisStore.connect("redis://127.0.0.1:1/0", "p:", SystemClock())
+    with pytest.raises(StoreUnavailableError):
+        await store.route([at(1, 0)])
+    with pytest.raises(StoreUnavailableError):
+        await store.ping()
+    await store.close()

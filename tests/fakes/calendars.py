@@ -1,0 +1,192 @@
+"""The calendars port in memory: an Outlook that can fail before and after the write, and land writes late."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import TypeVar
+
+from consumer.domain.errors import DuplicateTransactionError, GoneError, TransientError
+from consumer.domain.event import REMINDER_MINUTES, Event, SeenEvent
+from consumer.domain.site import Site
+from consumer.sync.ports import REQUEST_SECONDS, Clock, Lease
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Faults:
+    """Probabilities of what may happen to a request."""
+
+    before: float = 0.0
+    """It fails, nothing was done."""
+    after: float = 0.0
+    """It is done, and the answer is lost."""
+    late: float = 0.0
+    """The answer is a failure, and it is done some seconds later."""
+    throttled: float = 0.0
+
+
+@dataclass
+class MemoryOutlook:
+    """Every mailbox's events, for all the replicas that share this object."""
+
+    clock: Clock
+    random: Random
+    faults: Faults = field(default_factory=Faults)
+    events: dict[str, dict[str, SeenEvent]] = field(default_factory=dict)
+    duplicates: list[tuple[str, str]] = field(default_factory=list)
+    """(address, tag) whenever a second live event came to carry the tag."""
+    writes: int = 0
+    looks: int = 0
+    zones: dict[str, str] = field(default_factory=dict)
+    refusals: dict[str, Exception] = field(default_factory=dict)
+    """By address: what every request to it gets."""
+    transactions: dict[tuple[str, str], tuple[str, Event]] = field(default_factory=dict)
+    overwritten: set[tuple[str, str | None]] = field(default_factory=set)
+    """(address, tag) of events that a late write brought back to an older state: the sweep's to repair."""
+    _ids: int = 0
+    _landing: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    def open(self, site: Site, lease: Lease) -> "MemoryCalendar":
+        return MemoryCalendar(self, lease)
+
+    async def probe(self, site: Site, address: str | None) -> None:
+        if address is not None and (refusal := self.refusals.get(address)):
+            raise refusal
+
+    def tags(self) -> list[tuple[str, str]]:
+        """(address, tag) of every live event, one entry each."""
+        return sorted((address, str(event.tag)) for address, box in self.events.items() for event in box.values())
+
+    def new_id(self) -> str:
+        self._ids += 1
+        return f"event-{self._ids}"
+
+    async def landed(self) -> None:
+        """Wait for all late writes."""
+        while self._landing:
+            await asyncio.wait(self._landing)
+
+    async def request(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
+        """One request: it takes its time, and may fail in every way that Graph fails."""
+        if lease.valid_until - self.clock.monotonic() < REQUEST_SECONDS:
+            raise TransientError("too little of the lease is left", retry_after=0.0)
+        await asyncio.sleep(self.random.uniform(0.01, 0.2))
+        if refusal := self.refusals.get(lease.mailbox.address):
+            raise refusal
+        if self._happens(self.faults.throttled):
+            raise TransientError("429", retry_after=1.0)
+        if self._happens(self.faults.before):
+            raise TransientError("503", unknown=write)
+        if write and self._happens(self.faults.late):
+            self._later(act)
+            raise TransientError("504", unknown=True)
+        answer = act()
+        await asyncio.sleep(self.random.uniform(0.0, 0.1))
+        if write and self._happens(self.faults.after):
+            raise TransientError("504", unknown=True)
+        return answer
+
+    def _happens(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+    def _later(self, act: Callable[[], object]) -> None:
+        async def land() -> None:
+            await asyncio.sleep(self.random.uniform(0.1, 20.0))
+            try:
+                act()
+            except (GoneError, DuplicateTransactionError):
+                return
+
+        task = asyncio.get_running_loop().create_task(land())
+        self._landing.add(task)
+        task.add_done_callback(self._landing.discard)
+
+
+@dataclass(slots=True)
+class MemoryCalendar:
+    """One mailbox under a lease."""
+
+    outlook: MemoryOutlook
+    lease: Lease
+
+    @property
+    def _box(self) -> dict[str, SeenEvent]:
+        return self.outlook.events.setdefault(self.lease.mailbox.address, {})
+
+    async def create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
+        return await self.outlook.request(self.lease, lambda: self._create(event, tag, transaction_id), write=True)
+
+    async def update(self, event_id: str, event: Event) -> SeenEvent:
+        return await self.outlook.request(self.lease, lambda: self._update(event_id, event), write=True)
+
+    async def delete(self, event_id: str) -> None:
+        await self.outlook.request(self.lease, lambda: self._delete(event_id), write=True)
+
+    async def get(self, event_id: str) -> SeenEvent:
+        return await self.outlook.request(self.lease, lambda: self._get(event_id), write=False)
+
+    async def find(self, tag: str) -> tuple[SeenEvent, ...]:
+        return await self.outlook.request(self.lease, lambda: self._find(tag), write=False)
+
+    async def time_zone(self) -> str:
+        zone = self.outlook.zones.get(self.lease.mailbox.address, "GMT Standard Time")
+        return await self.outlook.request(self.lease, lambda: zone, write=False)
+
+    def _create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
+        key = self.lease.mailbox.address, transaction_id
+        if key in self.outlook.transactions:
+            event_id, first = self.outlook.transactions[key]
+            if event_id in self._box and first == event:
+                return self._box[event_id]
+            raise DuplicateTransactionError(event_id)
+        if any(present.tag == tag for present in self._box.values()):
+            self.outlook.duplicates.append((self.lease.mailbox.address, tag))
+        event_id = self.outlook.new_id()
+        self.outlook.transactions[key] = event_id, event
+        self._box[event_id] = _shown(event_id, tag, event, 1)
+        self.outlook.writes += 1
+        return self._box[event_id]
+
+    def _update(self, event_id: str, event: Event) -> SeenEvent:
+        present = self._get(event_id)
+        if asyncio.current_task() in self.outlook._landing:
+            self.outlook.overwritten.add((self.lease.mailbox.address, present.tag))
+        self._box[event_id] = _shown(event_id, present.tag, event, self.outlook.writes + 2)
+        self.outlook.writes += 1
+        return self._box[event_id]
+
+    def _delete(self, event_id: str) -> None:
+        self._get(event_id)
+        del self._box[event_id]
+        self.outlook.writes += 1
+
+    def _get(self, event_id: str) -> SeenEvent:
+        if event_id not in self._box:
+            raise GoneError("ErrorItemNotFound")
+        return self._box[event_id]
+
+    def _find(self, tag: str) -> tuple[SeenEvent, ...]:
+        self.outlook.looks += 1
+        return tuple(event for event in self._box.values() if event.tag == tag)
+
+
+def _shown(event_id: str, tag: str | None, event: Event, version: int) -> SeenEvent:
+    return SeenEvent(
+        event_id=event_id,
+        etag=f'W/"{version}"',
+        tag=tag,
+        subject=event.subject,
+        location=event.location,
+        body=f"<html><body>\r\n{event.body}\r\n</body></html>",
+        start=event.start,
+        end=event.end,
+        is_all_day=False,
+        show_as="busy",
+        is_reminder_on=True,
+        reminder_minutes=REMINDER_MINUTES,
+        sensitivity="normal",
+        importance="normal",
+        single=True,
+    )

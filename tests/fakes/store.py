@@ -1,0 +1,146 @@
+"""The store port in memory, on the clock it is given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from consumer.domain.errors import StoreUnavailableError
+from consumer.domain.link import Link, Memory, Pending, Tombstone
+from consumer.domain.mailbox import Mailbox
+from consumer.sync.ports import (
+    LEASE_SECONDS,
+    Busy,
+    Clock,
+    Findings,
+    Grant,
+    Intent,
+    Lease,
+    Parked,
+    Routed,
+    Sighting,
+    Standing,
+)
+
+KEPT_SECONDS = 3600.0
+
+
+@dataclass(slots=True)
+class _Newest:
+    rank: int
+    partition: int
+    offset: int
+    until: float
+
+
+@dataclass
+class MemoryStore:
+    """What Redis holds, for all the replicas that share this object."""
+
+    clock: Clock
+    links: dict[Mailbox, dict[str, Link | Pending]] = field(default_factory=dict)
+    dirty: set[tuple[Mailbox, str]] = field(default_factory=set)
+    parked: dict[Mailbox, tuple[str, float | None]] = field(default_factory=dict)
+    down: bool = False
+    _newest: dict[str, _Newest] = field(default_factory=dict)
+    _tombstones: dict[tuple[Mailbox, str], tuple[int, float]] = field(default_factory=dict)
+    _leases: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    _zones: dict[Mailbox, tuple[str, float]] = field(default_factory=dict)
+
+    async def route(self, sightings: Sequence[Sighting]) -> list[Routed]:
+        self._reach()
+        return [self._route(sighting) for sighting in sightings]
+
+    async def begin(self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent]) -> Grant | Busy | Parked:
+        self._reach()
+        now = self.clock.monotonic()
+        if mailbox in self.parked:
+            code, retry_at = self.parked[mailbox]
+            if retry_at is None or now < retry_at:
+                return Parked(code)
+        held = self._leases.get((app, mailbox.address))
+        if held is not None and held[1] > now:
+            return Busy(min(1.0, max(0.01, held[1] - now)))
+        self._leases[app, mailbox.address] = (token, now + LEASE_SECONDS)
+        zone = self._zones.get(mailbox)
+        standings = {intent.job_id: self._intend(mailbox, intent, now) for intent in intents}
+        lease = Lease(app, mailbox, token, now + LEASE_SECONDS)
+        return Grant(lease, zone[0] if zone and zone[1] > now else None, standings)
+
+    async def renew(self, lease: Lease) -> bool:
+        self._reach()
+        if not self._holds(lease):
+            return False
+        lease.valid_until = self.clock.monotonic() + LEASE_SECONDS
+        self._leases[lease.app, lease.mailbox.address] = (lease.token, lease.valid_until)
+        return True
+
+    async def finish(self, lease: Lease, findings: Findings) -> bool:
+        self._reach()
+        if not self._holds(lease):
+            return False
+        now = self.clock.monotonic()
+        links = self.links.setdefault(lease.mailbox, {})
+        for job_id in [*findings.forgotten, *findings.buried]:
+            links.pop(job_id, None)
+        for job_id, rank in findings.buried.items():
+            self._tombstones[lease.mailbox, job_id] = (rank, now + KEPT_SECONDS)
+        links.update(findings.links)
+        self.dirty.update((lease.mailbox, job_id) for job_id in findings.dirty)
+        if findings.zone is not None:
+            self._zones[lease.mailbox] = (findings.zone, now + KEPT_SECONDS)
+        if lease.mailbox in self.parked and self.parked[lease.mailbox][1] is not None:
+            del self.parked[lease.mailbox]
+        del self._leases[lease.app, lease.mailbox.address]
+        return True
+
+    async def mark_dirty(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
+        self._reach()
+        self.dirty.update(assignments)
+
+    async def park(self, mailbox: Mailbox, code: str, *, hourly: bool) -> None:
+        self._reach()
+        self.parked[mailbox] = (code, self.clock.monotonic() + KEPT_SECONDS if hourly else None)
+
+    def _reach(self) -> None:
+        if self.down:
+            raise StoreUnavailableError("Redis: down")
+
+    def _holds(self, lease: Lease) -> bool:
+        held = self._leases.get((lease.app, lease.mailbox.address))
+        return held is not None and held[0] == lease.token and held[1] > self.clock.monotonic()
+
+    def _route(self, sighting: Sighting) -> Routed:
+        now = self.clock.monotonic()
+        known = self._newest.get(sighting.job_id)
+        if known is not None and known.until <= now:
+            known = None
+        held = {mailbox: links[sighting.job_id] for mailbox, links in self.links.items() if sighting.job_id in links}
+        top = known.rank if known else 0
+        rank = sighting.rank
+        if rank is None:
+            if known and known.partition == sighting.partition and known.offset > sighting.offset:
+                return Routed(0, top, tuple(held))
+            rank = max([top, *(link.rank for link in held.values())]) | 1
+        if rank >= top:
+            top = rank
+            self._newest[sighting.job_id] = _Newest(rank, sighting.partition, sighting.offset, now + KEPT_SECONDS)
+        return Routed(rank, top, tuple(held))
+
+    def _intend(self, mailbox: Mailbox, intent: Intent, now: float) -> Standing:
+        links = self.links.setdefault(mailbox, {})
+        memory: Memory | None = links.get(intent.job_id)
+        tombstone = self._tombstones.get((mailbox, intent.job_id))
+        if memory is None and tombstone is not None and tombstone[1] > now:
+            memory = Tombstone(tombstone[0])
+        known = self._newest.get(intent.job_id)
+        newest = known is None or known.until <= now or known.rank <= intent.rank
+        used = None
+        buried = isinstance(memory, Tombstone) and memory.rank >= intent.rank
+        if newest and intent.transaction_id is not None and not buried:
+            if isinstance(memory, Pending):
+                if memory.rank <= intent.rank:
+                    used = memory.transaction_id
+            elif not isinstance(memory, Link):
+                used = intent.transaction_id
+            if used is not None:
+                links[intent.job_id] = Pending(used, intent.rank)
+        return Standing(newest, memory, used)

@@ -1,0 +1,200 @@
+"""A world to simulate: a partitioned log, replicas that may be killed at any instant, one Outlook, one store."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from random import Random
+
+from consumer.domain.event import tag
+from consumer.domain.job import CANCELLED, Job
+from consumer.domain.site import Site
+from consumer.kafka.ledger import Ledger
+from consumer.sync.change import Change
+from consumer.sync.lanes import Lanes
+from consumer.sync.receipts import Receipt
+from consumer.sync.reconcile import Reconciler
+from consumer.sync.routing import Arrival, Router
+from consumer.sync.sites import SiteStates
+from tests.fakes.calendars import MemoryOutlook
+from tests.fakes.store import MemoryStore
+from tests.simulation.loop import START, SimulatedClock
+
+WINDOW_DAYS = 21
+SITES = {
+    site_id: Site(site_id, site_id.title(), "Europe/London", f"tenant-{site_id}", f"app-{site_id}", "secret")
+    for site_id in ("acme", "globex")
+}
+
+
+@dataclass
+class Counts:
+    """The meter port."""
+
+    results: dict[str, int] = field(default_factory=dict)
+    up: dict[str, bool] = field(default_factory=dict)
+
+    def event(self, result: str) -> None:
+        self.results[result] = self.results.get(result, 0) + 1
+
+    def accepted(self, committed_at: float) -> None: ...
+
+    def site_up(self, site_id: str, *, up: bool) -> None:
+        self.up[site_id] = up
+
+
+@dataclass
+class Log:
+    """A topic: records by partition, and what the group has committed."""
+
+    partitions: int
+    records: dict[int, list[tuple[str, Job | None]]] = field(default_factory=dict)
+    committed: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for partition in range(self.partitions):
+            self.records[partition] = []
+            self.committed[partition] = 0
+
+    def append(self, job_id: str, job: Job | None) -> None:
+        self.records[sum(job_id.encode()) % self.partitions].append((job_id, job))
+
+    @property
+    def done(self) -> bool:
+        return all(self.committed[p] == len(records) for p, records in self.records.items())
+
+
+class Replica:
+    """The service from the routing on, over some partitions of the log."""
+
+    def __init__(self, log: Log, store: MemoryStore, outlook: MemoryOutlook, random: Random, partitions: list[int]):
+        clock = SimulatedClock()
+        self.meter = Counts()
+        self.sites = SiteStates(outlook, self.meter, on_resumed=lambda site_id: self.lanes.wake(site_id))
+        self.sites.replace(SITES)
+        self._ids = random
+        self.reconciler = Reconciler(
+            store,
+            outlook,
+            clock,
+            self.meter,
+            new_id=lambda: f"{random.getrandbits(128):032x}",
+            window_days=WINDOW_DAYS,
+        )
+        self.refused: list[Change] = []
+        self.lanes = Lanes(self.reconciler, store, self.sites, clock, random, self._refuse, runs_at_once=16)
+        self.router = Router(store, self.lanes, self.sites, clock, window_days=WINDOW_DAYS)
+        self._log = log
+        self._alive = True
+        self._ledgers = {partition: Ledger() for partition in partitions}
+        self._tasks = [asyncio.create_task(self._read(partition, log.committed[partition])) for partition in partitions]
+        self._tasks.append(asyncio.create_task(self._renew()))
+
+    def kill(self) -> None:
+        """As SIGKILL would: whatever was under way stops where it stands."""
+        self._alive = False
+        self.lanes._stopping = True
+        for task in [*self._tasks, *self.lanes._tasks]:
+            task.cancel()
+
+    async def _refuse(self, change: Change, refusal: Exception) -> None:
+        self.refused.append(change)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(5)
+            await self.reconciler.renew_leases()
+
+    async def _read(self, partition: int, offset: int) -> None:
+        records = self._log.records[partition]
+        while True:
+            batch = list(enumerate(records[offset : offset + 20], offset))
+            arrivals = []
+            for number, (job_id, job) in batch:
+                self._ledgers[partition].add(number, 0.0)
+                receipt = Receipt((partition, number), self._done, lambda: self._alive)
+                arrivals.append(Arrival(job_id, job, partition, number, receipt, None))
+            if arrivals:
+                await self.router.route(arrivals)
+                offset += len(arrivals)
+            await asyncio.sleep(0.05)
+
+    def _done(self, receipt: Receipt, result: str) -> None:
+        if not self._alive:
+            return
+        partition, offset = receipt.record  # type: ignore[misc]
+        self.meter.event(result)
+        ledger = self._ledgers[partition]
+        ledger.done(offset)
+        position = ledger.take_position()
+        if position is not None:
+            self._log.committed[partition] = position
+
+
+class Core:
+    """A schedule that changes at random, and writes each change to the log."""
+
+    def __init__(self, log: Log, random: Random, mailboxes: int) -> None:
+        self.log = log
+        self.random = random
+        self.jobs: dict[str, Job] = {}
+        self.addresses = [f"worker-{n}@example.com" for n in range(mailboxes)]
+        self.revision = 0
+        self._created = 0
+
+    def change(self) -> None:
+        kinds = (
+            ["create"] if len(self.jobs) < 5 else ["create", "edit", "move", "reassign", "cancel", "delete", "beyond"]
+        )
+        kind = self.random.choice(kinds)
+        if kind == "create":
+            self._created += 1
+            job = Job(f"J{self._created}", self.random.choice(list(SITES)), 0, "scheduled", **self._time(20))
+            self._put(replace(job, subject="new", addresses=self._some_addresses()))
+            return
+        job = self.random.choice(list(self.jobs.values()))
+        match kind:
+            case "edit":
+                self._put(replace(job, subject=f"edited {self.revision}"))
+            case "move":
+                self._put(replace(job, **self._time(20)))
+            case "beyond":
+                self._put(replace(job, **self._time(40)))
+            case "reassign":
+                self._put(replace(job, addresses=self._some_addresses()))
+            case "cancel":
+                self._put(replace(job, status=CANCELLED))
+            case "delete":
+                del self.jobs[job.job_id]
+                self.log.append(job.job_id, None)
+                self.log.append(job.job_id, None)  # the tombstone
+
+    def wanted(self) -> set[tuple[str, str]]:
+        """(address, tag) of every event that must be there: assignments of jobs in the window."""
+        return {pair for pair in self.allowed() if self._in_window(pair[1])}
+
+    def allowed(self) -> set[tuple[str, str]]:
+        """(address, tag) of every event that may be there."""
+        return {
+            (address, tag(job.site_id, job.job_id))
+            for job in self.jobs.values()
+            if job.scheduled
+            for address in job.addresses
+        }
+
+    def _in_window(self, job_tag: str) -> bool:
+        job = self.jobs[job_tag.partition("/")[2]]
+        assert job.starts_at is not None
+        return job.starts_at < START + timedelta(days=WINDOW_DAYS)
+
+    def _put(self, job: Job) -> None:
+        self.revision += 1
+        job = replace(job, revision=self.revision)
+        self.jobs[job.job_id] = job
+        self.log.append(job.job_id, job)
+
+    def _time(self, days: int) -> dict[str, object]:
+        start = START + timedelta(days=1, hours=self.random.randrange(24 * (days - 1)))
+        return {"starts_at": start, "ends_at": start + timedelta(hours=2)}
+
+    def _some_addresses(self) -> frozenset[str]:
+        return frozenset(self.random.sample(self.addresses, self.random.choice([0, 1, 1, 1, 2])))

@@ -1,0 +1,6 @@
+"""Properties are tried with the same examples every time, and without a clock: a busy machine fails no test."""
+
+from hypothesis import settings
+
+settings.register_profile("unit", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("unit")

@@ -1,0 +1,286 @@
+"""The plan: each line of its table, and what it never does."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.domain.event import RENDERING, Event, SeenEvent
+from consumer.domain.job import Job, rank
+from consumer.domain.link import Link, Memory, Pending, Tombstone
+from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Situation, Update, plan
+from consumer.domain.render import render
+from consumer.domain.timezones import UTC_ZONE
+from consumer.domain.window import Window
+
+NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
+WINDOW = Window.of(NOW, 21)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def event(start: datetime = NOW + DAY, end: datetime | None = None, subject: str = "Lift") -> Event:
+    return render(Job("J-1", "acme", 1, "scheduled", subject=subject), start, end or start + HOUR, UTC_ZONE)
+
+
+def seen(shown: Event, event_id: str = "E1", subject: str | None = None) -> SeenEvent:
+    return SeenEvent(
+        event_id=event_id,
+        etag="etag",
+        tag="acme/J-1",
+        subject=shown.subject if subject is None else subject,
+        location=shown.location,
+        body=f"<html><body>{shown.body}</body></html>",
+        start=shown.start,
+        end=shown.end,
+        is_all_day=False,
+        show_as="busy",
+        is_reminder_on=True,
+        reminder_minutes=15,
+        sensitivity="normal",
+        importance="normal",
+        single=True,
+    )
+
+
+def link(to: Event, event_id: str = "E1", at: int = rank(5), rendering: int = RENDERING) -> Link:
+    return Link(event_id, "etag", to.fingerprint(), at, to.start, to.end, rendering)
+
+
+def decide(
+    wanted: Event | None, memory: Memory | None, found: tuple[SeenEvent, ...] | None = None, at: int = rank(5)
+) -> Plan:
+    return plan(Situation(wanted, at, memory, found), WINDOW)
+
+
+LIFT = event()
+HOIST = event(subject="Hoist")
+OVER = event(NOW - 2 * HOUR)
+PENDING = Pending("t1", rank(5))
+TOMBSTONE = Tombstone(rank(4))
+
+
+def test_what_shall_have_no_event_and_has_none_is_left() -> None:
+    for memory in (None, PENDING, TOMBSTONE):
+        for found in (None, ()):
+            assert decide(None, memory, found) == Plan(Leave())
+
+
+def test_what_shall_have_no_event_loses_the_linked_one() -> None:
+    assert decide(None, link(LIFT)) == Plan(Delete(("E1",)))
+    assert decide(None, link(LIFT), ()) == Plan(Delete(("E1",)))
+
+
+def test_what_shall_have_no_event_loses_every_one_there_is() -> None:
+    found = (seen(LIFT, "E2"), seen(LIFT, "E1"), seen(HOIST, "E3"))
+    assert decide(None, link(LIFT), found) == Plan(Delete(("E1", "E2", "E3")))
+    assert decide(None, PENDING, found) == Plan(Delete(("E2", "E1", "E3")))
+
+
+@pytest.mark.parametrize("memory", [None, PENDING, TOMBSTONE, link(HOIST, "elsewhere")])
+def test_an_event_that_reads_so_is_adopted_whatever_is_remembered(memory: Memory | None) -> None:
+    assert decide(LIFT, memory, (seen(LIFT),)) == Plan(Adopt(seen(LIFT), LIFT))
+
+
+@pytest.mark.parametrize("memory", [None, PENDING, TOMBSTONE, link(LIFT, "E1")])
+def test_an_event_that_differs_is_updated_whatever_is_remembered(memory: Memory | None) -> None:
+    assert decide(LIFT, memory, (seen(LIFT, subject="Mine"),)) == Plan(Update("E1", LIFT))
+
+
+def test_of_several_the_linked_one_stays_and_the_rest_is_surplus() -> None:
+    found = (seen(LIFT, "A"), seen(HOIST, "E1"), seen(LIFT, "Z"))
+    assert decide(LIFT, link(LIFT), found) == Plan(Update("E1", LIFT), ("A", "Z"))
+    assert decide(HOIST, link(LIFT), found) == Plan(Adopt(found[1], HOIST), ("A", "Z"))
+
+
+def test_of_several_that_are_not_linked_every_replica_keeps_the_same_one() -> None:
+    found = (seen(LIFT, "B"), seen(LIFT, "A"))
+    for memory in (None, PENDING, link(LIFT, "gone")):
+        for order in (found, found[::-1]):
+            assert decide(LIFT, memory, order) == Plan(Adopt(found[1], LIFT), ("B",))
+
+
+def test_without_looking_the_link_tells_whether_there_is_anything_to_write() -> None:
+    assert decide(LIFT, link(LIFT)) == Plan(Leave())
+    assert decide(HOIST, link(LIFT)) == Plan(Update("E1", HOIST))
+    assert decide(LIFT, link(LIFT).unsure()) == Plan(Update("E1", LIFT))
+
+
+def test_a_linked_event_is_updated_wherever_its_new_time_is() -> None:
+    far = event(NOW + 100 * DAY)
+    assert decide(far, link(LIFT)) == Plan(Update("E1", far))
+
+
+def test_an_older_replica_does_not_rewrite_what_a_newer_one_rendered_of_the_same_state() -> None:
+    newer = link(HOIST, rendering=RENDERING + 1)
+    assert decide(LIFT, newer) == Plan(Leave())
+    assert decide(LIFT, newer, at=rank(6)) == Plan(Update("E1", LIFT))
+
+
+@pytest.mark.parametrize("memory", [None, PENDING, TOMBSTONE])
+@pytest.mark.parametrize("found", [None, ()])
+def test_an_event_is_created_in_the_window_alone(memory: Memory | None, found: tuple[SeenEvent, ...] | None) -> None:
+    assert decide(LIFT, memory, found) == Plan(Create(LIFT))
+    assert decide(event(NOW, NOW), memory, found).step == Create(event(NOW, NOW))
+    for outside in (event(NOW + 21 * DAY), OVER, event(NOW - HOUR, NOW)):
+        assert decide(outside, memory, found) == Plan(Leave())
+
+
+def test_a_linked_event_that_a_look_did_not_find_is_made_again() -> None:
+    assert decide(LIFT, link(LIFT), ()) == Plan(Create(LIFT))
+
+
+def test_a_newer_state_makes_this_one_stale() -> None:
+    for memory in (link(LIFT, at=rank(6)), Pending("t1", rank(6)), Tombstone(rank(6))):
+        for wanted in (None, HOIST):
+            assert decide(wanted, memory, (seen(LIFT),)) == Plan(Leave(stale=True))
+
+
+def test_a_tombstone_stops_states_of_its_own_rank_and_a_link_does_not() -> None:
+    assert decide(LIFT, Tombstone(rank(5))) == Plan(Leave(stale=True))
+    assert decide(LIFT, Tombstone(rank(5, deleted=True))) == Plan(Leave(stale=True))
+    assert decide(None, Tombstone(rank(5))) == Plan(Leave())
+    assert decide(HOIST, link(LIFT, at=rank(5))) == Plan(Update("E1", HOIST))
+
+
+def test_a_deletion_is_newer_than_the_state_it_removed() -> None:
+    assert decide(None, link(LIFT, at=rank(5)), at=rank(5, deleted=True)) == Plan(Delete(("E1",)))
+
+
+@pytest.mark.parametrize("found", [None, (), (seen(OVER), seen(OVER, "E2", subject="Mine"))])
+@pytest.mark.parametrize("wanted", [None, OVER, event(NOW - 3 * HOUR, subject="Hoist")])
+def test_what_is_past_stays_as_history(wanted: Event | None, found: tuple[SeenEvent, ...] | None) -> None:
+    assert decide(wanted, link(OVER), found) == Plan(Leave())
+
+
+def test_a_past_event_that_core_moves_to_a_later_time_follows() -> None:
+    assert decide(LIFT, link(OVER)) == Plan(Update("E1", LIFT))
+
+
+def test_a_future_event_that_core_moves_into_the_past_follows() -> None:
+    assert decide(OVER, link(LIFT)) == Plan(Update("E1", OVER))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"subject": "Mine"},
+        {"location": "Elsewhere"},
+        {"body": "Mine"},
+        {"start": NOW},
+        {"end": None},
+        {"is_all_day": True},
+        {"show_as": "free"},
+        {"is_reminder_on": False},
+        {"reminder_minutes": 30},
+        {"sensitivity": "private"},
+        {"importance": "high"},
+        {"single": False},
+    ],
+)
+def test_an_edit_of_any_owned_field_is_seen(edit: dict[str, object]) -> None:
+    edited = replace(seen(LIFT), **edit)
+    assert seen(LIFT).reads_as(LIFT)
+    assert not edited.reads_as(LIFT)
+    assert edited.digest() != seen(LIFT).digest()
+
+
+def test_what_nobody_sees_is_no_edit() -> None:
+    same = replace(seen(LIFT), etag="other", body=LIFT.body + "\r\n<br>", show_as="Busy", importance="Normal")
+    assert same.reads_as(LIFT)
+    assert same.digest() == seen(LIFT).digest()
+
+
+TIMES = st.sampled_from([NOW - 3 * HOUR, NOW - HOUR, NOW, NOW + DAY, NOW + 20 * DAY, NOW + 30 * DAY])
+EVENTS = st.builds(event, TIMES, subject=st.sampled_from(["Lift", "Hoist"]))
+RANKS = st.integers(0, 6)
+IDS = st.sampled_from(["A", "B", "C", "D"])
+LINKS = st.builds(link, EVENTS, IDS, RANKS, st.sampled_from([RENDERING, RENDERING + 1]))
+MEMORIES = st.none() | LINKS | st.builds(Pending, st.just("t1"), RANKS) | st.builds(Tombstone, RANKS)
+FOUND = st.none() | st.lists(
+    st.builds(seen, EVENTS, IDS, st.none() | st.just("Mine")), max_size=4, unique_by=lambda found: found.event_id
+).map(tuple)
+SITUATIONS = st.builds(Situation, st.none() | EVENTS, RANKS, MEMORIES, FOUND)
+
+
+def touched(planned: Plan) -> set[str]:
+    """The events that the plan writes to."""
+    match planned.step:
+        case Update(event_id, _):
+            return {event_id, *planned.surplus}
+        case Delete(event_ids):
+            return {*event_ids, *planned.surplus}
+    return set(planned.surplus)
+
+
+def deleted(planned: Plan) -> list[str]:
+    return [*(planned.step.event_ids if isinstance(planned.step, Delete) else ()), *planned.surplus]
+
+
+@given(SITUATIONS)
+def test_nothing_is_touched_that_was_neither_linked_nor_seen(situation: Situation) -> None:
+    known = {found.event_id for found in situation.seen or ()}
+    if isinstance(situation.memory, Link):
+        known.add(situation.memory.event_id)
+    assert touched(plan(situation, WINDOW)) <= known
+
+
+@given(SITUATIONS)
+def test_at_most_one_of_the_seen_events_is_kept_and_exactly_one_if_it_is_wanted(situation: Situation) -> None:
+    planned = plan(situation, WINDOW)
+    gone = deleted(planned)
+    assert len(gone) == len(set(gone))
+    if isinstance(planned.step, Leave):
+        assert gone == []
+        return
+    kept = {found.event_id for found in situation.seen or ()} - set(gone)
+    if isinstance(planned.step, Delete):
+        assert kept == set()
+    elif isinstance(planned.step, Create):
+        assert not situation.seen
+    elif situation.seen:
+        assert kept == {planned.step.found.event_id if isinstance(planned.step, Adopt) else planned.step.event_id}
+
+
+@given(SITUATIONS)
+def test_what_is_stale_or_past_writes_nothing(situation: Situation) -> None:
+    memory, wanted = situation.memory, situation.wanted
+    stale = memory is not None and memory.rank > situation.rank
+    past = isinstance(memory, Link) and memory.end < NOW and (wanted is None or wanted.end < NOW)
+    if stale or past:
+        planned = plan(situation, WINDOW)
+        assert isinstance(planned.step, Leave)
+        assert touched(planned) == set()
+
+
+@given(SITUATIONS)
+def test_nothing_is_created_for_a_job_that_is_over_or_beyond_the_window(situation: Situation) -> None:
+    planned = plan(situation, WINDOW)
+    if isinstance(planned.step, Create):
+        assert WINDOW.holds(planned.step.event.start, planned.step.event.end)
+    if isinstance(planned.step, Create | Update | Adopt):
+        assert planned.step.event is situation.wanted
+
+
+@given(SITUATIONS)
+def test_once_a_plan_is_carried_out_there_is_nothing_left_to_do(situation: Situation) -> None:
+    planned = plan(situation, WINDOW)
+    memory: Memory | None = situation.memory
+    found: tuple[SeenEvent, ...] = ()
+    match planned.step:
+        case Leave():
+            return
+        case Delete():
+            memory = Tombstone(situation.rank)
+        case Create(made):
+            memory, found = link(made, "new", situation.rank), (seen(made, "new"),)
+        case Update(event_id, made):
+            memory, found = link(made, event_id, situation.rank), (seen(made, event_id),)
+        case Adopt(kept, made):
+            memory, found = link(made, kept.event_id, situation.rank), (kept,)
+    for look in (None, found):
+        again = plan(replace(situation, memory=memory, seen=look), WINDOW)
+        assert isinstance(again.step, Leave | Adopt)
+        assert touched(again) == set()
