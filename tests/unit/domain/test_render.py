@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from html import escape, unescape
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.domain.job import Job
@@ -125,6 +125,7 @@ def test_a_body_of_just_the_limit_is_whole_and_one_more_is_cut() -> None:
     assert cut.body.endswith("x…")
 
 
+@settings(max_examples=30)
 @given(st.text(st.sampled_from("ab&<\"'\n👷"), min_size=3, max_size=12), st.text(st.sampled_from("a&<"), max_size=9))
 def test_a_body_is_never_cut_inside_an_entity_or_a_line_break(pattern: str, lead: str) -> None:
     event = render(job(subject=lead, notes=pattern * 12_000), START, END, UTC_ZONE)

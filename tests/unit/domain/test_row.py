@@ -21,7 +21,7 @@ ROW: dict[str, Any] = {
     "notes": None,
     "starts_at": "2026-12-01T09:00:00.123456Z",
     "ends_at": "2026-12-01T12:30:00+02:00",
-    "workers": '[{"worker_id": "w1", "calendar_email": " Ann@Acme.example "}, {"worker_id": "w2", "calendar_email": null}]',
+    "workers": '[{"worker_id": "w1", "calendar_email": " Ann@Acme.example "}, {"worker_id": "w2"}]',
 }
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.datetimes() | st.binary(),
@@ -129,9 +129,11 @@ def test_any_row_is_a_job_or_an_invalid_record(fields: dict[str, Any]) -> None:
     try:
         job = job_of(ROW | fields)
     except InvalidRecordError as error:
-        assert any(name in str(error) for name in fields)
+        fault = str(error)
     else:
         assert job.starts_at is None or job.ends_at is None or job.starts_at <= job.ends_at
+        return
+    assert any(name in fault for name in fields)
 
 
 def test_a_value_that_was_not_logged_makes_a_row_incomplete() -> None:

@@ -108,9 +108,11 @@ def test_a_body_that_graph_rewrote_reads_the_same(lines: list[str], style: str) 
     "html",
     [
         "Job: Lift &amp; hoist<br>Notes: Ring<br><br>Dog!",
-        "<html>\r\n<head>\r\n</head>\r\n<body>\r\nJob: Lift &amp; hoist<br>Notes: Ring<br><br>Dog!\r\n</body>\r\n</html>",
-        "<html><head><style>p { color: red }</style><title>Job</title><!-- x --></head><body>"
-        "<div>Job: Lift &amp; hoist</div>\r\n<div>Notes:&nbsp;Ring</div><div>&nbsp;</div><div>Dog!</div></body></html>",
+        "<html>\r\n<head>\r\n</head>\r\n<body>\r\nJob: Lift &amp; hoist<br>Notes: Ring<br>Dog!\r\n</body>\r\n</html>",
+        (
+            "<html><head><style>p { color: red }</style><title>Job</title><!-- x --></head><body>Job: Lift &amp; hoist"
+            "<div>Notes:&nbsp;Ring</div>\r\n<div>&nbsp;</div><div>Dog!</div></body></html>"
+        ),
         "<HTML><HEAD><META charset=utf-8><BODY><P>Job: Lift\r\n&#38; <SPAN>hoist</SPAN><P>Notes: Ring<BR/>Dog!",
         "<table><tr><td>Job: Lift &amp; hoist</td></tr><tr><td>Notes: Ring<br>Dog!</td></tr></table>",
         "<body><![if !mso]><p>Job: Lift &amp; hoist</p><![endif]><![mso]><p>Notes: Ring</p><p>Dog!</p>",

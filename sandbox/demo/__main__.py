@@ -1,0 +1,101 @@
+"""`python -m sandbox.demo`: a week of a small inspection company, and then a planner at random until Ctrl-C."""
+
+import argparse
+import asyncio
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from sandbox.control import GraphControl
+from sandbox.demo.core import CoreControl
+from sandbox.demo.planner import next_change
+from sandbox.demo.screen import Screen
+from sandbox.demo.story import Outside, week_of
+from sandbox.demo.watch import Watch
+from sandbox.demo.world import World, last_lines, running
+from sandbox.servers.process import REPOSITORY, ServerFailedError
+
+_FOLDER: Final = REPOSITORY / ".demo"
+_WITHIN_SECONDS: Final = 15.0
+_INTERRUPTED: Final = 130
+
+
+def main() -> int:
+    """Plays, and returns 0 if the calendars are equal to Core's schedule at the end, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="play the week through, then end")
+    parser.add_argument("--logs", type=Path, help=f"put logs here (default: {_FOLDER.name}, which is emptied first)")
+    parser.add_argument("--pace", type=float, help="seconds between two steps (default: 1 on a terminal)")
+    options = parser.parse_args()
+
+    screen = Screen.on_stdout()
+    pace = options.pace if options.pace is not None else 1.0 if screen.is_terminal or not options.once else 0.0
+    try:
+        folder = _fresh(options.logs)
+        with screen.starting() as starting, running(folder, starting.tell) as world:
+            starting.stop()
+            return asyncio.run(_play(world, screen, once=options.once, pace=pace))
+    except ServerFailedError as error:
+        screen.fault(f"{error}\n\n{last_lines(folder)}")
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _fresh(logs: Path | None) -> Path:
+    if logs is None:
+        shutil.rmtree(_FOLDER, ignore_errors=True)
+    folder = logs or _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+async def _play(world: World, screen: Screen, *, once: bool, pace: float) -> int:
+    """All the steps, or as many as come before Ctrl-C; then the summary."""
+    screen.addresses(
+        [
+            ("The service", f"{world.service.url}/metrics  /readyz  /livez"),
+            ("What Outlook shows", f"{world.stack.graph_url}/_sandbox/events"),
+            ("Core's schedule", f"{world.stack.core_url}/_sandbox/schedule"),
+            ("Logs", str(world.stack.folder)),
+        ]
+    )
+    async with _outside(world) as outside:
+        watch = Watch(outside, world.service.url, world.check, _WITHIN_SECONDS)
+        steps = asyncio.create_task(_steps(watch, outside, screen, once=once, pace=pace))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, steps.cancel)
+        with screen.playing(), suppress(asyncio.CancelledError):
+            await steps
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        calendars, differences = await watch.settle()
+        await watch.close()
+    screen.summary(calendars, differences)
+    if differences:
+        screen.fault(f"\nThe logs end with:\n{last_lines(world.stack.folder)}")
+    return 1 if differences else 0
+
+
+async def _steps(watch: Watch, outside: Outside, screen: Screen, *, once: bool, pace: float) -> None:
+    """Ends early after a step that did not reach the calendars: those after it would tell nothing."""
+    for step in week_of(datetime.now(UTC)):
+        screen.doing(step.what)
+        ...
+
+
+@asynccontextmanager
+async def _outside(world: World) -> AsyncIterator[Outside]:
+    async with CoreControl(world.stack.core_url) as core, GraphControl(world.stack.graph_url) as graph:
+        yield Outside(core, graph)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

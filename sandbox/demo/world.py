@@ -1,0 +1,104 @@
+"""The demo's world in processes: broker, Valkey, Graph with Entra, Core, and the service itself."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from sandbox.control import GraphControl, Mailbox, Secret
+from sandbox.demo.company import MAILBOXES, SITES, WORKERS
+from sandbox.demo.core import CoreControl
+from sandbox.servers.embedded import embedded_broker, embedded_valkey
+from sandbox.servers.process import ServerFailedError, ServerProcess
+from sandbox.stack import Service, Stack, stand_in, url_of
+
+_READY_WITHIN_SECONDS: Final = 30.0
+_LOG_LINES_TOLD: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything, running."""
+
+    stack: Stack
+    service: Service
+    servers: tuple[ServerProcess, ...]
+    """All but the broker."""
+
+    def check(self) -> None:
+        """Raises ServerFailedError when a server has ended."""
+        for server in self.servers:
+            if not server.running:
+                raise ServerFailedError(f"{server.name} has ended")
+
+
+@contextmanager
+def running(folder: Path, tell: Callable[[str], None]) -> Iterator[World]:
+    """A world for as long as the context lasts; logs go to `folder`, and `tell` hears what is being started.
+
+    Raises ServerFailedError.
+    """
+    with ExitStack() as servers:
+        tell("Kafka (embedded)")
+        broker = servers.enter_context(embedded_broker(folder, ["core.job-changed", "core.job-changed.dlq"]))
+        tell("Valkey (embedded)")
+        valkey = servers.enter_context(embedded_valkey(folder))
+        tell("Entra and Graph (sandbox)")
+        graph = servers.enter_context(stand_in("graph", folder))
+        tell("Core (sandbox)")
+        core = servers.enter_context(stand_in("core", folder, "--bootstrap-servers", broker))
+        stack = Stack(
+            folder=folder,
+            bootstrap_servers=broker,
+            redis_url=valkey.url,
+            graph_url=url_of(graph),
+            core_url=url_of(core),
+            kafka_properties={"fetch.wait.max.ms": "10"},
+        )
+        stack.write_sites(list(SITES))
+        asyncio.run(_populate(stack))
+        tell("calsync run")
+        service = stack.service()
+        servers.enter_context(service.process)
+        world = World(stack, service, (valkey.process, graph, core, service.process))
+        tell("calsync run: it joins its consumer group, which takes 3 seconds")
+        _wait_until_ready(world)
+        yield world
+
+
+def last_lines(folder: Path) -> str:
+    """The end of each log in the folder, under its name."""
+    told = []
+    for log in sorted(folder.glob("*.log")):
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES_TOLD:]
+        told += [f"{log}:", *(f"    {line}" for line in lines or ["(empty)"])]
+    return "\n".join(told)
+
+
+async def _populate(stack: Stack) -> None:
+    """The sites, their workers and mailboxes; no job yet."""
+    async with GraphControl(stack.graph_url) as graph, CoreControl(stack.core_url) as core:
+        for site in SITES:
+            await graph.add_tenant(site.tenant_id)
+            await graph.add_app(site.tenant_id, site.client_id, secrets=[Secret(site.client_secret)])
+            mine = [mailbox for mailbox in MAILBOXES if mailbox.site_id == site.site_id]
+            mailboxes = [Mailbox(each.address, state=each.state, time_zone=each.windows_zone) for each in mine]
+            await graph.add_mailboxes(site.tenant_id, mailboxes)
+            await core.put_site(site)
+        for worker in WORKERS:
+            await core.put_worker(worker)
+
+
+def _wait_until_ready(world: World) -> None:
+    deadline = time.monotonic() + _READY_WITHIN_SECONDS
+    with httpx.Client(base_url=world.service.url, timeout=5) as client:
+        while (answer := client.get("/readyz")).is_error:
+            world.check()
+            if time.monotonic() > deadline:
+                raise ServerFailedError(f"calsync is not ready after {_READY_WITHIN_SECONDS:g} s: {answer.text}")
+            time.sleep(0.05)

@@ -1,0 +1,198 @@
+"""A company to sync: Core's schedule in the test's own hands, its feed on a broker, its calendars in the sandbox."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+from confluent_kafka import Consumer, TopicPartition
+
+from sandbox.control import GraphControl, Mailbox, Secret
+from sandbox.core.feed import Encoder, Record
+from sandbox.core.generate import generate
+from sandbox.core.producer import FeedProducer
+from sandbox.core.rows import Change
+from sandbox.core.schedule import Schedule
+from sandbox.oracle import compare, expect
+from sandbox.stack import SECRET, Service, SiteSpec, Stack, stand_in, url_of
+
+ROLES = ("Calendars.ReadWrite", "MailboxSettings.Read")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def eventually(check: Callable[[], Awaitable[Any]], what: str, within: float = 30.0) -> Any:
+    """The first true answer of ``check``; fails with ``what`` if there is none in time."""
+    deadline = asyncio.get_running_loop().time() + within
+    while True:
+        answer = await check()
+        if answer:
+            return answer
+        assert asyncio.get_running_loop().time() < deadline, f"not within {within:g} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+@dataclass
+class Company:
+    """Everything a test needs to change Core, to run the service, and to look at the calendars."""
+
+    stack: Stack
+    graph: GraphControl
+    producer: FeedProducer
+    sites: list[SiteSpec]
+    random: Random
+    schedule: Schedule = field(default_factory=lambda: Schedule(now))
+    encoder: Encoder = field(default_factory=Encoder)
+    parked: set[str] = field(default_factory=set)
+    services: list[Service] = field(default_factory=list)
+
+    def generate(self, *, workers: int, jobs: int, days: int = 19) -> list[Change]:
+        """Workers for each site and jobs for each worker, none of them about to begin or to enter the window."""
+        return generate(
+            self.schedule,
+            self.random,
+            site_count=len(self.sites),
+            workers=workers,
+            jobs=jobs,
+            start=now() + timedelta(days=1),
+            days=days,
+        )
+
+    async def open_mailboxes(self) -> None:
+        """Give every worker of the schedule a mailbox."""
+        for site in self.sites:
+            addresses = {
+                worker.calendar_email.strip()
+                for worker in self.schedule.workers.values()
+                if worker.site_id == site.site_id and worker.calendar_email
+            }
+            boxes = [Mailbox(address, time_zone="GMT Standard Time") for address in sorted(addresses)]
+            await self.graph.add_mailboxes(site.tenant_id, boxes)
+
+    def publish(self, changes: Iterable[Change]) -> None:
+        """Put the changes on the topic, in order."""
+        for change in changes:
+            self.producer.send(self.encoder.records(change))
+        self.producer.flush()
+
+    def publish_raw(self, *records: Record) -> None:
+        """Put any bytes on the topic."""
+        self.producer.send(records)
+        self.producer.flush()
+
+    async def start(self, name: str = "calsync", **environment: str) -> Service:
+        """A replica, in the group and ready."""
+        service = self.stack.service(name, **environment)
+        await asyncio.to_thread(service.process.start)
+        self.services.append(service)
+        await eventually(lambda: self.ready(service), f"{name} is ready")
+        return service
+
+    async def ready(self, service: Service) -> bool:
+        async with httpx.AsyncClient() as client:
+            return (await client.get(f"{service.url}/readyz")).status_code == 200
+
+    async def metric(self, service: Service, sample: str) -> float:
+        """The value of one sample, such as ``calsync_events_total{result="applied"}``."""
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(f"{service.url}/metrics")).text
+        found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    async def consumed(self, within: float = 60.0) -> None:
+        """Wait until the group has committed the whole topic."""
+        consumer = Consumer({"bootstrap.servers": self.stack.bootstrap_servers, "group.id": self.stack.group})
+        try:
+
+            async def done() -> bool:
+                return await asyncio.to_thread(_done, consumer, self.stack.topic)
+
+            await eventually(done, "the group's committed offsets are the ends of the topic", within)
+        finally:
+            consumer.close()
+
+    async def differences(self) -> list[str]:
+        """What is wrong in the calendars."""
+        return compare(expect(self.schedule, now()), await self.graph.events(), exempt=self.parked)
+
+    async def judge(self) -> None:
+        """The calendars equal the schedule, and no event was ever there twice."""
+        wrong = await self.differences()
+        assert wrong == [], "\n".join(wrong[:20])
+        assert (await self.graph.stats())["duplicates"] == []
+
+    def dead_letters(self, count: int) -> list[Any]:
+        """The records on the dead-letter topic, which shall be ``count``."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.stack.bootstrap_servers,
+                "group.id": f"{self.stack.group}-reader",
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 10,
+            }
+        )
+        topic = f"{self.stack.topic}.dlq"
+        try:
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+            found = consumer.consume(count, 10)
+            return sorted(found, key=lambda message: (message.value() or b"", message.offset()))
+        finally:
+            consumer.close()
+
+
+def _done(consumer: Consumer, topic: str) -> bool:
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    for committed in consumer.committed([TopicPartition(topic, partition) for partition in partitions], timeout=10):
+        low, high = consumer.get_watermark_offsets(committed, timeout=10)
+        if max(low, committed.offset) < high:
+            return False
+    return True
+
+
+@asynccontextmanager
+async def found_company(
+    folder: Path,
+    bootstrap_servers: str,
+    redis_url: str,
+    *,
+    name: str,
+    site_ids: tuple[str, ...] = ("site-1",),
+    seed: int = 1,
+    kafka_properties: dict[str, str] | None = None,
+) -> AsyncIterator[Company]:
+    """A company with servers of its own for Graph and Core, on a broker and a Redis that are there already."""
+    sites = [SiteSpec(site_id, site_id.title()) for site_id in site_ids]
+    with ExitStack() as servers:
+        graph = servers.enter_context(stand_in("graph", folder))
+        core = servers.enter_context(stand_in("core", folder))
+        stack = Stack(
+            folder,
+            bootstrap_servers,
+            redis_url,
+            url_of(graph),
+            url_of(core),
+            topic=name,
+            group=f"{name}-group",
+            kafka_properties=kafka_properties or {},
+        )
+        stack.write_sites(sites)
+        async with GraphControl(stack.graph_url) as control:
+            for site in sites:
+                await control.add_tenant(site.tenant_id)
+                await control.add_app(site.tenant_id, site.client_id, [Secret(SECRET)], ROLES)
+            company = Company(stack, control, FeedProducer(bootstrap_servers, name), sites, Random(seed))
+            try:
+                yield company
+            finally:
+                for service in company.services:
+                    await asyncio.to_thread(service.process.stop)

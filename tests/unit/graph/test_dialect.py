@@ -1,0 +1,163 @@
+"""Events to Graph's JSON and back."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.domain.event import TAG_ID, Event, tag
+from consumer.domain.job import Job
+from consumer.domain.render import render
+from consumer.domain.timezones import UTC_ZONE, zone_for
+from consumer.graph.dialect import READ, event_path, find_query, from_json, tagged, to_json, user
+
+START = datetime(2026, 12, 1, 9, tzinfo=UTC)
+JOB = Job("J-1", "acme", 1, "scheduled", subject="Lift & hoist", client_name="Northwind", address="1 High St")
+TEXTS = st.none() | st.text()
+
+
+def event(zone: str = "Eastern Standard Time") -> Event:
+    return render(JOB, START, START + timedelta(hours=1), zone_for(zone, "UTC"))
+
+
+def shown(**changes: Any) -> dict[str, Any]:
+    """The event as Graph gives it back: times in UTC with seven digits, a wrapped body, the tag expanded."""
+    return {
+        "@odata.etag": 'W/"abc=="',
+        "id": "AAMk=",
+        "subject": event().subject,
+        "body": {"contentType": "html", "content": f"<html>\r\n<body>\r\n{event().body}\r\n</body>\r\n</html>\r\n"},
+        "location": {"displayName": "1 High St", "locationType": "default"},
+        "start": {"dateTime": "2026-12-01T09:00:00.0000000", "timeZone": "UTC"},
+        "end": {"dateTime": "2026-12-01T10:00:00.0000000", "timeZone": "UTC"},
+        "isAllDay": False,
+        "showAs": "busy",
+        "isReminderOn": True,
+        "reminderMinutesBeforeStart": 15,
+        "sensitivity": "normal",
+        "importance": "normal",
+        "type": "singleInstance",
+        "singleValueExtendedProperties": [{"id": TAG_ID, "value": "acme/J-1"}],
+    } | changes
+
+
+def test_all_owned_fields_are_sent_always_and_attendees_never() -> None:
+    assert to_json(event()) == {
+        "subject": "Core Job — Northwind",
+        "body": {"contentType": "html", "content": "Job: Lift &amp; hoist<br>Address: 1 High St"},
+        "start": {"dateTime": "2026-12-01T04:00:00.000000", "timeZone": "Eastern Standard Time"},
+        "end": {"dateTime": "2026-12-01T05:00:00.000000", "timeZone": "Eastern Standard Time"},
+        "location": {"displayName": "1 High St"},
+        "isAllDay": False,
+        "showAs": "busy",
+        "isReminderOn": True,
+        "reminderMinutesBeforeStart": 15,
+        "sensitivity": "normal",
+        "importance": "normal",
+    }
+
+
+def test_a_create_carries_the_tag_and_the_transaction_id_and_an_update_does_not() -> None:
+    created = tagged(event(), "acme/J-1", "t1")
+    assert created == to_json(event()) | {
+        "transactionId": "t1",
+        "singleValueExtendedProperties": [
+            {"id": "String {7d0c3f5e-52a4-4c1b-9d55-0b1f5c2e9a60} Name CoreJob", "value": "acme/J-1"}
+        ],
+    }
+
+
+def test_an_event_that_graph_shows_is_read_as_what_was_wanted() -> None:
+    seen = from_json(shown())
+    assert (seen.event_id, seen.etag, seen.tag) == ("AAMk=", 'W/"abc=="', "acme/J-1")
+    assert (seen.start, seen.end) == (START, START + timedelta(hours=1))
+    assert seen.reads_as(event())
+
+
+@given(
+    st.builds(Job, st.just("J"), st.just("acme"), st.just(1), st.just("x"), TEXTS, TEXTS, TEXTS, notes=TEXTS),
+    st.datetimes(datetime(2000, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+)
+def test_whatever_is_sent_in_utc_reads_as_it_was_sent(job: Job, start: datetime) -> None:
+    wanted = render(job, start, start + timedelta(hours=1), UTC_ZONE)
+    sent = to_json(wanted)
+    times = {name: {"dateTime": sent[name]["dateTime"] + "0", "timeZone": "UTC"} for name in ("start", "end")}
+    assert from_json({"id": "1", **sent, **times}).reads_as(wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-10-06T01:00:00.0000000", datetime(2026, 10, 6, 1, tzinfo=UTC)),
+        ("2026-10-06T01:00:00.1234567", datetime(2026, 10, 6, 1, 0, 0, 123456, tzinfo=UTC)),
+        ("2026-10-06T01:00:00", datetime(2026, 10, 6, 1, tzinfo=UTC)),
+    ],
+)
+def test_times_have_seven_digits_and_are_utc(text: str, moment: datetime) -> None:
+    seen = from_json(shown(start={"dateTime": text, "timeZone": "UTC"}))
+    assert seen.start == moment
+    assert seen.start.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, {}, "2026-10-06", {"dateTime": None, "timeZone": "UTC"}, {"dateTime": "soon", "timeZone": "UTC"}]
+    + [{"dateTime": "2026-12-01T04:00:00.0000000", "timeZone": zone} for zone in ("Eastern Standard Time", "", None)],
+)
+def test_a_time_that_is_not_in_utc_or_none_at_all_equals_nothing_that_is_wanted(value: Any) -> None:
+    seen = from_json(shown(start=value))
+    assert seen.start is None
+    assert not seen.reads_as(event())
+
+
+@pytest.mark.parametrize(
+    ("properties", "found"),
+    [
+        (None, None),
+        ([], None),
+        ([{"id": TAG_ID.replace("7d0c3f5e", "7D0C3F5E"), "value": "acme/J-1"}], "acme/J-1"),
+        ([{"id": "String {00000000-0000-0000-0000-000000000000} Name CoreJob", "value": "acme/J-1"}], None),
+        ([{"id": "Integer 0x1", "value": "1"}, {"id": TAG_ID, "value": "acme/J-1"}], "acme/J-1"),
+    ],
+)
+def test_the_tag_is_known_by_its_property_whatever_the_case_of_the_guid(properties: Any, found: str | None) -> None:
+    assert from_json(shown(singleValueExtendedProperties=properties)).tag == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "single"), [("singleInstance", True), ("occurrence", False), ("exception", False), ("seriesMaster", False)]
+)
+def test_an_event_that_was_made_a_series_is_told(kind: str, *, single: bool) -> None:
+    assert from_json(shown(type=kind)).single is single
+
+
+@pytest.mark.parametrize("name", ["subject", "body", "location", "showAs", "reminderMinutesBeforeStart", "importance"])
+def test_what_graph_leaves_null_is_empty(name: str) -> None:
+    assert not from_json(shown(**{name: None})).reads_as(event())
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_paths_hold_any_address_and_any_id(address: str, event_id: str) -> None:
+    parts = event_path(address, event_id).split("/")
+    assert [unquote(part) for part in parts] == ["", "users", address, "events", event_id] or "/" in address
+    assert user(address).isascii()
+
+
+def test_ids_are_escaped_whole() -> None:
+    assert event_path("o'neil@acme.example", "AA+/k=") == "/users/o%27neil@acme.example/events/AA%2B%2Fk%3D"
+
+
+@given(st.text())
+def test_the_tag_is_looked_up_as_one_quoted_value(job_id: str) -> None:
+    query = parse_qs(urlsplit("?" + find_query(tag("acme", job_id))).query, keep_blank_values=True)
+    value = f"acme/{job_id}".replace("'", "''")
+    assert query["$filter"] == [f"singleValueExtendedProperties/Any(ep: ep/id eq '{TAG_ID}' and ep/value eq '{value}')"]
+
+
+def test_every_read_asks_for_the_tag_and_what_is_owned() -> None:
+    query = parse_qs(READ)
+    assert query["$expand"] == [f"singleValueExtendedProperties($filter=id eq '{TAG_ID}')"]
+    assert {*to_json(event()), "id", "type"} == set(query["$select"][0].split(","))

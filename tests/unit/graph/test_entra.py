@@ -1,0 +1,54 @@
+"""Entra's refusals in words that an administrator can act on."""
+
+import pytest
+
+from consumer.graph.entra import refusal, unknown_tenant
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        ("invalid_client", "AADSTS7000222", "expired"),
+        ("invalid_client", "AADSTS7000215", "Secret ID"),
+        ("unauthorized_client", "AADSTS700016", "client_id and tenant_id"),
+        ("invalid_tenant", "AADSTS90002", "tenant_id"),
+        ("invalid_request", "AADSTS900023", "Directory (tenant) ID"),
+        ("invalid_grant", "AADSTS65001", "consent"),
+        ("unauthorized_client", "AADSTS7000112", "disabled"),
+        ("unauthorized_client", "AADSTS7000229", "service principal"),
+        ("access_denied", "AADSTS53003", "Conditional Access"),
+    ],
+)
+def test_a_known_code_comes_with_its_remedy(error: str, code: str, words: str) -> None:
+    found = refusal(
+        error, f"{code}: The keys for app 's3cret' are bad.\r\nTrace ID: 1\r\nTimestamp: 2026-12-01 09:00:00Z"
+    )
+    assert found is not None
+    assert found.code == code
+    assert words in found.remedy
+    assert str(found) == f"{code}: {found.remedy}"
+    assert "s3cret" not in str(found)
+
+
+def test_an_unknown_code_is_told_with_what_its_kind_says() -> None:
+    found = refusal("invalid_client", "AADSTS7009999: Something new.")
+    assert found is not None
+    assert found.code == "AADSTS7009999"
+    assert "client_secret" in found.remedy
+
+
+def test_a_refusal_without_a_code_is_told_by_its_kind() -> None:
+    for error in ("unauthorized_client", "something_new", ""):
+        found = refusal(error, "")
+        assert found is not None
+        assert found.code == error
+        assert found.remedy
+
+
+@pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error"])
+def test_what_is_entras_own_trouble_is_no_refusal(error: str) -> None:
+    assert refusal(error, "AADSTS90033: A transient error has occurred. Please try again.") is None
+
+
+def test_an_unknown_tenant_is_told_as_if_it_had_come_with_its_code() -> None:
+    assert str(unknown_tenant()) == str(refusal("invalid_tenant", "AADSTS90002: Tenant 'x' not found."))

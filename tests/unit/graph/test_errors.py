@@ -1,0 +1,185 @@
+"""Graph's answers, sorted by what to do next."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.domain.errors import (
+    CalsyncError,
+    DuplicateTransactionError,
+    ForbiddenError,
+    GoneError,
+    MailboxRefusedError,
+    RequestRefusedError,
+    TransientError,
+)
+from consumer.graph.errors import error_of, kind_of, retry_after
+
+
+def answer(status: int, code: str, *, write: bool = True, headers: dict[str, str] | None = None) -> CalsyncError:
+    body = {"error": {"code": code, "message": "s3cret", "innerError": {"request-id": "1"}}}
+    return error_of(status, headers or {}, body, write=write)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (400, "ErrorInvalidRequest", RequestRefusedError),
+        (400, "TimeZoneNotSupportedException", RequestRefusedError),
+        (400, "ErrorPropertyValidationFailure", RequestRefusedError),
+        (400, "ErrorCalendarEndDateIsEarlierThanStartDate", RequestRefusedError),
+        (400, "ErrorCalendarDurationIsTooLong", RequestRefusedError),
+        (400, "BadRequest", RequestRefusedError),
+        (400, "", RequestRefusedError),
+        (413, "RequestTooLarge", RequestRefusedError),
+        (400, "ErrorDuplicateTransactionId", DuplicateTransactionError),
+        (409, "ErrorDuplicateTransactionId", DuplicateTransactionError),
+        (400, "ErrorInvalidIdMalformed", GoneError),
+        (404, "ErrorItemNotFound", GoneError),
+        (404, "", GoneError),
+        (401, "InvalidAuthenticationToken", TransientError),
+        (401, "NoPermissionsInAccessToken", ForbiddenError),
+        (403, "NoPermissionsInAccessToken", ForbiddenError),
+        (403, "ErrorAccessDenied", ForbiddenError),
+        (403, "Authorization_RequestDenied", ForbiddenError),
+        (403, "", ForbiddenError),
+        (403, "ErrorQuotaExceeded", MailboxRefusedError),
+        (507, "ErrorQuotaExceeded", MailboxRefusedError),
+        (507, "", MailboxRefusedError),
+        (404, "MailboxNotEnabledForRESTAPI", MailboxRefusedError),
+        (404, "MailboxNotSupportedForRESTAPI", MailboxRefusedError),
+        (404, "ErrorInvalidUser", MailboxRefusedError),
+        (404, "ResourceNotFound", MailboxRefusedError),
+        (404, "Request_ResourceNotFound", MailboxRefusedError),
+        (404, "ErrorNonExistentMailbox", MailboxRefusedError),
+        (409, "ErrorIrresolvableConflict", TransientError),
+        (412, "ErrorIrresolvableConflict", TransientError),
+        (409, "ConcurrentItemSave", TransientError),
+        (503, "ConcurrentItemSave", TransientError),
+        (424, "", TransientError),
+        (429, "ApplicationThrottled", TransientError),
+        (429, "TooManyRequests", TransientError),
+        (500, "ErrorInternalServerError", TransientError),
+        (500, "ErrorInternalServerTransientError", TransientError),
+        (502, "", TransientError),
+        (503, "ErrorMailboxMoveInProgress", TransientError),
+        (503, "MailboxInfoStale", TransientError),
+        (503, "ErrorMailboxStoreUnavailable", TransientError),
+        (503, "ErrorServerBusy", TransientError),
+        (503, "ServiceUnavailable", TransientError),
+        (503, "", TransientError),
+        (504, "UnknownError", TransientError),
+        (509, "", TransientError),
+    ],
+)
+def test_an_answer_is_told_by_what_to_do_next(status: int, code: str, expected: type[CalsyncError]) -> None:
+    error = answer(status, code)
+    assert type(error) is expected
+    assert (code or str(status)) in str(error) or isinstance(error, DuplicateTransactionError)
+    assert "s3cret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "code", ["ErrorItemNotFound", "errorItemNotFound", "itemNotFound", "ITEMNOTFOUND", "ItemNotFound"]
+)
+def test_neither_case_nor_the_error_prefix_matter(code: str) -> None:
+    assert isinstance(answer(400, code), GoneError)
+
+
+@given(st.sampled_from([400, 403, 404, 409, 429, 503]), st.text())
+def test_case_and_prefix_never_matter(status: int, code: str) -> None:
+    ascii_code = code.encode("ascii", "ignore").decode()
+    assert kind_of(status, ascii_code.upper()) == kind_of(status, ascii_code.lower())
+
+
+@pytest.mark.parametrize(("code", "hourly"), [("ErrorQuotaExceeded", True), ("ErrorInvalidUser", False)])
+def test_what_the_other_side_can_cure_is_tried_hourly(code: str, *, hourly: bool) -> None:
+    error = answer(404, code)
+    assert isinstance(error, MailboxRefusedError)
+    assert (error.hourly, error.code) == (hourly, code)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "unknown"),
+    [
+        (500, "ErrorInternalServerError", True),
+        (503, "", True),
+        (504, "UnknownError", True),
+        (503, "ConcurrentItemSave", True),
+        (409, "ConcurrentItemSave", True),
+        (409, "ErrorIrresolvableConflict", False),
+        (412, "ErrorIrresolvableConflict", False),
+        (429, "ApplicationThrottled", False),
+        (401, "InvalidAuthenticationToken", False),
+        (424, "", False),
+    ],
+)
+def test_a_write_that_may_have_been_carried_out_is_unknown_and_a_read_never_is(
+    status: int, code: str, *, unknown: bool
+) -> None:
+    written, read = answer(status, code), answer(status, code, write=False)
+    assert isinstance(written, TransientError)
+    assert isinstance(read, TransientError)
+    assert (written.unknown, read.unknown) == (unknown, False)
+
+
+@pytest.mark.parametrize("status", [409, 412, 429, 503, 504])
+def test_what_is_transient_waits_as_long_as_it_is_told(status: int) -> None:
+    error = answer(status, "x", headers={"Retry-After": "7"})
+    assert isinstance(error, TransientError)
+    assert error.retry_after == 7
+
+
+def test_a_conflict_without_a_wait_is_tried_again_at_once_or_so() -> None:
+    error = answer(409, "ErrorIrresolvableConflict")
+    assert isinstance(error, TransientError)
+    assert error.retry_after is not None
+    assert error.retry_after < 1
+
+
+def test_a_used_transaction_id_names_the_event_that_it_made_if_graph_does() -> None:
+    body = {"error": {"code": "ErrorDuplicateTransactionId", "@event.existingEventId": "AAMk="}}
+    named, unnamed = error_of(400, {}, body, write=True), answer(409, "ErrorDuplicateTransactionId")
+    assert isinstance(named, DuplicateTransactionError)
+    assert isinstance(unnamed, DuplicateTransactionError)
+    assert (named.event_id, unnamed.event_id) == ("AAMk=", None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "3"}, 3.0),
+        ({"retry-after": "2.128"}, 2.128),
+        ({"RETRY-AFTER": " 1 "}, 1.0),
+        ({"Retry-After": "-1"}, 0.0),
+        ({"Retry-After": "86400"}, 3600.0),
+        ({"Retry-After": "Tue, 01 Dec 2026 09:00:00 GMT"}, None),
+        ({"Retry-After": ""}, None),
+        ({"X-Retry": "3"}, None),
+    ],
+)
+def test_a_wait_is_read_as_seconds_that_may_be_a_fraction(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers) == seconds
+
+
+@given(st.text() | st.floats().map(str))
+def test_no_wait_is_negative_or_endless(value: str) -> None:
+    seconds = retry_after({"Retry-After": value})
+    assert seconds is None or 0 <= seconds <= 3600
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=2)
+)
+
+
+@given(
+    st.integers(300, 599),
+    ANYTHING | st.fixed_dictionaries({"error": ANYTHING | st.fixed_dictionaries({"code": ANYTHING})}),
+    st.booleans(),
+)
+def test_any_answer_is_sorted(status: int, body: Any, write: bool) -> None:
+    assert isinstance(error_of(status, {}, body, write=write), CalsyncError)

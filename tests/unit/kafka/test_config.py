@@ -1,0 +1,86 @@
+"""librdkafka's configuration: what an operator may add, and what must stay."""
+
+from pathlib import Path
+
+import pytest
+
+from consumer.domain.errors import ConfigurationError
+from consumer.kafka.config import client_config, consumer_config, read_properties
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "kafka.properties"
+
+
+def test_without_a_file_there_is_nothing_to_add() -> None:
+    assert read_properties(None) == {}
+
+
+def test_lines_are_properties_and_comments_are_not(file: Path) -> None:
+    file.write_text("# TLS\n\nsecurity.protocol = SASL_SSL\r\nsasl.password=a=b#c\n  ssl.ca.location=/ca.pem  \n")
+    assert read_properties(file) == {
+        "security.protocol": "SASL_SSL",
+        "sasl.password": "a=b#c",
+        "ssl.ca.location": "/ca.pem",
+    }
+
+
+def test_every_problem_of_a_file_is_told_at_once_with_its_line_and_no_value(file: Path) -> None:
+    file.write_text("s3cret\nenable.auto.commit=s3cret\nsasl.password=s3cret\n=s3cret\ngroup.id=s3cret\n")
+    with pytest.raises(ConfigurationError) as caught:
+        read_properties(file)
+    problems = caught.value.problems
+    assert [problem.partition("line ")[2][0] for problem in problems] == ["1", "2", "4", "5"]
+    assert all(problem.startswith("CALSYNC_KAFKA_CONFIG_FILE") for problem in problems)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "bootstrap.servers",
+        "metadata.broker.list",
+        "group.id",
+        "enable.auto.commit",
+        "auto.commit.enable",
+        "enable.auto.offset.store",
+        "auto.offset.reset",
+        "partition.assignment.strategy",
+    ],
+)
+def test_what_the_service_rests_on_cannot_be_changed(file: Path, key: str) -> None:
+    file.write_text(f"{key}=x")
+    with pytest.raises(ConfigurationError, match=key):
+        read_properties(file)
+
+
+def test_a_file_that_cannot_be_read_is_a_configuration_error(file: Path) -> None:
+    with pytest.raises(ConfigurationError, match="CALSYNC_KAFKA_CONFIG_FILE"):
+        read_properties(file)
+    file.write_bytes(b"sasl.password=\xff")
+    with pytest.raises(ConfigurationError, match="CALSYNC_KAFKA_CONFIG_FILE"):
+        read_properties(file)
+
+
+def test_the_consumer_never_commits_of_itself_and_starts_at_the_beginning() -> None:
+    config = consumer_config("broker:9092", "group", {"fetch.max.bytes": "5", "security.protocol": "SSL"})
+    assert config["bootstrap.servers"] == "broker:9092"
+    assert config["group.id"] == "group"
+    assert config["enable.auto.commit"] is False
+    assert config["enable.auto.offset.store"] is False
+    assert config["auto.offset.reset"] == "earliest"
+    assert config["fetch.max.bytes"] == "5"
+
+
+def test_other_clients_are_given_the_way_to_the_broker_and_nothing_of_the_consumer() -> None:
+    reaching = {
+        "security.protocol": "SASL_SSL",
+        "sasl.password": "x",
+        "ssl.ca.location": "/ca",
+        "enable.ssl.certificate.verification": "true",
+        "https.ca.location": "/ca",
+        "socket.timeout.ms": "5",
+    }
+    config = client_config("broker:9092", {**reaching, "fetch.max.bytes": "5", "queued.min.messages": "1"})
+    assert config == {"bootstrap.servers": "broker:9092"} | reaching

@@ -1,0 +1,248 @@
+"""Creating, reading, changing and deleting single events."""
+
+import re
+
+import pytest
+
+IMMUTABLE = 'IdType="ImmutableId"'
+KEYS = {
+    "@odata.context", "@odata.etag", "id", "createdDateTime", "lastModifiedDateTime", "changeKey", "categories",
+    "transactionId", "originalStartTimeZone", "originalEndTimeZone", "iCalUId", "reminderMinutesBeforeStart",
+    "isReminderOn", "hasAttachments", "subject", "bodyPreview", "importance", "sensitivity", "isAllDay",
+    "isCancelled", "isDraft", "isOrganizer", "responseRequested", "seriesMasterId", "showAs", "type", "webLink",
+    "onlineMeetingUrl", "isOnlineMeeting", "onlineMeetingProvider", "allowNewTimeProposals", "hideAttendees",
+    "recurrence", "onlineMeeting", "responseStatus", "body", "start", "end", "location", "locations", "attendees",
+    "organizer",
+}  # fmt: skip
+
+
+async def test_an_event_comes_back_whole(outlook, make_event):
+    answer = await outlook.create(make_event(transactionId="t1"))
+    assert answer.status_code == 201
+    made = answer.json()
+    assert made.keys() == KEYS
+    assert made["@odata.etag"] == f'W/"{made["changeKey"]}"'
+    assert made["start"] == {"dateTime": "2026-10-12T08:00:00.0000000", "timeZone": "UTC"}
+    assert made["originalStartTimeZone"] == "GMT Standard Time"
+    assert made["location"]["displayName"] == "1 High Street"
+    assert [each["displayName"] for each in made["locations"]] == ["1 High Street"]
+    assert (made["transactionId"], made["type"], made["isDraft"]) == ("t1", "singleInstance", False)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z", made["createdDateTime"])
+    assert answer.headers["request-id"]
+
+
+async def test_defaults_of_what_is_left_out(outlook):
+    made = (
+        await outlook.create(
+            {
+                "start": {"dateTime": "2026-10-12T09:00", "timeZone": "UTC"},
+                "end": {"dateTime": "2026-10-12T09:00", "timeZone": "UTC"},
+            }
+        )
+    ).json()
+    assert (made["isReminderOn"], made["reminderMinutesBeforeStart"], made["showAs"]) == (True, 15, "busy")
+    assert (made["importance"], made["sensitivity"], made["transactionId"]) == ("normal", "normal", None)
+
+
+async def test_bodies_come_back_rewritten(outlook):
+    made = (await outlook.create()).json()
+    assert made["body"]["contentType"] == "html"
+    assert made["body"]["content"].startswith("<html>\r\n<head>\r\n<meta ")
+    assert "Notes: it's <b>hot</b>" in made["body"]["content"]
+    assert made["bodyPreview"] == "Job: Boiler\r\nNotes: it's hot"
+    answer = await outlook.ask("GET", f"/events/{made['id']}", prefer='outlook.body-content-type="text"')
+    assert answer.json()["body"] == {"contentType": "text", "content": "Job: Boiler\r\nNotes: it's hot"}
+    assert answer.headers["Preference-Applied"] == 'outlook.body-content-type="text"'
+
+
+async def test_a_text_body_is_echoed_by_the_write_and_html_afterwards(outlook, make_event):
+    body = {"contentType": "text", "content": "a & b\nc"}
+    made = (await outlook.create(make_event(body=body))).json()
+    assert made["body"] == body
+    read = (await outlook.ask("GET", f"/events/{made['id']}")).json()["body"]
+    assert read["contentType"] == "html"
+    assert "a &amp; b<br>\r\nc" in read["content"]
+
+
+@pytest.mark.parametrize("style", ["exchange", "minimal", "converted-text", "strange", "none"])
+async def test_every_style_keeps_the_text(outlook, style):
+    await outlook.control.set_switches(body_style=style)
+    await outlook.create()
+    [held] = (await outlook.control.events())["ann@acme.example"]
+    assert held["body_text"] == "Job: Boiler\r\nNotes: it's hot"
+    assert ('<div class="x"><span>Job: Boiler</span></div>' in held["body"]) is (style == "strange")
+
+
+async def test_a_patch_changes_what_it_names(outlook):
+    made = (await outlook.create()).json()
+    answer = await outlook.ask("PATCH", f"/events/{made['id']}", {"location": {"displayName": "Elsewhere"}})
+    assert answer.status_code == 200
+    changed = answer.json()
+    assert changed["location"]["displayName"] == "Elsewhere"
+    assert [each["displayName"] for each in changed["locations"]] == ["Elsewhere"]
+    assert (changed["subject"], changed["id"]) == (made["subject"], made["id"])
+    assert changed["changeKey"] != made["changeKey"]
+
+
+async def test_deleted_is_gone(outlook):
+    made = (await outlook.create()).json()
+    assert (await outlook.ask("DELETE", f"/events/{made['id']}")).status_code == 204
+    for method in ("DELETE", "GET"):
+        answer = await outlook.ask(method, f"/events/{made['id']}")
+        assert answer.status_code == 404
+        error = answer.json()["error"]
+        assert error["code"] == "ErrorItemNotFound"
+        assert error["innerError"].keys() == {"date", "request-id", "client-request-id"}
+
+
+async def test_a_stale_etag_is_refused(outlook):
+    made = (await outlook.create()).json()
+    path, stale = f"/events/{made['id']}", {"If-Match": made["@odata.etag"]}
+    assert (await outlook.ask("PATCH", path, {"subject": "x"}, headers=stale)).status_code == 200
+    for method, body in (("PATCH", {"subject": "y"}), ("DELETE", None)):
+        answer = await outlook.ask(method, path, body, headers=stale)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (412, "ErrorIrresolvableConflict")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"colour": "red"}, "RequestBodyRead"),
+        ({"body": {"contentType": "rtf", "content": ""}}, "RequestBodyRead"),
+        ({"body": {"contentType": "html", "text": ""}}, "RequestBodyRead"),
+        ({"showAs": "away"}, "RequestBodyRead"),
+        ({"isAllDay": "no"}, "UnableToDeserializePostBody"),
+        ({"start": "2026-10-12T09:00:00"}, "UnableToDeserializePostBody"),
+        (
+            {"start": {"dateTime": "2026-10-12T09:00:00+01:00", "timeZone": "GMT Standard Time"}},
+            "ErrorInvalidRequest",
+        ),
+        ({"start": {"dateTime": "2026-10-12T09:00:00Z", "timeZone": "UTC"}}, "ErrorInvalidRequest"),
+        ({"start": {"dateTime": "2026-10-12T09:00:00"}}, "TimeZoneNotSupportedException"),
+        ({"start": {"dateTime": "2026-10-12T09:00:00", "timeZone": ""}}, "TimeZoneNotSupportedException"),
+        (
+            {"start": {"dateTime": "2026-10-12T09:00:00", "timeZone": "Europe/Amsterdam"}},
+            "TimeZoneNotSupportedException",
+        ),
+        (
+            {"end": {"dateTime": "2026-10-12T08:59:00", "timeZone": "GMT Standard Time"}},
+            "ErrorPropertyValidationFailure",
+        ),
+        ({"isAllDay": True}, "ErrorInvalidRequest"),
+        ({"singleValueExtendedProperties": [{"id": "CoreJob", "value": "1"}]}, "ErrorInvalidProperty"),
+    ],
+)
+async def test_what_graph_refuses(outlook, make_event, change, code):
+    answer = await outlook.create(make_event(**change))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
+    assert await outlook.control.events() == {"ann@acme.example": [], "bob@acme.example": []}
+
+
+async def test_a_patch_is_refused_whole(outlook):
+    made = (await outlook.create()).json()
+    for change, code in (
+        ({"transactionId": "t"}, "ErrorInvalidRequest"),
+        ({"subject": "new", "start": {"dateTime": "2026-10-12T09:00:00"}}, "TimeZoneNotSupportedException"),
+    ):
+        answer = await outlook.ask("PATCH", f"/events/{made['id']}", change)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
+    assert (await outlook.ask("GET", f"/events/{made['id']}")).json()["changeKey"] == made["changeKey"]
+
+
+@pytest.mark.parametrize(
+    ("local", "zone", "instant"),
+    [
+        ("2026-10-25T01:30:00", "GMT Standard Time", "2026-10-25T00:30:00Z"),  # repeated: the first
+        ("2026-03-29T01:30:00", "GMT Standard Time", "2026-03-29T01:30:00Z"),  # skipped: shifted forward
+        ("2026-07-01T12:00:00", "Tokyo Standard Time", "2026-07-01T03:00:00Z"),
+        ("2026-07-01T12:00:00", "Europe/Berlin", "2026-07-01T10:00:00Z"),
+        ("2026-07-01T12:00:00", "Asia/Toshkent (Tashkent)", "2026-07-01T07:00:00Z"),
+    ],
+)
+async def test_local_times(outlook, make_event, local, zone, instant):
+    time = {"dateTime": local, "timeZone": zone}
+    assert (await outlook.create(make_event(start=time, end=time))).status_code == 201
+    [held] = (await outlook.control.events())["ann@acme.example"]
+    assert (held["start"], held["end"]) == (instant, instant)
+
+
+async def test_which_iana_names_a_body_may_have_is_a_switch(outlook, make_event):
+    async def status(zone):
+        time = {"dateTime": "2026-07-01T12:00:00", "timeZone": zone}
+        return (await outlook.create(make_event(start=time, end=time))).status_code
+
+    assert await status("Europe/Zurich") == 400
+    await outlook.control.set_switches(iana_in_bodies="all")
+    assert await status("Europe/Zurich") == 201
+    await outlook.control.set_switches(iana_in_bodies="none")
+    assert await status("Europe/Berlin") == 400
+
+
+async def test_prefer_on_several_lines_and_on_one(outlook):
+    made = (await outlook.create(prefer=IMMUTABLE)).json()
+    zone = 'outlook.timezone="Tokyo Standard Time"'
+    for prefer in ([zone, IMMUTABLE], f"{IMMUTABLE}, {zone}"):
+        answer = await outlook.ask("GET", f"/events/{made['id']}", prefer=prefer)
+        expected = {"dateTime": "2026-10-12T17:00:00.0000000", "timeZone": "Tokyo Standard Time"}
+        assert answer.json()["start"] == expected
+        assert answer.headers["Preference-Applied"] == zone
+    answer = await outlook.ask("GET", f"/events/{made['id']}", prefer='outlook.timezone="Mars"')
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "TimeZoneNotSupportedException")
+    assert "'Mars'" in answer.json()["error"]["message"]
+
+
+async def test_ids_come_in_two_formats(outlook):
+    regular = (await outlook.create()).json()["id"]
+    [held] = (await outlook.control.events())["ann@acme.example"]
+    immutable = held["id"]
+    assert regular != immutable
+    assert (await outlook.ask("GET", f"/events/{immutable}", prefer=IMMUTABLE)).json()["id"] == immutable
+    assert (await outlook.ask("GET", f"/events/{immutable.replace('=', '%3D')}")).status_code == 400
+    for event_id, mailbox in ((immutable, "bob@acme.example"), ("nonsense", "ann@acme.example")):
+        answer = await outlook.ask("GET", f"/events/{event_id}", prefer=IMMUTABLE, mailbox=mailbox)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "ErrorInvalidIdMalformed")
+    await outlook.control.user_move("ann@acme.example", "Private", event_id=immutable)
+    assert (await outlook.ask("GET", f"/events/{regular}")).status_code == 404
+    assert (await outlook.ask("GET", f"/events/{immutable}", prefer=IMMUTABLE)).status_code == 200
+
+
+async def test_all_day_events_float(outlook, make_event):
+    day = {"start": {"dateTime": "2026-10-12T00:00:00", "timeZone": "Tokyo Standard Time"}}
+    day["end"] = {"dateTime": "2026-10-13T00:00:00", "timeZone": "Tokyo Standard Time"}
+    made = (await outlook.create(make_event(isAllDay=True, **day))).json()
+    tokyo = 'outlook.timezone="Tokyo Standard Time"'
+    for prefer in ((), tokyo):
+        read = (await outlook.ask("GET", f"/events/{made['id']}", prefer=prefer)).json()
+        assert read["start"]["dateTime"] == "2026-10-12T00:00:00.0000000"
+    short = dict(day["start"], dateTime="2026-10-12T00:00:00")
+    answer = await outlook.ask("PATCH", f"/events/{made['id']}", {"end": short})
+    assert answer.json()["error"]["code"] == "ErrorPropertyValidationFailure"
+
+
+async def test_a_background_write_bumps_the_change_key(outlook):
+    await outlook.control.set_switches(background_bumps=2)
+    made = (await outlook.create()).json()
+    read = (await outlook.ask("GET", f"/events/{made['id']}")).json()
+    assert read["changeKey"] != made["changeKey"]
+    ignored = {"@odata.etag", "changeKey", "lastModifiedDateTime"}
+    assert {k: v for k, v in read.items() if k not in ignored} == {k: v for k, v in made.items() if k not in ignored}
+
+
+async def test_addresses_ignore_case_and_may_be_encoded(outlook):
+    assert (await outlook.create(mailbox="ANN%40Acme.example")).status_code == 201
+    guid = (await outlook.control.tenants())["11111111-2222-4333-8444-555555555555"]["mailboxes"]["ann@acme.example"][
+        "guid"
+    ]
+    assert len((await outlook.ask("GET", "/events", mailbox=guid)).json()["value"]) == 1
+
+
+async def test_a_body_must_be_json(outlook):
+    headers = {"Authorization": f"Bearer {outlook.token}"}
+    url = "/v1.0/users/ann@acme.example/events"
+    for kind, content in (("text/plain", b"{}"), ("application/json", b"{")):
+        answer = await outlook.http.post(url, content=content, headers={**headers, "Content-Type": kind})
+        assert answer.status_code == 400
+    assert (await outlook.http.get("/v1.0/me/events", headers=headers)).status_code == 400
+    assert (await outlook.http.get("/v1.0/groups/1/events", headers=headers)).status_code == 400
+    assert (await outlook.ask("GET", "")).json()["error"]["code"] == "Authorization_RequestDenied"
+    assert (await outlook.ask("PUT", "/events")).status_code == 405

@@ -1,0 +1,53 @@
+"""transactionId: identical and other requests that carry one already used."""
+
+import pytest
+
+ANN = "ann@acme.example"
+
+
+async def count(outlook):
+    return len([each for each in (await outlook.control.events())[ANN] if not each["in_deleted_items"]])
+
+
+async def test_an_identical_request_makes_no_second_event(outlook, make_event):
+    first, second = [await outlook.create(make_event(transactionId="t1")) for _ in range(2)]
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["id"] == second.json()["id"]
+    assert await count(outlook) == 1
+
+
+@pytest.mark.parametrize("status", [400, 409])
+@pytest.mark.parametrize("annotated", [True, False])
+async def test_another_event_under_the_same_id(outlook, make_event, status, annotated):
+    await outlook.control.set_switches(transaction_status=status, transaction_annotation=annotated)
+    await outlook.create(make_event(transactionId="t1"))
+    answer = await outlook.create(make_event(transactionId="t1", subject="another"))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (status, "ErrorDuplicateTransactionId")
+    [held] = (await outlook.control.events())[ANN]
+    assert error.get("@event.existingEventId") == (held["id"] if annotated else None)
+
+
+@pytest.mark.parametrize(("behaviour", "status", "events"), [("new", 201, 1), ("same", 201, 0), ("error", 400, 0)])
+@pytest.mark.parametrize("by_user", [True, False])
+async def test_after_the_event_was_deleted(outlook, make_event, behaviour, status, events, by_user):
+    await outlook.control.set_switches(transaction_after_delete=behaviour)
+    made = (await outlook.create(make_event(transactionId="t1"))).json()
+    if by_user:
+        await outlook.control.user_delete(ANN, event_id=made["id"])
+    else:
+        await outlook.ask("DELETE", f"/events/{made['id']}")
+    assert (await outlook.create(make_event(transactionId="t1"))).status_code == status
+    assert await count(outlook) == events
+
+
+@pytest.mark.parametrize(("behaviour", "status"), [("same", 201), ("error", 400)])
+async def test_after_the_event_was_edited(outlook, make_event, behaviour, status):
+    await outlook.control.set_switches(transaction_after_edit=behaviour)
+    made = (await outlook.create(make_event(transactionId="t1"))).json()
+    await outlook.control.user_edit(ANN, {"subject": "mine"}, event_id=made["id"])
+    answer = await outlook.create(make_event(transactionId="t1"))
+    assert answer.status_code == status
+    if status == 201:
+        assert (answer.json()["id"], answer.json()["subject"]) == (made["id"], "mine")
+    assert await count(outlook) == 1

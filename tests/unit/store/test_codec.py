@@ -1,0 +1,72 @@
+"""Links as they lie in Redis come back as they were."""
+
+import base64
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from consumer.domain.job import rank
+from consumer.domain.link import Link, Pending, Tombstone
+from consumer.store.codec import pack_link, pack_rank, unpack
+
+MOMENT = datetime(2026, 12, 1, 9, 0, 0, 123456, tzinfo=UTC)
+MOMENTS = st.datetimes(timezones=st.just(UTC))
+RANKS = st.builds(lambda revision, deleted: rank(revision, deleted=deleted), st.integers(0, 2**62 - 1), st.booleans())
+BASE64 = st.binary(max_size=120).map(lambda raw: base64.b64encode(raw).decode())
+BASE64_URL = st.binary(max_size=120).map(lambda raw: base64.urlsafe_b64encode(raw).decode())
+IDS = st.text() | BASE64 | BASE64_URL | st.text("AQab09+/-_= \n", max_size=12)
+ETAGS = IDS | IDS.map(lambda inner: f'W/"{inner}"') | st.text('W/"', max_size=5)
+LINKS = st.builds(
+    Link,
+    event_id=IDS,
+    etag=ETAGS,
+    fingerprint=st.binary(min_size=16, max_size=16),
+    rank=RANKS,
+    start=MOMENTS,
+    end=MOMENTS,
+    rendering=st.integers(0, 255),
+    settled=st.just(b"") | st.binary(min_size=16, max_size=16),
+)
+
+
+def link(event_id: str = "E", etag: str = "") -> Link:
+    return Link(event_id, etag, bytes(range(16)), rank(3), MOMENT, MOMENT, 1)
+
+
+@given(LINKS)
+@example(link(etag='W/"'))
+@example(link(etag='W/""'))
+@example(link(etag="x" * 20_000))
+@example(link(event_id="QQ", etag='W/"QR=="'))
+def test_a_link_comes_back_as_it_was(kept: Link) -> None:
+    assert unpack(pack_link(kept)) == kept
+
+
+@given(st.text(), RANKS)
+def test_pending_links_and_tombstones_come_back_as_the_scripts_write_them(transaction_id: str, at: int) -> None:
+    assert unpack(b"P" + pack_rank(at) + transaction_id.encode()) == Pending(transaction_id, at)
+    assert unpack(b"T" + pack_rank(at)) == Tombstone(at)
+
+
+def test_nothing_stored_is_nothing_remembered() -> None:
+    assert unpack(b"") is None
+
+
+@given(RANKS, RANKS)
+def test_ranks_sort_as_bytes(one: int, other: int) -> None:
+    assert (pack_rank(one) < pack_rank(other)) == (one < other)
+    assert len(pack_rank(one)) == 8
+
+
+@given(LINKS)
+def test_a_links_rank_stands_where_the_scripts_look_for_it(kept: Link) -> None:
+    packed = pack_link(kept)
+    assert packed[:9] == b"L" + pack_rank(kept.rank)
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_graphs_ids_take_a_quarter_less(encode: object) -> None:
+    event_id = encode(bytes(range(150, 255)) + b"xyz").decode()  # type: ignore[operator]
+    assert len(pack_link(link(event_id))) <= len(pack_link(link("")) + event_id.encode()) * 0.85
