@@ -11,9 +11,11 @@ from random import Random
 from typing import Any
 
 import httpx
+import orjson
 from confluent_kafka import Consumer, TopicPartition
 
 from sandbox.control import GraphControl, Mailbox, Secret
+from sandbox.core.document import dump
 from sandbox.core.feed import Encoder, Record
 from sandbox.core.generate import generate
 from sandbox.core.producer import FeedProducer
@@ -66,12 +68,14 @@ class Company:
             days=days,
         )
 
-    async def open_mailboxes(self) -> None:
-        """Give every worker of the schedule a mailbox."""
+    async def open_mailboxes(self, changes: Iterable[Change] = ()) -> None:
+        """Give every worker of the schedule a mailbox, and every address that the changes name on the way."""
+        workers = [*self.schedule.workers.values()]
+        workers += [worker for change in changes if change.after for worker in change.after.workers]
         for site in self.sites:
             addresses = {
                 worker.calendar_email.strip()
-                for worker in self.schedule.workers.values()
+                for worker in workers
                 if worker.site_id == site.site_id and worker.calendar_email
             }
             boxes = [Mailbox(address, time_zone="GMT Standard Time") for address in sorted(addresses)]
@@ -106,6 +110,12 @@ class Company:
             text = (await client.get(f"{service.url}/metrics")).text
         found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
+
+    async def give_core_the_schedule(self) -> None:
+        """Let Core's API serve the schedule as it is now."""
+        async with httpx.AsyncClient() as client:
+            answer = await client.put(f"{self.stack.core_url}/_sandbox/schedule", content=_json(dump(self.schedule)))
+            answer.raise_for_status()
 
     async def consumed(self, within: float = 60.0) -> None:
         """Wait until the group has committed the whole topic."""
@@ -148,6 +158,10 @@ class Company:
             return sorted(found, key=lambda message: (message.value() or b"", message.offset()))
         finally:
             consumer.close()
+
+
+def _json(document: Any) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_UTC_Z)
 
 
 def _done(consumer: Consumer, topic: str) -> bool:

@@ -133,18 +133,7 @@ class Run:
                 written = await self.calendar.create(event, job_tag, standing.transaction_id)
                 await self._written(job_id, written, event, situation.rank)
             case Update(event_id, event):
-                try:
-                    written = await self.calendar.update(event_id, event)
-                except GoneError:
-                    # Somebody deleted it. A create needs its intent written first, so come back for it.
-                    self.findings.forgotten.add(job_id)
-                    raise TransientError("the event is gone", retry_after=0.0) from None
-                except TransientError as error:
-                    if error.unknown and not self.window.holds(event.start, event.end):
-                        # Should it land after a later one, the sweep's view would not show it.
-                        self.findings.dirty.add(job_id)
-                    raise
-                await self._written(job_id, written, event, situation.rank)
+                await self._update(job_id, event_id, event, situation.rank)
             case Delete(event_ids):
                 for event_id in event_ids:
                     await self._delete(event_id)
@@ -152,6 +141,20 @@ class Run:
         for event_id in planned.surplus:
             await self._delete(event_id)
         return result
+
+    async def _update(self, job_id: str, event_id: str, event: Event, rank: int) -> None:
+        try:
+            written = await self.calendar.update(event_id, event)
+        except GoneError:
+            # Somebody deleted it. A create needs its intent written first, so come back for it.
+            self.findings.forgotten.add(job_id)
+            raise TransientError("the event is gone", retry_after=0.0) from None
+        except TransientError as error:
+            if error.unknown and not self.window.holds(event.start, event.end):
+                # Should it land after a later one, the sweep's view would not show it.
+                self.findings.dirty.add(job_id)
+            raise
+        await self._written(job_id, written, event, rank)
 
     async def _written(self, job_id: str, written: SeenEvent, event: Event, rank: int) -> None:
         """Remember the event; write it once more in UTC if Graph read its local times as other instants."""

@@ -5,12 +5,13 @@ import asyncio
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Final
+
+import httpx
 
 from sandbox.control import GraphControl
 from sandbox.demo.core import CoreControl
@@ -36,13 +37,19 @@ def main() -> int:
 
     screen = Screen.on_stdout()
     pace = options.pace if options.pace is not None else 1.0 if screen.is_terminal or not options.once else 0.0
+    folder = _fresh(options.logs)
     try:
-        folder = _fresh(options.logs)
-        with screen.starting() as starting, running(folder, starting.tell) as world:
-            starting.stop()
-            return asyncio.run(_play(world, screen, once=options.once, pace=pace))
-    except ServerFailedError as error:
-        screen.fault(f"{error}\n\n{last_lines(folder)}")
+        with ExitStack() as servers:
+            with screen.starting() as tell:
+                world = servers.enter_context(running(folder, tell))
+            try:
+                return asyncio.run(_play(world, screen, once=options.once, pace=pace))
+            except (ServerFailedError, httpx.HTTPError) as error:
+                # Told before the servers stop: their last lines are about the fault then.
+                screen.fault(f"{world.ended() or error}\n\nThe logs end with:\n{last_lines(folder)}")
+                return 1
+    except (ServerFailedError, httpx.HTTPError) as error:
+        screen.fault(f"{error}\n\nLogs: {folder}")
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -66,8 +73,13 @@ async def _play(world: World, screen: Screen, *, once: bool, pace: float) -> int
             ("Logs", str(world.stack.folder)),
         ]
     )
-    async with _outside(world) as outside:
-        watch = Watch(outside, world.service.url, world.check, _WITHIN_SECONDS)
+    async with (
+        CoreControl(world.stack.core_url) as core,
+        GraphControl(world.stack.graph_url) as graph,
+        httpx.AsyncClient(base_url=world.service.url, timeout=10) as service,
+    ):
+        outside = Outside(core, graph)
+        watch = Watch(outside, service, world.check, _WITHIN_SECONDS)
         steps = asyncio.create_task(_steps(watch, outside, screen, once=once, pace=pace))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -77,7 +89,6 @@ async def _play(world: World, screen: Screen, *, once: bool, pace: float) -> int
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
         calendars, differences = await watch.settle()
-        await watch.close()
     screen.summary(calendars, differences)
     if differences:
         screen.fault(f"\nThe logs end with:\n{last_lines(world.stack.folder)}")
@@ -86,15 +97,20 @@ async def _play(world: World, screen: Screen, *, once: bool, pace: float) -> int
 
 async def _steps(watch: Watch, outside: Outside, screen: Screen, *, once: bool, pace: float) -> None:
     """Ends early after a step that did not reach the calendars: those after it would tell nothing."""
-    for step in week_of(datetime.now(UTC)):
+    random = Random()
+    week = iter(week_of(datetime.now(UTC)))
+    while True:
+        step = next(week, None)
+        if step is None:
+            if once:
+                return
+            step = next_change(await outside.core.schedule(), datetime.now(UTC), random)
         screen.doing(step.what)
-        ...
-
-
-@asynccontextmanager
-async def _outside(world: World) -> AsyncIterator[Outside]:
-    async with CoreControl(world.stack.core_url) as core, GraphControl(world.stack.graph_url) as graph:
-        yield Outside(core, graph)
+        seen = await watch.observe(step)
+        screen.show(seen)
+        if seen.differences:
+            return
+        await asyncio.sleep(pace)
 
 
 if __name__ == "__main__":

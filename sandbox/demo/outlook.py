@@ -20,11 +20,9 @@ def news(before: Calendars, after: Calendars) -> list[str]:
     lines: list[str] = []
     for address, mailbox in _MAILBOXES.items():
         old, new = _by_id(before.get(address, ())), _by_id(after.get(address, ()))
-        for event in (old[each] for each in old.keys() - new.keys()):
-            lines.append(f"{mailbox.label} - {_when(event, mailbox.zone)} {title(event)}")
-        for event_id in new:
-            told = _told(old.get(event_id), new[event_id], mailbox.zone)
-            lines += [f"{mailbox.label} {told}"] if told else []
+        gone = [f"{title(event)} is gone" for event_id, event in old.items() if event_id not in new]
+        told = [_told(old.get(event_id), event, mailbox.zone) for event_id, event in new.items()]
+        lines += [f"{mailbox.label}: {line}" for line in (*gone, *told) if line]
     return lines
 
 
@@ -50,15 +48,15 @@ def _by_id(events: Sequence[Event]) -> dict[str, Event]:
 
 def _told(old: Event | None, new: Event, zone: ZoneInfo) -> str:
     if old is None:
-        return f"+ {_when(new, zone)} {title(new)}"
+        return f"{title(new)}, {_when(new, zone)}"
     if old["changeKey"] == new["changeKey"]:
         return ""
     if (old["start"], old["end"]) != (new["start"], new["end"]):
-        return f"> {_when(new, zone)} {title(new)}"
+        return f"{title(new)} is {_when(new, zone)} now"
     lines = set(old["body_text"].splitlines())
-    said = [line for line in new["body_text"].splitlines() if line and line not in lines]
-    return f"~ {title(new)}" + (f": “{said[0]}”" if said else "")
+    said = next((line for line in new["body_text"].splitlines() if line and line not in lines), None)
+    return f"{title(new)} has changed" if said is None else f"{title(new)} says “{said}”"
 
 
 def _when(event: Event, zone: ZoneInfo) -> str:
-    return f"{local(event['start'], zone):%a %d %b %H:%M}–{local(event['end'], zone):%H:%M}"
+    return f"{local(event['start'], zone):%a %H:%M}–{local(event['end'], zone):%H:%M}"

@@ -46,7 +46,7 @@ def _add(schedule: Schedule, week: Week, random: Random) -> Step:
     new = job(
         job_id, _times(week, random), worker, what=random.choice(_WORK), client=client, place=random.choice(_PLACES)
     )
-    return Step(f"{client}'s job ({job_id}) is assigned to {worker.name}", lambda o: o.core.add_job(new))
+    return Step(f"{client} ({job_id}) is new, for {worker.name}", lambda o: o.core.add_job(new))
 
 
 def _move(chosen: Job, week: Week, random: Random) -> Step:
@@ -65,7 +65,7 @@ def _note(chosen: Job) -> Step:
 def _reassign(chosen: Job, random: Random) -> Step:
     present = {worker.worker_id for worker in chosen.workers}
     worker: Worker = random.choice([each for each in _STAFF.values() if each.worker_id not in present] or [ANNA])
-    return Step(f"{_named(chosen)} is {worker.name}'s now", lambda o: o.core.assign(chosen.job_id, worker))
+    return Step(f"{_named(chosen)} goes to {worker.name} alone", lambda o: o.core.assign(chosen.job_id, worker))
 
 
 def _status(chosen: Job, status: str, said: str) -> Step:
@@ -91,4 +91,4 @@ def _staff(each: Job) -> bool:
 
 
 def _named(chosen: Job) -> str:
-    return f"{chosen.client_name}'s ({chosen.job_id})"
+    return f"{chosen.client_name} ({chosen.job_id})"

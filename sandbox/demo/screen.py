@@ -1,6 +1,7 @@
 """What the terminal shows: a growing table while it goes on, and a summary. Plain lines where it is no terminal."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
 from typing import Final
@@ -8,8 +9,6 @@ from typing import Final
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.spinner import Spinner
-from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -19,8 +18,11 @@ from sandbox.demo.watch import Seen
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri")
 _PLAIN_WIDTH: Final = 140
-_ROWS_OF_OTHERS: Final = 8
+_ROWS_OF_OTHERS: Final = 3
 """Lines of the terminal that are not the table's rows."""
+_REMEMBERED: Final = 1000
+_ROWS_KEPT: Final = 100
+"""Steps that stay on the terminal when it is over."""
 
 
 class Screen:
@@ -28,7 +30,8 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._seen: list[Seen] = []
+        self._seen: deque[Seen] = deque(maxlen=_REMEMBERED)
+        self._on_show: deque[Seen] = deque(maxlen=_REMEMBERED)
         self._live: Live | None = None
 
     @classmethod
@@ -43,13 +46,13 @@ class Screen:
         return self._console.is_terminal
 
     @contextmanager
-    def starting(self) -> Iterator["Starting"]:
-        """While the servers start."""
+    def starting(self) -> Iterator[Callable[[str], None]]:
+        """While the servers start; what it yields is told which one does."""
         if not self.is_terminal:
-            yield Starting(self._console, None)
+            yield lambda what: self._console.print(f"Starting {what}", markup=False, soft_wrap=True)
             return
         with self._console.status("Starting") as status:
-            yield Starting(self._console, status)
+            yield lambda what: status.update(f"Starting {escape(what)}")
 
     def addresses(self, addresses: Sequence[tuple[str, str]]) -> None:
         """Where to look oneself."""
@@ -65,34 +68,41 @@ class Screen:
         if not self.is_terminal:
             yield
             return
-        with Live(console=self._console, auto_refresh=True, transient=True) as self._live:
+        # Drawn when there is news: a thread that redraws in between would take its time from what is measured.
+        with Live(console=self._console, auto_refresh=False, transient=True) as self._live:
             yield
         self._live = None
-        self._console.print(_steps(self._seen))
+        self._console.print(_steps(list(self._seen)[-_ROWS_KEPT:]))
 
     def doing(self, what: str) -> None:
         """A step begins."""
-        if self._live is not None:
-            room = max(5, self._console.height - _ROWS_OF_OTHERS)
-            self._live.update(Group(_steps(_newest(self._seen, room)), Spinner("dots", escape(what))))
+        self._draw(f"… {what}")
 
     def show(self, seen: Seen) -> None:
         """A step has ended."""
         self._seen.append(seen)
-        if self._live is None:
+        self._on_show.append(seen)
+        if not self.is_terminal:
             line = f"{_figure(seen):>10}  {seen.step.what} | {'; '.join(_outlook(seen))}"
             self._console.print(line, markup=False, soft_wrap=True)
-        else:
-            room = max(5, self._console.height - _ROWS_OF_OTHERS)
-            self._live.update(Group(_steps(_newest(self._seen, room)), Text(self._figures(), style="dim")))
+        self._draw(f"{self._figures()}. Ctrl-C ends it.")
+
+    def _draw(self, below: str) -> None:
+        """The newest steps that fit on the terminal, and a line."""
+        if self._live is None:
+            return
+        room = self._console.height - _ROWS_OF_OTHERS
+        while len(self._console.render_lines(_steps(self._on_show))) > room and len(self._on_show) > 1:
+            self._on_show.popleft()
+        self._live.update(Group(_steps(self._on_show), Text(), Text(below, style="dim")), refresh=True)
 
     def summary(self, calendars: Calendars, differences: Sequence[str]) -> None:
         """The calendars, how long it took, and whether they are right."""
         self._console.print()
         self._console.print(_week(calendars))
-        self._console.print(f"\n{self._figures()}", markup=False)
+        self._console.print(f"\n{self._figures()} (the stand-in for Graph answers at once)", markup=False)
         parked = ", ".join(sorted(PARKED))
-        self._console.print(f"Without a licence, and therefore parked and not judged: {parked}", markup=False)
+        self._console.print(f"Without a licence, therefore parked and not judged: {parked}", markup=False)
         if not differences:
             self._console.print("[green]The calendars are equal to Core's schedule.[/]")
             return
@@ -104,33 +114,11 @@ class Screen:
         """Something failed."""
         self._console.print(Text(message, style="red"), soft_wrap=True)
 
-    def tell(self, message: str) -> None:
-        """Something worth a line."""
-        self._console.print(message, markup=False, soft_wrap=True)
-
     def _figures(self) -> str:
         shown = [seen.milliseconds for seen in self._seen if seen.milliseconds is not None and not seen.step.still]
         if not shown:
-            return "No change has reached a calendar yet."
-        return (
-            f"{len(shown)} changes, from the commit in Core to the calendar: "
-            f"p50 {median(shown):.0f} ms, max {max(shown):.0f} ms"
-        )
-
-
-class Starting:
-    """Tells what is being started."""
-
-    def __init__(self, console: Console, status: Status | None) -> None:
-        self._console = console
-        self._status = status
-
-    def tell(self, what: str) -> None:
-        """This one now."""
-        if self._status is None:
-            self._console.print(f"Starting {what}", markup=False, soft_wrap=True)
-        else:
-            self._status.update(f"Starting {escape(what)}")
+            return "No change has reached a calendar yet"
+        return f"{len(shown)} changes from Core to the calendar: p50 {median(shown):.0f} ms, max {max(shown):.0f} ms"
 
 
 def _figure(seen: Seen) -> str:
@@ -143,16 +131,7 @@ def _outlook(seen: Seen) -> list[str]:
     return seen.news or [seen.step.still or "(nothing new)"]
 
 
-def _newest(seen: Sequence[Seen], lines: int) -> Sequence[Seen]:
-    """The last steps that fit on so many lines."""
-    for first in range(len(seen) - 1, -1, -1):
-        lines -= max(1, len(_outlook(seen[first])))
-        if lines < 0:
-            return seen[first + 1 :]
-    return seen
-
-
-def _steps(seen: Sequence[Seen]) -> Table:
+def _steps(seen: Iterable[Seen]) -> Table:
     table = Table("What happened in Core", "What Outlook shows now", expand=False, show_edge=False)
     table.add_column("after", justify="right", style="green", no_wrap=True)
     for each in seen:
@@ -162,7 +141,10 @@ def _steps(seen: Sequence[Seen]) -> Table:
 
 
 def _week(calendars: Calendars) -> RenderableType:
-    table = Table("Mailbox", *_DAYS, title="The calendars, each in its own time zone", title_justify="left")
+    table = Table(title="The calendars, each in its own time zone", title_justify="left")
+    table.add_column("Mailbox", no_wrap=True)
+    for day in _DAYS:
+        table.add_column(day)
     for mailbox in MAILBOXES:
         days: list[list[tuple[str, str]]] = [[] for _ in _DAYS]
         for event in live(calendars.get(mailbox.address, ())):

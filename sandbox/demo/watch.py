@@ -34,17 +34,15 @@ class Seen:
 class Watch:
     """Compares the calendars with Core's schedule by way of the oracle.
 
-    `check` is called while waiting; it raises when a server has ended.
+    `service` is where the service's metrics are; `check` is called while waiting, and raises when a server has
+    ended.
     """
 
-    def __init__(self, outside: Outside, service_url: str, check: Callable[[], None], within: float) -> None:
+    def __init__(self, outside: Outside, service: httpx.AsyncClient, check: Callable[[], None], within: float) -> None:
         self._outside = outside
-        self._service = httpx.AsyncClient(base_url=service_url, timeout=10)
+        self._service = service
         self._check = check
         self._within = within
-
-    async def close(self) -> None:
-        await self._service.aclose()
 
     async def observe(self, step: Step) -> Seen:
         """Does the step and returns when the calendars are right, at the latest after `within` seconds.

@@ -30,11 +30,15 @@ class World:
     servers: tuple[ServerProcess, ...]
     """All but the broker."""
 
+    def ended(self) -> str:
+        """Which server has ended by itself; empty while all are there."""
+        ended = (f"{each.name} has ended by itself; see {each.log}" for each in self.servers if not each.running)
+        return next(ended, "")
+
     def check(self) -> None:
         """Raises ServerFailedError when a server has ended."""
-        for server in self.servers:
-            if not server.running:
-                raise ServerFailedError(f"{server.name} has ended")
+        if ended := self.ended():
+            raise ServerFailedError(ended)
 
 
 @contextmanager
@@ -97,8 +101,17 @@ async def _populate(stack: Stack) -> None:
 def _wait_until_ready(world: World) -> None:
     deadline = time.monotonic() + _READY_WITHIN_SECONDS
     with httpx.Client(base_url=world.service.url, timeout=5) as client:
-        while (answer := client.get("/readyz")).is_error:
+        while (trouble := _trouble(client)) is not None:
             world.check()
             if time.monotonic() > deadline:
-                raise ServerFailedError(f"calsync is not ready after {_READY_WITHIN_SECONDS:g} s: {answer.text}")
+                raise ServerFailedError(f"calsync is not ready after {_READY_WITHIN_SECONDS:g} s: {trouble}")
             time.sleep(0.05)
+
+
+def _trouble(service: httpx.Client) -> str | None:
+    """Why the service is not ready yet."""
+    try:
+        answer = service.get("/readyz")
+    except httpx.TransportError as error:
+        return str(error)
+    return answer.text.strip() if answer.is_error else None

@@ -11,7 +11,7 @@ SILENT = {
     "cut": "no answer: the connection is cut at once",
     "hold": "applied, then the answer waits until it is released, at most hold_seconds",
     "slow": "waits hold_seconds, then applied and answered rightly",
-    "late": "answered 504 at once, applied hold_seconds later",
+    "late": "answered 504 at once, applied hold_seconds later or when it is released",
     "empty-503": "503 with an empty text/plain body",
 }
 _INTERNAL = "An internal server error occurred. The operation failed."

@@ -170,7 +170,7 @@ class Faults:
                 await self._pause(fault)
                 return await act()
             case "late":
-                self._act_later(fault.hold_seconds, act)
+                self._act_later(fault, act)
             case "timeout" | "cut":
                 raise LostAnswerError(fault.hold_seconds if fault.kind == "timeout" else 0)
             case "empty-503":
@@ -189,9 +189,9 @@ class Faults:
         finally:
             fault.waiting -= 1
 
-    def _act_later(self, seconds: float, act: Callable[[], Awaitable[Answer]]) -> None:
+    def _act_later(self, fault: Fault, act: Callable[[], Awaitable[Answer]]) -> None:
         async def later() -> None:
-            await self.hang(seconds)
+            await self._pause(fault)
             if not self.closing.is_set():
                 await act()
 

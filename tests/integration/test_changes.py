@@ -24,10 +24,11 @@ async def test_a_schedule_and_what_planners_do_to_it_is_in_the_calendars(company
         for _ in range(200)
         for change in random_change(company.schedule, company.random, start=now() + timedelta(days=1), days=19)
     ]
-    await company.open_mailboxes()
+    await company.open_mailboxes(changes)
     company.publish(changes)
     await company.consumed()
     await company.judge()
+    assert "mailbox parked" not in service.process.log.read_text()
     assert await company.metric(service, 'calsync_events_total{result="applied"}') > 50
     assert await company.metric(service, "calsync_event_latency_seconds_count") > 50
     assert await company.metric(service, 'calsync_site_up{site="site-1"}') == 1
@@ -37,7 +38,7 @@ async def test_the_same_records_again_and_shuffled_between_jobs_change_nothing(c
     changes = company.generate(workers=4, jobs=4)
     for _ in range(60):
         changes += random_change(company.schedule, company.random, start=now() + timedelta(days=1), days=19)
-    await company.open_mailboxes()
+    await company.open_mailboxes(changes)
     by_job: dict[str | None, list[Change]] = {}
     for change in changes:
         by_job.setdefault(change.job_id, []).append(change)
@@ -64,7 +65,9 @@ async def test_an_older_revision_after_a_newer_one_changes_nothing(company: Comp
     company.schedule.put_worker(Worker(worker.worker_id, worker.site_id, "anna@site-1.example"))
     await company.open_mailboxes()
     start = now() + timedelta(days=2)
-    job = Job(job_id="J-old", site_id=worker.site_id, subject="first", starts_at=start, ends_at=start + timedelta(hours=1))
+    job = Job(
+        job_id="J-old", site_id=worker.site_id, subject="first", starts_at=start, ends_at=start + timedelta(hours=1)
+    )
     first = company.schedule.add_job(job, [worker.worker_id])
     second = company.schedule.change_job("J-old", subject="second")
     company.publish([*second, *first])

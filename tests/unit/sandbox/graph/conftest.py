@@ -22,7 +22,7 @@ class Outlook:
     def __init__(self, url: str, world: World) -> None:
         self.url, self.world = url, world
         self.control = GraphControl(url)
-        self.http = httpx.AsyncClient(base_url=url, timeout=10)
+        self.http = httpx.AsyncClient(base_url=url, timeout=10, verify=False)
         self.token = ""
 
     async def close(self):

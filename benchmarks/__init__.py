@@ -1,0 +1,1 @@
+"""What the service can do on this machine, measured against stand-ins on loopback."""

@@ -1,0 +1,121 @@
+"""The control endpoints and the process."""
+
+import asyncio
+import signal
+import ssl
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import trustme
+
+from sandbox.control import GraphControl
+from sandbox.graph.entra import REFUSALS
+from sandbox.graph.fault_kinds import OPERATIONS, SILENT, SPOKEN
+from sandbox.graph.switches import Switches
+from sandbox.graph.world import MAILBOX_STATES
+
+ANN = "ann@acme.example"
+
+
+async def test_switches_tell_their_meaning_and_refuse_nonsense(outlook):
+    switches = await outlook.control.switches()
+    assert all(each["meaning"] for each in switches.values())
+    for values in ({"colour": 1}, {"latency_ms": "slow"}, {"body_style": "loud"}, {"page_size": -1}):
+        with pytest.raises(httpx.HTTPStatusError, match="400"):
+            await outlook.control.set_switches(**values)
+    assert await outlook.control.switches() == switches
+
+
+async def test_many_mailboxes_at_once(outlook):
+    await outlook.control.add_many_mailboxes("t2", "w{n}@x.example", 300, time_zone="Tokyo Standard Time")
+    mailboxes = (await outlook.control.tenants())["t2"]["mailboxes"]
+    assert len(mailboxes) == 300
+    assert mailboxes["w300@x.example"]["time_zone"] == "Tokyo Standard Time"
+
+
+async def test_requests_are_counted_and_logged(outlook):
+    await outlook.control.reset_stats()
+    await outlook.create()
+    await outlook.view()
+    await outlook.create({"colour": "red"})
+    stats = await outlook.control.stats()
+    assert stats["requests"] == {"create": {"201": 1, "400": 1}, "view": {"200": 1}}
+    assert stats["max_in_flight"] == 1
+    log = await outlook.control.log()
+    assert [(each["method"], each["operation"], each["status"]) for each in log] == [
+        ("POST", "create", 201),
+        ("GET", "view", 200),
+        ("POST", "create", 400),
+    ]
+    assert {each["mailbox"] for each in log} == {ANN}
+
+
+async def test_a_recording_keeps_whole_requests_but_no_token(outlook, make_event):
+    await outlook.create()
+    await outlook.control.record(on=True)
+    await outlook.create(make_event(subject="kept"), prefer='IdType="ImmutableId"')
+    await outlook.batch({"id": "1", "method": "GET", "url": f"/users/{ANN}/events"})
+    single, batch = await outlook.control.recording()
+    assert (single["method"], single["path"]) == ("POST", f"/users/{ANN}/events")
+    assert single["headers"]["prefer"] == 'IdType="ImmutableId"'
+    assert single["body"]["subject"] == "kept"
+    assert batch["body"]["requests"][0]["method"] == "GET"
+    assert outlook.token not in str(await outlook.control.recording())
+
+
+async def test_wrong_control_requests(outlook):
+    http = outlook.http
+    assert (await http.put("/_sandbox/switches", content=b"{")).status_code == 400
+    assert (await http.put("/_sandbox/tenants/t/apps/a", json={"colour": 1})).status_code == 400
+    assert (await http.put("/_sandbox/tenants/t/mailboxes/m", json={"state": "sad"})).status_code == 400
+    assert (await http.post("/_sandbox/user-actions", json={"action": "dance"})).status_code == 400
+    assert (await http.get("/_sandbox/events?mailbox=nobody@x.example")).status_code == 404
+    assert (await http.delete("/_sandbox/faults/f9")).status_code == 404
+
+
+async def started(*options):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sandbox.graph", *options, stdout=asyncio.subprocess.PIPE
+    )
+    line = await asyncio.wait_for(process.stdout.readline(), 20)
+    assert line.startswith(b"listening ")
+    return process, line.split()[1].decode()
+
+
+async def stopped(process):
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_the_process_ends_at_sigterm_even_with_answers_held():
+    process, url = await started("--latency-ms", "1")
+    async with GraphControl(url) as control, httpx.AsyncClient(base_url=url) as http:
+        assert (await control.switches())["latency_ms"]["value"] == 1
+        hold = await control.set_fault("hold", operation="openid", hold_seconds=600)
+        await control.add_tenant("t")
+        held = asyncio.create_task(http.get("/t/v2.0/.well-known/openid-configuration", timeout=20))
+        await control.wait_for_fault(hold)
+        await stopped(process)
+        assert (await held).status_code == 200
+
+
+async def test_the_process_serves_https(tmp_path):
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    (tmp_path / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    process, url = await started("--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"))
+    async with GraphControl(url, verify=trusted) as control:
+        assert url.startswith("https://127.0.0.1:")
+        assert await control.events() == {}
+    await stopped(process)
+
+
+def test_the_documentation_names_everything():
+    text = (Path(__file__).parents[4] / "docs" / "sandbox-graph.md").read_text("utf-8")
+    names = [*Switches().describe(), *SPOKEN, *SILENT, *REFUSALS, *OPERATIONS, *MAILBOX_STATES]
+    assert [name for name in names if f"`{name}`" not in text] == []

@@ -1,0 +1,59 @@
+"""Limits: four requests at a time, and a number in a time."""
+
+import asyncio
+
+ANN = "ann@acme.example"
+
+
+async def test_the_fifth_at_once_is_refused(outlook):
+    hold = await outlook.control.set_fault("hold", operation="list", times=4)
+    held = [asyncio.create_task(outlook.ask("GET", "/events")) for _ in range(4)]
+    await outlook.control.wait_for_fault(hold, hits=4)
+    fifth = await outlook.ask("GET", "/events")
+    assert fifth.status_code == 429
+    assert fifth.json()["error"]["code"] == "ApplicationThrottled"
+    assert fifth.headers["Retry-After"] == "1"
+    assert (await outlook.ask("GET", "/events", mailbox="bob@acme.example")).status_code == 200
+    await outlook.control.release(hold)
+    assert {each.status_code for each in await asyncio.gather(*held)} == {200}
+    stats = await outlook.control.stats()
+    assert (stats["max_in_flight"], stats["throttled"]) == (5, 1)
+
+
+async def test_batches_share_the_limit(outlook):
+    await outlook.control.set_switches(latency_ms=150, retry_after_seconds=0.25)
+    requests = [{"id": str(n), "method": "GET", "url": f"/users/{ANN}/events"} for n in range(4)]
+    answers = await asyncio.gather(outlook.batch(*requests), outlook.batch(*requests))
+    inner = [each for answer in answers for each in answer.json()["responses"]]
+    assert sorted(each["status"] for each in inner) == [200] * 4 + [429] * 4
+    refused = next(each for each in inner if each["status"] == 429)
+    assert refused["headers"]["Retry-After"] == "0.25"
+    assert refused["body"]["error"]["message"] == "Application is over its MailboxConcurrency limit."
+
+
+async def test_too_many_in_the_window(outlook):
+    await outlook.control.set_switches(request_limit=2)
+    statuses = [(await outlook.ask("GET", "/events")).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    answer = await outlook.ask("GET", "/events")
+    assert answer.json()["error"]["code"] == "TooManyRequests"
+    assert 0 < float(answer.headers["Retry-After"]) <= 600
+
+
+async def test_who_does_not_wait_is_noted(outlook):
+    await outlook.control.set_fault(429, retry_after=30, times=1)
+    await outlook.ask("GET", "/events")
+    assert (await outlook.control.stats())["early_retries"] == 0
+    await outlook.ask("GET", "/events")
+    stats = await outlook.control.stats()
+    assert (stats["early_retries"], stats["early_retries_by_mailbox"]) == (1, {ANN: 1})
+
+
+async def test_a_patch_that_another_overtook_conflicts(outlook):
+    made = (await outlook.create()).json()
+    await outlook.control.set_switches(latency_ms=150)
+    path = f"/events/{made['id']}"
+    both = await asyncio.gather(*(outlook.ask("PATCH", path, {"subject": s}) for s in "ab"))
+    assert sorted(each.status_code for each in both) == [200, 409]
+    conflict = max(both, key=lambda each: each.status_code)
+    assert conflict.json()["error"]["code"] == "ErrorIrresolvableConflict"
