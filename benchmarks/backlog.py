@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 from confluent_kafka import Consumer
 
-from benchmarks.rig import SITE, Figures, cpu_seconds, memory_mib, ready, rig, sample
+from benchmarks.rig import SITE, Figures, cpu_seconds, memory_mib, reached, ready, rig, sample
 from sandbox.stack import SECRET
 
 _APPLIED = 'calsync_events_total{result="applied"}'
@@ -24,16 +24,11 @@ async def measure_backlog(folder: Path, changes: int, mailboxes: int, latency_ms
         service = world.stack.service()
         with service.process:
             await ready(service)
-            while await sample(service, _APPLIED) == 0:
-                await asyncio.sleep(0.01)
+            await reached(service, _APPLIED, 1)
             pid = service.process.pid
-            done, started, used = await sample(service, _APPLIED), time.monotonic(), cpu_seconds(pid)
-            first = done
-            while done < changes:
-                await asyncio.sleep(0.05)
-                done = await sample(service, _APPLIED)
+            first, started, used = await sample(service, _APPLIED), time.monotonic(), cpu_seconds(pid)
+            done = await reached(service, _APPLIED, changes)
             seconds, cpu = time.monotonic() - started, cpu_seconds(pid) - used
-            batches = (await world.graph.stats())["batches"]
             return Figures(
                 "calsync",
                 {
@@ -41,7 +36,6 @@ async def measure_backlog(folder: Path, changes: int, mailboxes: int, latency_ms
                     "writes/s": (done - first) / seconds,
                     "CPU ms/write": cpu * 1000 / (done - first),
                     "MiB": memory_mib(pid),
-                    "batches": float(sum(batches.values())),
                 },
             )
 

@@ -1,9 +1,13 @@
 """One change at a time: how long from the commit in Core to the event in the calendar."""
 
 import asyncio
+import time
+from datetime import datetime
 from pathlib import Path
 
-from benchmarks.rig import Figures, ready, rig, sample
+from benchmarks.rig import Figures, Rig, reached, ready, rig
+
+_APPLIED = 'calsync_events_total{result="applied"}'
 
 
 async def measure_latency(folder: Path, rate: int, seconds: float) -> Figures:
@@ -14,14 +18,14 @@ async def measure_latency(folder: Path, rate: int, seconds: float) -> Figures:
         service = world.stack.service()
         with service.process:
             await ready(service)
-            while await sample(service, 'calsync_events_total{result="applied"}') < len(warm):
-                await asyncio.sleep(0.05)
+            await reached(service, _APPLIED, len(warm))
             committed = await asyncio.to_thread(_produce, world, rate, seconds)
-            while await sample(service, 'calsync_events_total{result="applied"}') < len(warm) + len(committed):
-                await asyncio.sleep(0.05)
+            await reached(service, _APPLIED, len(warm) + len(committed))
             events = await world.graph.events()
     shown = {
-        event["tag"].partition("/")[2]: event["modified"] for box in events.values() for event in box if event["tag"]
+        event["tag"].partition("/")[2]: datetime.fromisoformat(event["createdDateTime"]).timestamp()
+        for box in events.values()
+        for event in box
     }
     waits = sorted((shown[job_id] - moment) * 1000 for job_id, moment in committed.items())
     waits = waits[len(waits) // 10 :]
@@ -35,3 +39,15 @@ async def measure_latency(folder: Path, rate: int, seconds: float) -> Figures:
             "max ms": waits[-1],
         },
     )
+
+
+def _produce(world: Rig, rate: int, seconds: float) -> dict[str, float]:
+    """Produce at the given pace; returns the Unix time at which each job was due."""
+    began, committed = time.time(), {}
+    for n in range(int(rate * seconds)):
+        due = began + n / rate
+        time.sleep(max(0.0, due - time.time()))
+        committed[f"J{1000 + n}"] = due
+        world.publish(world.add_job(1000 + n, f"w{n * 7 % 500 + 1}"), flush=False)
+    world.producer.flush()
+    return committed

@@ -94,8 +94,19 @@ async def rig(folder: Path, name: str, mailboxes: int, latency_ms: float) -> Asy
 async def ready(service: Service) -> None:
     """Wait until the service is in its group."""
     async with httpx.AsyncClient() as client:
-        while (await client.get(f"{service.url}/readyz")).status_code != 200:
+        while True:
+            if (await client.get(f"{service.url}/readyz")).status_code == 200:
+                return
             await asyncio.sleep(0.02)
+
+
+async def reached(service: Service, name: str, value: float) -> float:
+    """Wait until a sample is at least ``value``; returns it."""
+    while True:
+        found = await sample(service, name)
+        if found >= value:
+            return found
+        await asyncio.sleep(0.02)
 
 
 async def sample(service: Service, name: str) -> float:

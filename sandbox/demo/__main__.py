@@ -84,32 +84,33 @@ async def _play(world: World, screen: Screen, *, once: bool, pace: float) -> int
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, steps.cancel)
+        code = _INTERRUPTED if once else 0
         with screen.playing(), suppress(asyncio.CancelledError):
-            await steps
+            code = 0 if await steps else 1
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
         calendars, differences = await watch.settle()
     screen.summary(calendars, differences)
-    if differences:
+    if differences or code == 1:
         screen.fault(f"\nThe logs end with:\n{last_lines(world.stack.folder)}")
-    return 1 if differences else 0
+    return 1 if differences else code
 
 
-async def _steps(watch: Watch, outside: Outside, screen: Screen, *, once: bool, pace: float) -> None:
-    """Ends early after a step that did not reach the calendars: those after it would tell nothing."""
+async def _steps(watch: Watch, outside: Outside, screen: Screen, *, once: bool, pace: float) -> bool:
+    """Whether every step reached the calendars. Ends early after one that did not: the next would tell nothing."""
     random = Random()
     week = iter(week_of(datetime.now(UTC)))
     while True:
         step = next(week, None)
         if step is None:
             if once:
-                return
+                return True
             step = next_change(await outside.core.schedule(), datetime.now(UTC), random)
         screen.doing(step.what)
         seen = await watch.observe(step)
         screen.show(seen)
         if seen.differences:
-            return
+            return False
         await asyncio.sleep(pace)
 
 
