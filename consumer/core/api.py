@@ -1,13 +1,16 @@
 """Core's API, the source of truth. Anything but a whole, well-formed 200 is a failed read."""
 
+from collections.abc import AsyncIterator
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import orjson
 
+from consumer.core.schedule import Page, Roster, rosters
 from consumer.domain.errors import CoreUnavailableError
 from consumer.domain.job import Job
 from consumer.domain.row import job_of
+from consumer.domain.window import Window
 from consumer.http import Answer, Http, NoAnswerError
 
 TIMEOUT_SECONDS: Final = 30.0
@@ -36,6 +39,30 @@ class CoreApi:
         if row.get("job_id") != job_id or row.get("site_id") != site_id:
             raise CoreUnavailableError("Core's API answered with another job")
         return job_of(row)
+
+    def schedule(self, site_id: str, window: Window) -> AsyncIterator[Roster]:
+        """What Core wants in each mailbox of a site in the window, in the order of the addresses.
+
+        Raises, while it is read:
+            CoreUnavailableError: a failed read; what came before it tells nothing of what is missing.
+        """
+        return rosters(site_id, self._pages(site_id, window))
+
+    async def _pages(self, site_id: str, window: Window) -> AsyncIterator[Page]:
+        span = {"from": window.start.isoformat(), "to": window.end.isoformat()}
+        cursors = {""}
+        cursor: str | None = ""
+        while cursor is not None:
+            query = urlencode(span | ({"cursor": cursor} if cursor else {}))
+            answer = await self._get(f"/sites/{quote(site_id, safe='')}/schedule?{query}")
+            if answer.status != 200:
+                raise CoreUnavailableError(f"Core's API: HTTP {answer.status}")
+            page = Page.of(_document(answer))
+            yield page
+            cursor = page.next_cursor
+            if cursor in cursors:
+                raise CoreUnavailableError("Core's schedule repeats a page")
+            cursors.add(cursor or "")
 
     async def _get(self, path: str) -> Answer:
         try:

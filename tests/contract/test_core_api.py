@@ -1,0 +1,122 @@
+"""Core's API as the service reads it, from the sandbox's Core, which is held against the OpenAPI file elsewhere."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp.test_utils import TestServer
+
+from consumer.core.api import CoreApi
+from consumer.domain.errors import CoreUnavailableError, InvalidRecordError
+from consumer.domain.window import Window
+from consumer.http import Http
+from sandbox.core.app import build
+from sandbox.core.rows import Job, Site, Worker
+from sandbox.core.schedule import Schedule
+
+NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
+WINDOW = Window.of(NOW, 21)
+
+
+class Core:
+    """A Core of a few workers, and the service's client of it."""
+
+    def __init__(self, url: str, schedule: Schedule, api: CoreApi) -> None:
+        self.url = url
+        self.schedule = schedule
+        self.api = api
+
+    async def fault(self, **fault: Any) -> None:
+        async with httpx.AsyncClient() as client:
+            (await client.post(f"{self.url}/_sandbox/faults", json=fault)).raise_for_status()
+
+    async def read(self) -> dict[str, set[str]]:
+        return {roster.address: set(roster.jobs) async for roster in self.api.schedule("acme", WINDOW)}
+
+
+@pytest.fixture
+async def core() -> AsyncIterator[Core]:
+    schedule = Schedule(lambda: NOW)
+    schedule.put_site(Site("acme", "Acme", "Europe/London"))
+    for worker_id, email in (
+        ("w1", "Ben@x.example"),
+        ("w2", "anna@x.example "),
+        ("w3", "ben@X.example"),
+        ("w4", "zoë@x.example"),
+    ):
+        schedule.put_worker(Worker(worker_id, "acme", email))
+    for number, worker_id in enumerate(("w1", "w2", "w3", "w1")):
+        start = NOW + timedelta(days=number + 1)
+        job = Job(job_id=f"J{number}", site_id="acme", starts_at=start, ends_at=start + timedelta(hours=1))
+        schedule.add_job(job, [worker_id])
+    http = Http(ca_file=None, timeout=5)
+    async with TestServer(build(schedule, token="secret", page_size=1)) as server:
+        url = str(server.make_url("")).rstrip("/")
+        yield Core(url, schedule, CoreApi(url, "secret", http))
+    await http.close()
+
+
+async def test_every_mailbox_once_with_the_jobs_of_all_who_share_it(core: Core) -> None:
+    assert await core.read() == {"anna@x.example": {"J1"}, "ben@x.example": {"J0", "J2", "J3"}, "zoë@x.example": set()}
+
+
+async def test_a_site_without_workers_is_an_empty_schedule(core: Core) -> None:
+    core.schedule.put_site(Site("new", "New", "UTC"))
+    assert [roster async for roster in core.api.schedule("new", WINDOW)] == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 500, "page": 3},
+        {"kind": "status", "status": 404},
+        {"kind": "invalid_json", "page": 2},
+        {"kind": "disconnect", "page": 2},
+        {"kind": "repeat", "page": 2},
+    ],
+    ids=lambda fault: fault["kind"],
+)
+async def test_a_page_that_fails_fails_the_read(core: Core, fault: dict[str, Any]) -> None:
+    await core.fault(**fault)
+    with pytest.raises(CoreUnavailableError):
+        await core.read()
+
+
+async def test_a_step_backwards_fails_the_read(core: Core) -> None:
+    async with httpx.AsyncClient() as client:
+        await client.put(f"{core.url}/_sandbox/page-size", json={"workers": 4})
+    await core.fault(kind="step_back")
+    with pytest.raises(CoreUnavailableError, match="backwards"):
+        await core.read()
+
+
+async def test_one_unusable_row_is_told_and_fails_nothing(core: Core) -> None:
+    await core.fault(kind="unusable_row", page=1)
+    [anna, *_] = [roster async for roster in core.api.schedule("acme", WINDOW)]
+    assert anna.jobs == {}
+    assert anna.unusable == {"J1": "ends_at is before starts_at"}
+
+
+async def test_a_job_by_id_has_its_workers_mailboxes(core: Core) -> None:
+    job = await core.api.job("acme", "J0")
+    assert job is not None
+    assert job.addresses == {"ben@x.example"}
+    assert await core.api.job("acme", "J99") is None
+
+
+async def test_a_failed_question_for_a_job_is_no_missing_job(core: Core) -> None:
+    await core.fault(kind="status", operation="job", status=503)
+    with pytest.raises(CoreUnavailableError):
+        await core.api.job("acme", "J0")
+    await core.fault(kind="invalid_json", operation="job")
+    with pytest.raises((CoreUnavailableError, InvalidRecordError)):
+        await core.api.job("acme", "J0")
+
+
+async def test_a_wrong_token_is_a_failed_read(core: Core) -> None:
+    http = Http(ca_file=None, timeout=5)
+    with pytest.raises(CoreUnavailableError, match="401"):
+        await CoreApi(core.url, "wrong", http).job("acme", "J0")
+    await http.close()
