@@ -1,6 +1,6 @@
 """What we remember of an assignment's event. Rebuildable from the tags: the tag is the proof, not this."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 
@@ -21,6 +21,10 @@ class Link:
     """``RENDERING`` of the replica that wrote it; an older replica never rewrites what a newer one rendered."""
     settled: bytes = b""
     """``SeenEvent.digest`` of what Graph made of our last repair: while it reads so, it is not repaired again."""
+    zone_mark: int = 0
+    """``Zone.mark`` of the mailbox's zone at that time: a changed zone rewrites the event."""
+    written_at: float = field(default=0.0, compare=False)
+    """Unix time on Redis's clock; what was written after a sweep read Core is left alone by that sweep."""
 
     def unsure(self) -> "Link":
         """The same link, equal to no event: the next run writes it again."""
@@ -33,6 +37,7 @@ class Pending:
 
     transaction_id: str
     rank: int
+    written_at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Tombstone:
     """An event that was taken away, within the last hour."""
 
     rank: int
+    written_at: float = field(default=0.0, compare=False)
 
 
 Memory = Link | Pending | Tombstone

@@ -4,6 +4,7 @@ Names come in two families, Windows and IANA. The table between them is Unicode 
 ``tzlocal`` generates and maintains it.
 """
 
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,11 @@ class Zone:
     """A Windows name, or ``UTC``."""
     info: ZoneInfo | None
     """``None`` for UTC."""
+
+    @property
+    def mark(self) -> int:
+        """Sixteen bits that tell two zones apart: links keep them, to notice that a mailbox's zone has changed."""
+        return zlib.crc32(self.windows.encode()) & 0xFFFF
 
 
 UTC_ZONE = Zone("UTC", None)

@@ -1,7 +1,7 @@
 """How links lie in Redis: packed, since a large customer has hundreds of thousands of them.
 
-Every form starts with a letter (``L`` link, ``P`` pending, ``T`` tombstone) and the rank in eight bytes, big-endian,
-so that the scripts can compare ranks as strings.
+Every form starts with a letter (``L`` link, ``P`` pending, ``T`` tombstone), the rank and the time of writing in
+milliseconds, eight bytes each, big-endian, so that the scripts can compare ranks as strings and put the time in.
 """
 
 import base64
@@ -14,7 +14,8 @@ from consumer.domain.link import Link, Memory, Pending, Tombstone
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_HEAD: Final = Struct(">cQ16sqqBBH")
+_HEAD: Final = Struct(">cQQ16sqqHBBH")
+_COMMON: Final = Struct(">cQQ")
 _TEXT, _BASE64, _BASE64_URL = 0, 1, 2
 _ETAG_START, _ETAG_END = 'W/"', '"'
 
@@ -32,9 +33,11 @@ def pack_link(link: Link) -> bytes:
     head = _HEAD.pack(
         b"L",
         link.rank,
+        0,  # the script that writes it knows the time
         link.fingerprint,
         (link.start - _EPOCH) // _MICROSECOND,
         (link.end - _EPOCH) // _MICROSECOND,
+        link.zone_mark,
         link.rendering,
         len(link.settled),
         len(etag_bytes) << 1 | bare,
@@ -46,11 +49,13 @@ def unpack(data: bytes) -> Memory | None:
     """A stored form read back; ``None`` for an empty one."""
     if not data:
         return None
-    if data[:1] == b"P":
-        return Pending(data[9:].decode(), int.from_bytes(data[1:9], "big"))
-    if data[:1] == b"T":
-        return Tombstone(int.from_bytes(data[1:9], "big"))
-    _, rank, fingerprint, start, end, rendering, settled_size, etag_size = _HEAD.unpack_from(data)
+    kind, rank, milliseconds = _COMMON.unpack_from(data)
+    written_at = milliseconds / 1000
+    if kind == b"P":
+        return Pending(data[_COMMON.size :].decode(), rank, written_at)
+    if kind == b"T":
+        return Tombstone(rank, written_at)
+    *_, fingerprint, start, end, zone_mark, rendering, settled_size, etag_size = _HEAD.unpack_from(data)
     settled_end = _HEAD.size + settled_size
     etag_end = settled_end + (etag_size >> 1)
     etag = _unpack_text(data[settled_end:etag_end])
@@ -63,6 +68,8 @@ def unpack(data: bytes) -> Memory | None:
         end=_EPOCH + end * _MICROSECOND,
         rendering=rendering,
         settled=data[_HEAD.size : settled_end],
+        zone_mark=zone_mark,
+        written_at=written_at,
     )
 
 

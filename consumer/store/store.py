@@ -12,6 +12,7 @@ Keys, below the prefix:
 ``zone:{mailbox}``        string  the mailbox's time-zone setting; kept an hour
 ``parked``                hash    mailbox → JSON: code, since, retry_at
 ``dirty:{site}``          set     address, NUL, job: what the sweep shall look at
+``swept:{site}``          string  there while the site's last sweep is younger than the interval
 ========================  ======  =================================================================
 
 Scripts compute keys, so this is for one Redis (with replicas, if you like), not for Redis Cluster.
@@ -30,6 +31,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from consumer.domain.errors import StoreUnavailableError
+from consumer.domain.link import Memory
 from consumer.domain.mailbox import Mailbox
 from consumer.store.codec import pack_link, pack_rank, unpack
 from consumer.store.pipeline import Argument, Pipeline
@@ -53,6 +55,7 @@ _LEASE_MS: Final = int(LEASE_SECONDS * 1000)
 _BUSY_LOOK_SECONDS: Final = 1.0
 """A busy mailbox is looked at again after this at the latest: its holder may be dead."""
 _TIMEOUT_SECONDS: Final = 5.0
+_INDEX_PAGE: Final = 500
 
 
 class _Script:
@@ -124,12 +127,15 @@ class RedisStore:
             for rank, newest, *holders in answers
         ]
 
-    async def begin(self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent]) -> Grant | Busy | Parked:
+    async def begin(
+        self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent], *, everything: bool = False
+    ) -> Grant | Busy | Parked:
         """See the port."""
         lease = Lease(app, mailbox, token, self._clock.monotonic() + LEASE_SECONDS)
-        arguments: list[Argument] = [token, _LEASE_MS, str(mailbox), mailbox.address, self._prefix]
+        arguments: list[Argument] = [token, _LEASE_MS, str(mailbox), mailbox.address, self._prefix, len(intents)]
         for intent in intents:
             arguments += [intent.job_id, pack_rank(intent.rank), intent.transaction_id or ""]
+        arguments.append(int(everything))
         kind, first, *rest = await self._run(_BEGIN, self._keys(lease)[:5], *arguments)
         if kind == b"parked":
             return Parked(first.decode())
@@ -139,7 +145,7 @@ class RedisStore:
             intent.job_id: Standing(bool(rest[3 * n]), unpack(rest[3 * n + 1]), rest[3 * n + 2].decode() or None)
             for n, intent in enumerate(intents)
         }
-        return Grant(lease, _unpack_zone(first), standings)
+        return Grant(lease, _unpack_zone(first), standings, _unpack_links(rest[3 * len(intents) :]))
 
     async def renew(self, lease: Lease) -> bool:
         """See the port."""
@@ -173,6 +179,40 @@ class RedisStore:
             *(self._pipeline.call("SADD", self._key(f"dirty:{site}"), *marks) for site, marks in by_site.items())
         )
 
+    async def time(self) -> float:
+        """See the port."""
+        seconds, microseconds = await self._pipeline.call("TIME")
+        return int(seconds) + int(microseconds) / 1e6
+
+    async def linked(self, site_id: str, after: str) -> list[str]:
+        """See the port."""
+        start = f"({after}" if after else "-"
+        found = await self._pipeline.call(
+            "ZRANGEBYLEX", self._key(f"mailboxes:{site_id}"), start, "+", "LIMIT", 0, _INDEX_PAGE
+        )
+        return [address.decode() for address in found]
+
+    async def dirty(self, site_id: str) -> list[tuple[str, str]]:
+        """See the port."""
+        marks = await self._pipeline.call("SMEMBERS", self._key(f"dirty:{site_id}"))
+        pairs = (mark.decode().partition("\0") for mark in marks)
+        return sorted((address, job_id) for address, _, job_id in pairs)
+
+    async def clean(self, site_id: str, marks: Sequence[tuple[str, str]]) -> None:
+        """See the port."""
+        if marks:
+            members = [f"{address}\0{job_id}" for address, job_id in marks]
+            await self._pipeline.call("SREM", self._key(f"dirty:{site_id}"), *members)
+
+    async def claim_sweep(self, site_id: str, seconds: float) -> bool:
+        """See the port."""
+        claimed = await self._pipeline.call("SET", self._key(f"swept:{site_id}"), 1, "NX", "PX", int(seconds * 1000))
+        return claimed is not None
+
+    async def release_sweep(self, site_id: str) -> None:
+        """See the port."""
+        await self._pipeline.call("DEL", self._key(f"swept:{site_id}"))
+
     async def park(self, mailbox: Mailbox, code: str, *, hourly: bool) -> None:
         """See the port."""
         seconds, _ = await self._pipeline.call("TIME")
@@ -199,6 +239,15 @@ class RedisStore:
 
 def _dirty(mailbox: Mailbox, job_id: str) -> str:
     return f"{mailbox.address}\0{job_id}"
+
+
+def _unpack_links(parts: Sequence[bytes]) -> dict[str, Memory]:
+    links = {}
+    for job_id, stored in zip(parts[::2], parts[1::2], strict=True):
+        memory = unpack(stored)
+        if memory is not None:
+            links[job_id.decode()] = memory
+    return links
 
 
 def _unpack_zone(stored: bytes) -> str | None:

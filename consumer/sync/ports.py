@@ -94,6 +94,8 @@ class Grant:
     zone: str | None
     """The mailbox's time-zone setting as read within the last hour; ``None`` if it must be read."""
     standings: Mapping[str, Standing]
+    links: Mapping[str, Memory] = field(default_factory=dict)
+    """Every link of the mailbox, pending ones too, by job; if everything was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,9 @@ class Store(Protocol):
     async def route(self, sightings: Sequence[Sighting]) -> list[Routed]:
         """Raise each job's newest known rank, and tell who holds it, in one round trip."""
 
-    async def begin(self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent]) -> Grant | Busy | Parked:
+    async def begin(
+        self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent], *, everything: bool = False
+    ) -> Grant | Busy | Parked:
         """Take the lease, read what the run needs, and write a pending link for each event it may create."""
 
     async def renew(self, lease: Lease) -> bool:
@@ -145,6 +149,24 @@ class Store(Protocol):
 
     async def park(self, mailbox: Mailbox, code: str, *, hourly: bool) -> None:
         """Remember that the mailbox is not to be tried, or only hourly."""
+
+    async def time(self) -> float:
+        """Unix time on the store's own clock, by which links are dated."""
+
+    async def linked(self, site_id: str, after: str) -> list[str]:
+        """The next addresses of a site with links, in byte order, behind ``after``; empty at the end."""
+
+    async def dirty(self, site_id: str) -> list[tuple[str, str]]:
+        """The (address, job) pairs of a site that were handed over to the sweep."""
+
+    async def clean(self, site_id: str, marks: Sequence[tuple[str, str]]) -> None:
+        """The sweep has seen to these marks."""
+
+    async def claim_sweep(self, site_id: str, seconds: float) -> bool:
+        """Whether the site is due: nobody has claimed its sweep within the last ``seconds``."""
+
+    async def release_sweep(self, site_id: str) -> None:
+        """The site is due at once."""
 
 
 class Calendar(Protocol):

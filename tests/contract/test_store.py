@@ -178,8 +178,44 @@ async def test_a_parked_mailbox_is_not_leased(store: Store) -> None:
     assert await store.begin(BEN, APP, "t", []) == Parked("ErrorAccessDenied")
 
 
-async def test_dirty_marks_can_be_made_for_several_sites_at_once(store: Store) -> None:
-    await store.mark_dirty([(ANNA, "J1"), (Mailbox("other", ""), "J2"), (ANNA, "J1")])
+async def test_dirty_marks_wait_for_the_sweep_of_their_site_until_it_has_seen_to_them(store: Store) -> None:
+    await store.mark_dirty([(ANNA, "J1"), (Mailbox("other", ""), "J2"), (ANNA, "J1"), (BEN, "J1")])
+    granted = await begin(store)
+    await store.finish(granted.lease, Findings(forgotten={"J1"}, dirty={"J3"}))
+    assert await store.dirty("other") == [("", "J2")]
+    assert await store.dirty("acme") == [(ANNA.address, "J1"), (ANNA.address, "J3"), (BEN.address, "J1")]
+    await store.clean("acme", [(ANNA.address, "J1"), (BEN.address, "J1")])
+    await store.clean("acme", [])
+    assert await store.dirty("acme") == [(ANNA.address, "J3")]
+
+
+async def test_everything_asked_for_brings_every_link_with_the_time_it_was_written(store: Store) -> None:
+    before = await store.time()
+    await linked(store)
+    granted = await store.begin(ANNA, APP, "t", [Intent("J2", rank(1), "t2")], everything=True)
+    assert isinstance(granted, Grant)
+    assert granted.links == {"J1": link(), "J2": Pending("t2", rank(1))}
+    assert before - 0.01 <= granted.links["J1"].written_at <= await store.time()
+
+
+async def test_linked_mailboxes_are_listed_in_byte_order_page_by_page_while_they_have_links(store: Store) -> None:
+    for name in ("zoë", "anna", "Ben", "chloe", "dan"):
+        await linked(store, Mailbox("acme", f"{name}@acme.example"))
+    await linked(store, Mailbox("other", "else@other.example"))
+    granted = await begin(store, Mailbox("acme", "dan@acme.example"))
+    await store.finish(granted.lease, Findings(buried={"J1": rank(1)}))
+    found: list[str] = []
+    while page := await store.linked("acme", found[-1] if found else ""):
+        found += page
+    assert found == ["Ben@acme.example", "anna@acme.example", "chloe@acme.example", "zoë@acme.example"]
+
+
+async def test_a_sweep_is_claimed_once_an_interval(store: Store) -> None:
+    assert await store.claim_sweep("acme", 60)
+    assert not await store.claim_sweep("acme", 60)
+    assert await store.claim_sweep("other", 60)
+    await store.release_sweep("acme")
+    assert await store.claim_sweep("acme", 60)
 
 
 async def test_a_redis_that_is_not_there_is_told_as_such() -> None:

@@ -1,7 +1,7 @@
 """The store port in memory, on the clock it is given."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.link import Link, Memory, Pending, Tombstone
@@ -37,9 +37,10 @@ class MemoryStore:
 
     clock: Clock
     links: dict[Mailbox, dict[str, Link | Pending]] = field(default_factory=dict)
-    dirty: set[tuple[Mailbox, str]] = field(default_factory=set)
+    marks: set[tuple[Mailbox, str]] = field(default_factory=set)
     parked: dict[Mailbox, tuple[str, float | None]] = field(default_factory=dict)
     down: bool = False
+    _swept: dict[str, float] = field(default_factory=dict)
     _newest: dict[str, _Newest] = field(default_factory=dict)
     _tombstones: dict[tuple[Mailbox, str], tuple[int, float]] = field(default_factory=dict)
     _leases: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
@@ -49,7 +50,9 @@ class MemoryStore:
         self._reach()
         return [self._route(sighting) for sighting in sightings]
 
-    async def begin(self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent]) -> Grant | Busy | Parked:
+    async def begin(
+        self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent], *, everything: bool = False
+    ) -> Grant | Busy | Parked:
         self._reach()
         now = self.clock.monotonic()
         if mailbox in self.parked:
@@ -63,7 +66,8 @@ class MemoryStore:
         zone = self._zones.get(mailbox)
         standings = {intent.job_id: self._intend(mailbox, intent, now) for intent in intents}
         lease = Lease(app, mailbox, token, now + LEASE_SECONDS)
-        return Grant(lease, zone[0] if zone and zone[1] > now else None, standings)
+        links = dict(self.links.get(mailbox, {})) if everything else {}
+        return Grant(lease, zone[0] if zone and zone[1] > now else None, standings, links)
 
     async def renew(self, lease: Lease) -> bool:
         self._reach()
@@ -83,8 +87,8 @@ class MemoryStore:
             links.pop(job_id, None)
         for job_id, rank in findings.buried.items():
             self._tombstones[lease.mailbox, job_id] = (rank, now + KEPT_SECONDS)
-        links.update(findings.links)
-        self.dirty.update((lease.mailbox, job_id) for job_id in findings.dirty)
+        links.update({job_id: replace(link, written_at=now) for job_id, link in findings.links.items()})
+        self.marks.update((lease.mailbox, job_id) for job_id in findings.dirty)
         if findings.zone is not None:
             self._zones[lease.mailbox] = (findings.zone, now + KEPT_SECONDS)
         if lease.mailbox in self.parked and self.parked[lease.mailbox][1] is not None:
@@ -94,11 +98,43 @@ class MemoryStore:
 
     async def mark_dirty(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
         self._reach()
-        self.dirty.update(assignments)
+        self.marks.update(assignments)
 
     async def park(self, mailbox: Mailbox, code: str, *, hourly: bool) -> None:
         self._reach()
         self.parked[mailbox] = (code, self.clock.monotonic() + KEPT_SECONDS if hourly else None)
+
+    async def time(self) -> float:
+        self._reach()
+        return self.clock.monotonic()
+
+    async def linked(self, site_id: str, after: str) -> list[str]:
+        self._reach()
+        addresses = sorted(
+            (mailbox.address for mailbox, links in self.links.items() if mailbox.site == site_id and links),
+            key=str.encode,
+        )
+        return [address for address in addresses if address.encode() > after.encode()][:3]
+
+    async def dirty(self, site_id: str) -> list[tuple[str, str]]:
+        self._reach()
+        return sorted((mailbox.address, job_id) for mailbox, job_id in self.marks if mailbox.site == site_id)
+
+    async def clean(self, site_id: str, marks: Sequence[tuple[str, str]]) -> None:
+        self._reach()
+        self.marks -= {(Mailbox(site_id, address), job_id) for address, job_id in marks}
+
+    async def claim_sweep(self, site_id: str, seconds: float) -> bool:
+        self._reach()
+        now = self.clock.monotonic()
+        if self._swept.get(site_id, float("-inf")) > now:
+            return False
+        self._swept[site_id] = now + seconds
+        return True
+
+    async def release_sweep(self, site_id: str) -> None:
+        self._reach()
+        self._swept.pop(site_id, None)
 
     def _reach(self) -> None:
         if self.down:
@@ -142,5 +178,5 @@ class MemoryStore:
             elif not isinstance(memory, Link):
                 used = intent.transaction_id
             if used is not None:
-                links[intent.job_id] = Pending(used, intent.rank)
+                links[intent.job_id] = Pending(used, intent.rank, now)
         return Standing(newest, memory, used)

@@ -36,7 +36,7 @@ class World:
 
     def judge(self) -> None:
         """Exactly Core's schedule; only what is marked for the sweep may differ."""
-        left_to_sweep = {(mailbox.address, f"{mailbox.site}/{job_id}") for mailbox, job_id in self.store.dirty}
+        left_to_sweep = {(mailbox.address, f"{mailbox.site}/{job_id}") for mailbox, job_id in self.store.marks}
         dirty = left_to_sweep | self.outlook.overwritten
         tags = self.outlook.tags()
         assert self.outlook.duplicates == []
@@ -76,7 +76,7 @@ def test_without_faults_the_calendars_equal_the_schedule(seed: int) -> None:
         world = World(seed)
         await play(world, changes=150)
         world.judge()
-        assert world.store.dirty == set()
+        assert world.store.marks == set()
 
     simulate(story())
 
@@ -196,7 +196,7 @@ def test_one_mailbox_unavailable_for_minutes_is_handed_over_and_holds_up_no_offs
         await world.until_done()
         replica.kill()
         world.judge()
-        assert {mailbox.address for mailbox, _ in world.store.dirty} == {sick}
+        assert {mailbox.address for mailbox, _ in world.store.marks} == {sick}
         assert world.store.parked == {}
 
     simulate(story())
@@ -211,7 +211,7 @@ def test_graph_down_as_a_whole_hands_nothing_over_and_commits_nothing_unfinished
         for _ in range(50):
             world.core.change()
         await asyncio.sleep(1800)
-        assert world.store.dirty == set()
+        assert world.store.marks == set()
         assert not world.log.done
         world.outlook.refusals.clear()
         await world.until_done()

@@ -6,10 +6,12 @@
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0
 end
+local time = redis.call('TIME')
+local stamp = struct.pack('>I8', time[1] * 1000 + math.floor(time[2] / 1000))
 for i = 7, #ARGV, 3 do
   local what, job, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if what == 'link' then
-    redis.call('HSET', KEYS[2], job, value)
+    redis.call('HSET', KEYS[2], job, string.sub(value, 1, 9) .. stamp .. string.sub(value, 18))
     redis.call('HSET', ARGV[4] .. 'held:' .. job, ARGV[2], '')
     redis.call('ZADD', KEYS[5], 0, ARGV[3])
   elseif what == 'dirty' then
@@ -18,7 +20,7 @@ for i = 7, #ARGV, 3 do
     redis.call('HDEL', KEYS[2], job)
     redis.call('HDEL', ARGV[4] .. 'held:' .. job, ARGV[2])
     if what == 'bury' then
-      redis.call('SET', ARGV[4] .. 'gone:' .. ARGV[2] .. '/' .. job, 'T' .. value, 'EX', ARGV[6])
+      redis.call('SET', ARGV[4] .. 'gone:' .. ARGV[2] .. '/' .. job, 'T' .. value .. stamp, 'EX', ARGV[6])
     end
   end
 end

@@ -27,6 +27,7 @@ LINKS = st.builds(
     start=MOMENTS,
     end=MOMENTS,
     rendering=st.integers(0, 255),
+    zone_mark=st.integers(0, 2**16 - 1),
     settled=st.just(b"") | st.binary(min_size=16, max_size=16),
 )
 
@@ -46,8 +47,11 @@ def test_a_link_comes_back_as_it_was(kept: Link) -> None:
 
 @given(st.text(), RANKS)
 def test_pending_links_and_tombstones_come_back_as_the_scripts_write_them(transaction_id: str, at: int) -> None:
-    assert unpack(b"P" + pack_rank(at) + transaction_id.encode()) == Pending(transaction_id, at)
-    assert unpack(b"T" + pack_rank(at)) == Tombstone(at)
+    stamp = (1_764_000_000_123).to_bytes(8, "big")
+    pending = unpack(b"P" + pack_rank(at) + stamp + transaction_id.encode())
+    assert pending == Pending(transaction_id, at)
+    assert pending.written_at == 1_764_000_000.123
+    assert unpack(b"T" + pack_rank(at) + stamp) == Tombstone(at)
 
 
 def test_nothing_stored_is_nothing_remembered() -> None:
