@@ -34,6 +34,7 @@ from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.routing import Router
 from consumer.sync.sites import SiteStates
+from consumer.sync.sweep import Sweeper, Sweeps, owner
 
 log = structlog.get_logger(__name__)
 
@@ -72,23 +73,33 @@ class App:
         self._lanes = Lanes(self._reconciler, self._store, self._states, clock, Random(), self._refuse)
         self.metrics.watch_lanes(lambda: self._lanes.busy, lambda: self._lanes.waiting)
         registry = Registry(settings.schema_registry_url, settings.registry_user_info(), self._http)
+        core = CoreApi(settings.core_api_url, settings.core_token(), self._http)
         self._intake = Intake(
             Decoder(registry),
             registry,
             Router(self._store, self._lanes, self._states, clock, window_days=settings.window_days),
             self._store,
-            CoreApi(settings.core_api_url, settings.core_token(), self._http),
+            core,
             DeadLetters(client_config(brokers, properties), settings.kafka_dlq_topic),
             self._give_back,
             self.metrics.dead_letter,
         )
         group = consumer_config(brokers, settings.kafka_group, properties)
         self._ended = asyncio.Event()
+        self._asides: set[asyncio.Task[None]] = set()
         self._end_reason: str | None = None
         self._pump = Pump(
             group, settings.kafka_topic, asyncio.get_running_loop(), self._intake.deliver, self._on_pump_end
         )
         self._lag = Lag(group, settings.kafka_topic)
+        self._partition_count = 0
+        self._sweeps = Sweeps(
+            Sweeper(self._store, self._lanes, core, clock, self.metrics, window_days=settings.window_days),
+            self._store,
+            self._states,
+            interval=settings.sweep_interval_seconds,
+            owns=self._owns,
+        )
         self._health = HealthServer(
             settings.http_bind, self.metrics.render, self.metrics.content_type, self._live, self._ready
         )
@@ -106,6 +117,8 @@ class App:
             "sites file": self._sites_file.watch(self._take_sites),
             "site probes": self._states.probe_forever(),
             "lag": self._every(_LAG_SECONDS, self._measure_lag),
+            "gauges": self._every(_LAG_SECONDS, self._count_what_waits),
+            "sweeps": self._sweeps.run(),
             "pump": self._ended.wait(),
         }
         tasks = [asyncio.create_task(work, name=name) for name, work in parts.items()]
@@ -139,11 +152,20 @@ class App:
         return left
 
     def _take_sites(self, sites: Sites) -> None:
+        self._sites_file_now = sites
         self.metrics.sites(sites)
         self._states.replace(sites)
 
     def _resumed(self, site_id: str) -> None:
         self._lanes.wake(site_id)
+        # What was handed over while the site was suspended shall not wait for its next turn.
+        task = asyncio.create_task(self._sweeps.now(site_id))
+        self._asides.add(task)
+        task.add_done_callback(self._asides.discard)
+
+    def _owns(self, site_id: str) -> bool:
+        """A site belongs to the partition that its id hashes to, and so to whoever holds that."""
+        return bool(self._partition_count) and owner(site_id, self._partition_count) in self._pump.partitions
 
     async def _refuse(self, change: Any, refusal: Any) -> None:
         await self._intake.refuse(change, refusal)
@@ -158,7 +180,14 @@ class App:
         self._end_reason = reason
         self._ended.set()
 
+    async def _count_what_waits(self) -> None:
+        for site in self._sites_file_now.values():
+            self.metrics.dirty(site.site_id, len(await self._store.dirty(site.site_id)))
+        self.metrics.parked(await self._store.list_parked())
+
     async def _measure_lag(self) -> None:
+        if not self._partition_count:
+            self._partition_count = await asyncio.to_thread(self._lag.partition_count)
         partitions = self._pump.partitions
         behind = await asyncio.to_thread(self._lag.measure, partitions) if partitions else {}
         self.metrics.lag(self._settings.kafka_topic, behind, dict(self._pump.oldest))

@@ -53,6 +53,19 @@ class Event:
         return replace(self, zone=zone, local_start=local_start, local_end=local_end)
 
 
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """One tagged event as a view of the calendar lists it: enough to tell whether it needs a look."""
+
+    event_id: str
+    """Of a series, that of its master."""
+    etag: str
+    tag: str
+    single: bool
+    """Not a series, an occurrence or an exception."""
+    end: datetime | None
+
+
 @dataclass(frozen=True)
 class SeenEvent:
     """One event as Graph showed it: only what we own, and what tells whose it is."""

@@ -27,6 +27,8 @@ class Leave:
 
     stale: bool = False
     """A newer state has been here."""
+    unsettled: bool = False
+    """The event reads differently, but just as Graph made it read after our last repair: no endless repair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,17 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Remake:
+    """The event is out of sight or was made a series: take it away, by its ids, and come back to create it."""
+
+    event_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to do for one assignment."""
 
-    step: Leave | Create | Update | Adopt | Delete
+    step: Leave | Create | Update | Adopt | Delete | Remake
     surplus: tuple[str, ...] = ()
     """Further events with the same tag, to be deleted: one event for an assignment."""
 
@@ -83,6 +92,9 @@ def plan(situation: Situation, window: Window) -> Plan:
         no     | otherwise |             | leave
         yes    | any       | one reads so| adopt it           \ the linked one if it is
         yes    | any       | some differ | update it          / there; the rest is surplus
+        yes    | link      | it differs, as after our last repair: leave (unsettled)
+        yes    | any       | series only | delete them, come back to create
+        yes    | link      | none        | in the window: delete it by its id, come back to create
         yes    | link      | nobody      | same fingerprint: leave; else update
         yes    | otherwise | none        | in the window: create; else leave
     """
@@ -100,7 +112,9 @@ def plan(situation: Situation, window: Window) -> Plan:
         return _among(seen, wanted, link)
     if link is not None and situation.seen is None:
         return Plan(_from_memory(link, wanted, situation.rank))
-    return Plan(Create(wanted) if window.holds(wanted.start, wanted.end) else Leave())
+    if not window.holds(wanted.start, wanted.end):
+        return Plan(Leave())
+    return Plan(Create(wanted) if link is None else Remake((link.event_id,)))
 
 
 def is_past(link: Link, wanted: Event | None, now: datetime) -> bool:
@@ -124,9 +138,16 @@ def _from_memory(link: Link, wanted: Event, rank: int) -> Leave | Update:
 
 
 def _among(seen: tuple[SeenEvent, ...], wanted: Event, link: Link | None) -> Plan:
-    kept = next((event for event in seen if link is not None and event.event_id == link.event_id), None)
-    kept = kept or min(seen, key=lambda event: event.event_id)
-    surplus = tuple(event.event_id for event in seen if event.event_id != kept.event_id)
+    linked = link.event_id if link else None
+    ids = dict.fromkeys([*((linked,) if linked else ()), *(event.event_id for event in seen)])
+    usable = sorted((event for event in seen if event.single), key=lambda event: event.event_id)
+    if not usable:
+        return Plan(Remake(tuple(ids)))
+    kept = next((event for event in usable if event.event_id == linked), usable[0])
+    # A linked event that is not among those seen is out of sight: it goes too.
+    surplus = tuple(event_id for event_id in ids if event_id != kept.event_id)
     if kept.reads_as(wanted):
         return Plan(Adopt(kept, wanted), surplus)
+    if link and link.settled == kept.digest() and link.fingerprint == wanted.fingerprint():
+        return Plan(Leave(unsettled=True), surplus)
     return Plan(Update(kept.event_id, wanted), surplus)

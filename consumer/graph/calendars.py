@@ -1,5 +1,6 @@
 """The calendars port on Microsoft Graph."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,9 +12,9 @@ from consumer.domain.errors import (
     RequestRefusedError,
     TransientError,
 )
-from consumer.domain.event import Event, SeenEvent
+from consumer.domain.event import Event, Glimpse, SeenEvent
 from consumer.domain.site import Site
-from consumer.graph.dialect import READ, event_path, find_query, from_json, tagged, to_json, user
+from consumer.graph.dialect import READ, event_path, find_query, from_json, glimpse, tagged, to_json, user, view_query
 from consumer.graph.dispatcher import Call, Dispatcher, RequestMeter
 from consumer.graph.tokens import Tokens
 from consumer.http import Http
@@ -99,19 +100,31 @@ class GraphCalendar:
 
     async def find(self, tag: str) -> tuple[SeenEvent, ...]:
         """See the port. The value is compared without case by Graph, so exactly here."""
-        found: dict[str, SeenEvent] = {}
-        path: str | None = f"{user(self._address)}/events?{find_query(tag)}"
-        while path is not None:
-            page = await self._read("find", path)
+        entries = await self._list("find", f"{user(self._address)}/events?{find_query(tag)}")
+        found = {seen.event_id: seen for seen in map(_event, entries) if seen.tag == tag}
+        return tuple(found.values())
+
+    async def view(self, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
+        """See the port. Pages may repeat events at their edges (microsoft-graph-docs#16500)."""
+        entries = await self._list("view", f"{user(self._address)}/calendarView?{view_query(start, end)}")
+        try:
+            seen = [found for found in map(glimpse, entries) if found is not None]
+        except (KeyError, TypeError, AttributeError):
+            raise TransientError("Graph's answer is no list of events") from None
+        return tuple({found.event_id: found for found in seen}.values())
+
+    async def _list(self, operation: str, path: str) -> list[Any]:
+        """All pages: one that fails fails the read."""
+        entries: list[Any] = []
+        following: str | None = path
+        while following is not None:
+            page = await self._read(operation, following)
             if not isinstance(page, dict) or not isinstance(page.get("value"), list):
                 raise TransientError("Graph's answer is no list of events")
-            for entry in page["value"]:
-                seen = _event(entry)
-                if seen.tag == tag:
-                    found[seen.event_id] = seen
+            entries += page["value"]
             link = page.get("@odata.nextLink")
-            path = self._calendars.next_page(str(link)) if link else None
-        return tuple(found.values())
+            following = self._calendars.next_page(str(link)) if link else None
+        return entries
 
     async def time_zone(self) -> str:
         """See the port."""

@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from consumer.domain.event import REMINDER_MINUTES, TAG_ID, Event, SeenEvent
+from consumer.domain.event import REMINDER_MINUTES, TAG_ID, Event, Glimpse, SeenEvent
 
 _SELECT: Final = (
     "id,subject,body,location,start,end,isAllDay,showAs,isReminderOn,reminderMinutesBeforeStart,sensitivity,"
     "importance,type"
 )
+_VIEW_PAGE: Final = 250
 EXPAND: Final = f"singleValueExtendedProperties($filter=id eq '{TAG_ID}')"
 READ: Final = f"$select={quote(_SELECT, safe=',')}&$expand={quote(EXPAND)}"
 """The query of every read: what we own, and the tag, which Graph only shows when asked for by its id."""
@@ -56,6 +57,23 @@ def tagged(event: Event, tag: str, transaction_id: str) -> dict[str, Any]:
         "transactionId": transaction_id,
         "singleValueExtendedProperties": [{"id": TAG_ID, "value": tag}],
     }
+
+
+def view_query(start: datetime, end: datetime) -> str:
+    """The query of a view; its times carry their offset (list-calendarview)."""
+    span = {"startDateTime": start, "endDateTime": end}
+    times = "&".join(f"{name}={quote(moment.astimezone(UTC).isoformat())}" for name, moment in span.items())
+    return f"{times}&$top={_VIEW_PAGE}&$select=id,type,seriesMasterId,end&$expand={quote(EXPAND)}"
+
+
+def glimpse(body: Mapping[str, Any]) -> Glimpse | None:
+    """An event of a view, if it carries a tag of ours. Raises ``KeyError`` or ``TypeError`` if it is no event."""
+    tag = _tag(body.get("singleValueExtendedProperties"))
+    if tag is None:
+        return None
+    single = body.get("type", "singleInstance") == "singleInstance"
+    event_id = str(body["id"] if single else body.get("seriesMasterId") or body["id"])
+    return Glimpse(event_id, str(body.get("@odata.etag") or ""), tag, single, _instant(body.get("end")))
 
 
 def from_json(body: Mapping[str, Any]) -> SeenEvent:

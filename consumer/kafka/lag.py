@@ -34,6 +34,14 @@ class Lag:
             log.warning("lag cannot be measured", error=error.args[0].name())
         return behind
 
+    def partition_count(self) -> int:
+        """How many partitions the topic has; 0 while the broker tells nothing of it. Blocks."""
+        try:
+            topic = self._consumer.list_topics(self._topic, timeout=_TIMEOUT_SECONDS).topics[self._topic]
+        except KafkaException:
+            return 0
+        return len(topic.partitions)
+
     def close(self) -> None:
         """Leave the broker."""
         self._consumer.close()

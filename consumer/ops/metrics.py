@@ -1,16 +1,18 @@
 """Every metric, with what it means. No label ever names a mailbox, a worker or a job."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.sync.receipts import RESULTS
 
 _LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
+_SWEEP_BUCKETS: Final = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _REQUEST_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _DEAD_LETTER_REASONS: Final = ("undecodable", "invalid", "refused")
 
@@ -68,6 +70,33 @@ class Metrics:
         )
         self._busy = Gauge("calsync_lanes_busy", "Mailboxes being worked on.", registry=registry)
         self._waiting = Gauge("calsync_lanes_waiting", "Mailboxes with work that waits.", registry=registry)
+        self._sweep_seconds = Histogram(
+            "calsync_sweep_seconds", "Duration of a site's sweep.", ["site"], buckets=_SWEEP_BUCKETS, registry=registry
+        )
+        self._sweep_success = Gauge(
+            "calsync_sweep_last_success_timestamp_seconds",
+            "When the site was last swept whole: nothing failed, nothing held.",
+            ["site"],
+            registry=registry,
+        )
+        self._repairs = Counter(
+            "calsync_sweep_repairs_total",
+            "Events put right by sweeps, by cause; 'unsettled' ones were left as Graph shows them.",
+            ["site", "cause"],
+            registry=registry,
+        )
+        self._held = Gauge(
+            "calsync_sweep_held_deletions",
+            "Deletions that the fuse holds back: so many jobs vanished that Core may be wrong.",
+            ["site"],
+            registry=registry,
+        )
+        self._dirty = Gauge(
+            "calsync_assignments_dirty", "Assignments handed over that wait for a sweep.", ["site"], registry=registry
+        )
+        self._parked = Gauge(
+            "calsync_mailboxes_parked", "Mailboxes that are not tried.", ["site", "reason"], registry=registry
+        )
         for result in RESULTS:
             self._events.labels(result)
         for reason in _DEAD_LETTER_REASONS:
@@ -93,6 +122,34 @@ class Metrics:
     def site_up(self, site_id: str, *, up: bool) -> None:
         """See the meter port."""
         self._site_up.labels(site_id).set(up)
+
+    def unsettled(self, site_id: str, count: int) -> None:
+        """See the meter port."""
+        self._repairs.labels(site_id, "unsettled").inc(count)
+
+    def swept(self, site_id: str, seconds: float, *, whole: bool) -> None:
+        """See the sweep's meter."""
+        self._sweep_seconds.labels(site_id).observe(seconds)
+        if whole:
+            self._sweep_success.labels(site_id).set(time.time())
+
+    def repaired(self, site_id: str, cause: str, count: int) -> None:
+        """See the sweep's meter."""
+        self._repairs.labels(site_id, cause).inc(count)
+
+    def held(self, site_id: str, count: int) -> None:
+        """See the sweep's meter."""
+        self._held.labels(site_id).set(count)
+
+    def dirty(self, site_id: str, count: int) -> None:
+        """Assignments of the site that wait for a sweep now."""
+        self._dirty.labels(site_id).set(count)
+
+    def parked(self, mailboxes: Sequence[tuple[Mailbox, str]]) -> None:
+        """Every parked mailbox, with its reason, as of now."""
+        self._parked.clear()
+        for mailbox, reason in mailboxes:
+            self._parked.labels(mailbox.site, reason).inc()
 
     def request(self, operation: str, status: str) -> None:
         """See the dispatcher's meter."""

@@ -179,6 +179,12 @@ class RedisStore:
             *(self._pipeline.call("SADD", self._key(f"dirty:{site}"), *marks) for site, marks in by_site.items())
         )
 
+    async def list_parked(self) -> list[tuple[Mailbox, str]]:
+        """See the port."""
+        parts = await self._pipeline.call("HGETALL", self._key("parked"))
+        entries = zip(parts[::2], parts[1::2], strict=True) if isinstance(parts, list) else parts.items()
+        return [(Mailbox.parse(mailbox.decode()), orjson.loads(entry)["code"]) for mailbox, entry in entries]
+
     async def time(self) -> float:
         """See the port."""
         seconds, microseconds = await self._pipeline.call("TIME")

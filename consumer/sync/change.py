@@ -3,7 +3,17 @@
 from dataclasses import dataclass, field
 
 from consumer.domain.job import State
+from consumer.domain.link import Memory
 from consumer.sync.receipts import Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a sweep saw, and what was remembered when it did: if that has changed since, the look is outdated."""
+
+    basis: Memory | None
+    event_ids: tuple[str, ...]
+    """Every event with the assignment's tag."""
 
 
 @dataclass(slots=True)
@@ -15,6 +25,8 @@ class Change:
     receipt: Receipt
     committed_at: float | None = None
     """Unix time of the commit in Core's database; ``None`` for snapshots, which have no latency."""
+    look: "Look | None" = None
+    """What a sweep saw of its event; ``None`` for a change, which trusts the link."""
     older: list[Receipt] = field(default_factory=list)
     """Receipts of states that this one superseded before they were carried out."""
 

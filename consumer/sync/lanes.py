@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from consumer.domain.compare import Inspection
 from consumer.domain.errors import RequestRefusedError, StoreUnavailableError, TransientError
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
@@ -35,6 +36,9 @@ class _Lane:
     mailbox: Mailbox
     waiting: dict[str, Change] = field(default_factory=dict)
     running: dict[str, Change] = field(default_factory=dict)
+    busy: bool = False
+    inspection: asyncio.Future[Inspection | None] | None = None
+    """What a sweep waits for; changes go first."""
     queued: bool = False
     timer: asyncio.TimerHandle | None = None
     failures: int = 0
@@ -65,6 +69,7 @@ class Lanes:
         self._runs_at_once = runs_at_once
         self._lanes: dict[Mailbox, _Lane] = {}
         self._ready: deque[_Lane] = deque()
+        self._to_inspect: deque[_Lane] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, set[Mailbox]] = {}
         self._last_success: dict[str, float] = {}
@@ -78,7 +83,7 @@ class Lanes:
     @property
     def waiting(self) -> int:
         """Lanes with work that is not being done."""
-        return sum(1 for lane in self._lanes.values() if lane.waiting and not lane.running)
+        return sum(1 for lane in self._lanes.values() if lane.waiting and not lane.busy)
 
     def holding(self, job_id: str) -> frozenset[Mailbox]:
         """The mailboxes in which this replica has the job in flight or waiting."""
@@ -91,6 +96,16 @@ class Lanes:
             lane = self._lanes[mailbox] = _Lane(mailbox)
         self._put(lane, change)
         self._queue(lane)
+
+    def inspect(self, mailbox: Mailbox) -> "asyncio.Future[Inspection | None]":
+        """Have the mailbox inspected when no change is waiting; ``None`` if it cannot be served now."""
+        lane = self._lanes.get(mailbox)
+        if lane is None:
+            lane = self._lanes[mailbox] = _Lane(mailbox)
+        if lane.inspection is None:
+            lane.inspection = asyncio.get_running_loop().create_future()
+        self._queue(lane)
+        return lane.inspection
 
     def wake(self, site_id: str) -> None:
         """Try the waiting lanes of a site now."""
@@ -110,10 +125,10 @@ class Lanes:
         self._jobs.setdefault(change.job_id, set()).add(lane.mailbox)
 
     def _queue(self, lane: _Lane) -> None:
-        if lane.queued or lane.running or lane.timer is not None or not lane.waiting:
+        if lane.queued or lane.busy or lane.timer is not None or not (lane.waiting or lane.inspection):
             return
         lane.queued = True
-        self._ready.append(lane)
+        (self._ready if lane.waiting else self._to_inspect).append(lane)
         self._start()
 
     def _wake(self, lane: _Lane) -> None:
@@ -123,9 +138,10 @@ class Lanes:
         self._queue(lane)
 
     def _start(self) -> None:
-        while self._ready and len(self._tasks) < self._runs_at_once and not self._stopping:
-            lane = self._ready.popleft()
+        while (self._ready or self._to_inspect) and len(self._tasks) < self._runs_at_once and not self._stopping:
+            lane = (self._ready or self._to_inspect).popleft()
             lane.queued = False
+            lane.busy = True
             lane.running, lane.waiting = lane.waiting, {}
             task = asyncio.get_running_loop().create_task(self._run(lane))
             self._tasks.add(task)
@@ -143,8 +159,9 @@ class Lanes:
             self._drop(lane, change, "skipped")
         wait: float | None = _LONGEST_WAIT  # unless the run ends as it should
         try:
-            wait = await self._carry_out(lane) if lane.running else None
+            wait = await (self._carry_out(lane) if lane.running else self._inspect(lane))
         finally:
+            lane.busy = False
             # Whatever is still in ``running`` is not done: it goes back, behind what has come since.
             unfinished, lane.running = lane.running, {}
             for change in unfinished.values():
@@ -153,7 +170,7 @@ class Lanes:
             self._next(lane, wait)
 
     def _next(self, lane: _Lane, wait: float | None) -> None:
-        if not lane.waiting:
+        if not lane.waiting and lane.inspection is None:
             if lane.failing_since is None:
                 del self._lanes[lane.mailbox]
         elif wait:
@@ -161,6 +178,28 @@ class Lanes:
             lane.timer = loop.call_later(wait, self._wake, lane)
         else:
             self._queue(lane)
+
+    async def _inspect(self, lane: _Lane) -> float | None:
+        """An inspection that fails is not repeated: the next sweep comes soon, and nothing is concluded from it."""
+        found: Inspection | None = None
+        wait: float | None = None
+        site = self._sites.get(lane.mailbox.site)
+        if lane.inspection is None:
+            return None  # its changes had lost their partition, and nobody asked for more
+        if site is not None and not self._sites.suspended(site.site_id):
+            answer = await self._reconciler.inspect(site, lane.mailbox)
+            if isinstance(answer, Inspection):
+                found = answer
+                self._last_success[site.app] = self._clock.monotonic()
+                self._sites.served(site.site_id, lane.mailbox.address)
+            elif answer.busy is not None:
+                return answer.busy
+            else:
+                wait = await self._decide(lane, site, answer)
+        if not lane.inspection.done():
+            lane.inspection.set_result(found)
+        lane.inspection = None
+        return wait
 
     async def _carry_out(self, lane: _Lane) -> float | None:
         """One run; returns how many seconds what is left of the lane shall wait."""

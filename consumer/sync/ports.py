@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from consumer.domain.event import Event, SeenEvent
+from consumer.domain.event import Event, Glimpse, SeenEvent
 from consumer.domain.link import Link, Memory, Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
@@ -150,6 +150,9 @@ class Store(Protocol):
     async def park(self, mailbox: Mailbox, code: str, *, hourly: bool) -> None:
         """Remember that the mailbox is not to be tried, or only hourly."""
 
+    async def list_parked(self) -> list[tuple[Mailbox, str]]:
+        """Every parked mailbox, with the code that says why."""
+
     async def time(self) -> float:
         """Unix time on the store's own clock, by which links are dated."""
 
@@ -191,6 +194,9 @@ class Calendar(Protocol):
     async def find(self, tag: str) -> tuple[SeenEvent, ...]:
         """Every event of the mailbox with this tag, wherever its time is."""
 
+    async def view(self, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
+        """Every event that carries a tag of ours, of any site, and overlaps the time; all pages, each event once."""
+
     async def time_zone(self) -> str:
         """The mailbox's time-zone setting as it is; may be empty, custom, Windows or IANA."""
 
@@ -213,6 +219,9 @@ class Meter(Protocol):
 
     def event(self, result: str) -> None:
         """One record is done."""
+
+    def unsettled(self, site_id: str, count: int) -> None:
+        """Events that Graph keeps showing otherwise than we write them, left as they are."""
 
     def accepted(self, committed_at: float) -> None:
         """Graph has accepted a change that was committed at this Unix time."""

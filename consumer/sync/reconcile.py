@@ -2,7 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Final
 
+from consumer.domain.compare import Inspection
 from consumer.domain.errors import StoreUnavailableError, TransientError
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
@@ -22,6 +25,9 @@ from consumer.sync.ports import (
     Store,
 )
 from consumer.sync.settle import FAILURES, Run, Verdict, span
+
+MARGIN: Final = timedelta(days=1)
+"""By how much a view is wider than the window."""
 
 
 class Reconciler:
@@ -66,6 +72,40 @@ class Reconciler:
                 finally:
                     del self._leases[lease.token]
 
+    async def inspect(self, site: Site, mailbox: Mailbox) -> Inspection | Verdict:
+        """See what the mailbox holds and what we remember of it, under its lease; writes nothing to Outlook."""
+        window = Window.of(self._clock.now(), self._window_days)
+        try:
+            granted = await self._store.begin(mailbox, site.app, self._new_id(), [], everything=True)
+        except StoreUnavailableError as error:
+            return Verdict(trouble=error)
+        match granted:
+            case Busy(retry_after):
+                return Verdict(busy=retry_after)
+            case Parked(code):
+                return Verdict(parked=code)
+            case Grant(lease):
+                self._leases[lease.token] = lease
+                try:
+                    return await self._inspect(site, granted, window)
+                finally:
+                    del self._leases[lease.token]
+
+    async def _inspect(self, site: Site, grant: Grant, window: Window) -> Inspection | Verdict:
+        run = Run(self._calendars.open(site, grant.lease), grant.lease.mailbox, window, UTC_ZONE)
+        inspection: Inspection | None = None
+        try:
+            if grant.zone is None:
+                run.findings.zone = await run.calendar.time_zone()
+            zone = zone_for(run.findings.zone if grant.zone is None else grant.zone, site.timezone)
+            # All-day events are matched as UTC midnights, and edges are read differently: a day more on each side.
+            glimpses = await run.calendar.view(window.start - MARGIN, window.end + MARGIN)
+            inspection = Inspection(zone, grant.links, glimpses)
+        except FAILURES as error:
+            run.verdict.record("", error)
+        verdict = await self._finish(grant.lease, run, {})
+        return verdict if inspection is None or verdict.trouble else inspection
+
     async def renew_leases(self) -> None:
         """Renew what has been held for a third of its time. To be called every few seconds."""
         due = self._clock.monotonic() + LEASE_SECONDS * 2 / 3
@@ -109,6 +149,8 @@ class Reconciler:
             return Verdict(trouble=error)
         if not kept:
             return Verdict(trouble=TransientError("the lease was lost", retry_after=0.0))
+        if run.verdict.unsettled:
+            self._meter.unsettled(lease.mailbox.site, run.verdict.unsettled)
         for job_id, result in run.verdict.results.items():
             committed_at = changes[job_id].committed_at
             if result == "applied" and committed_at is not None:

@@ -1,6 +1,7 @@
 """One assignment within a run: look if in doubt, plan, apply. Its failure is its own."""
 
-from dataclasses import dataclass, field
+import asyncio
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from consumer.domain.errors import (
@@ -14,9 +15,9 @@ from consumer.domain.errors import (
 )
 from consumer.domain.event import RENDERING, Event, SeenEvent, tag
 from consumer.domain.job import Deletion, State
-from consumer.domain.link import Link, Pending
+from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
-from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Situation, Update, plan
+from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Remake, Situation, Update, plan
 from consumer.domain.render import render
 from consumer.domain.timezones import Zone
 from consumer.domain.window import Window
@@ -48,6 +49,8 @@ class Verdict:
     """The whole site cannot be served."""
     forbidden: ForbiddenError | None = None
     """A 403, which decides nothing alone."""
+    unsettled: int = 0
+    """Events that Graph keeps showing otherwise than we write them."""
 
     def record(self, job_id: str, error: Failure) -> None:
         """Sort a failure by what to do next."""
@@ -98,8 +101,7 @@ class Run:
         job_tag = tag(self.mailbox.site, change.job_id)
         wanted = self._wanted(change.state)
         memory = standing.memory
-        in_doubt = isinstance(memory, Pending) and memory.rank <= change.state.rank
-        seen = await self.calendar.find(job_tag) if in_doubt else None
+        seen = await self._look(change, memory, job_tag)
         situation = Situation(wanted, change.state.rank, memory, seen)
         planned = plan(situation, self.window)
         try:
@@ -108,6 +110,22 @@ class Run:
             seen = await self._made_by_transaction(change.job_id, job_tag, duplicate.event_id)
             situation = Situation(wanted, change.state.rank, memory, seen)
             return await self._apply(change.job_id, job_tag, standing, situation, plan(situation, self.window))
+
+    async def _look(self, change: Change, memory: Memory | None, job_tag: str) -> tuple[SeenEvent, ...] | None:
+        """The assignment's events, where something speaks for a look: a create in doubt, or what a sweep saw."""
+        if isinstance(memory, Pending):
+            return await self.calendar.find(job_tag) if memory.rank <= change.state.rank else None
+        remembered = None if isinstance(memory, Tombstone) else memory
+        if change.look is None or change.look.basis != remembered:
+            return None
+        looked = await asyncio.gather(*(self._get(event_id) for event_id in change.look.event_ids))
+        return tuple(seen for seen in looked if seen is not None and seen.tag == job_tag)
+
+    async def _get(self, event_id: str) -> SeenEvent | None:
+        try:
+            return await self.calendar.get(event_id)
+        except GoneError:
+            return None
 
     def _wanted(self, state: State) -> Event | None:
         when = span(state, self.mailbox)
@@ -118,14 +136,11 @@ class Run:
     async def _apply(self, job_id: str, job_tag: str, standing: Standing, situation: Situation, planned: Plan) -> str:
         result = "applied"
         match planned.step:
-            case Leave(stale):
-                result = "stale" if stale else "unchanged"
-                if isinstance(standing.memory, Pending) and not stale:
-                    # The create in doubt has not landed, or not yet: the sweep looks once more.
-                    self.findings.forgotten.add(job_id)
-                    self.findings.dirty.add(job_id)
+            case Leave():
+                result = self._leave(job_id, standing, planned.step)
             case Adopt(found, event):
                 self._remember(job_id, found, event, situation.rank)
+                result = "applied" if isinstance(standing.memory, Pending) else "unchanged"
             case Create(event):
                 if standing.transaction_id is None:
                     # The window came to hold the job after the intents were written.
@@ -134,13 +149,31 @@ class Run:
                 await self._written(job_id, written, event, situation.rank)
             case Update(event_id, event):
                 await self._update(job_id, event_id, event, situation.rank)
+                if situation.seen:
+                    await self._note_how_it_reads(job_id, event_id)
             case Delete(event_ids):
                 for event_id in event_ids:
                     await self._delete(event_id)
                 self.findings.buried[job_id] = situation.rank
+            case Remake(event_ids):
+                for event_id in event_ids:
+                    await self._delete(event_id)
+                # A create needs its intent written first, so come back for it.
+                self.findings.forgotten.add(job_id)
+                raise TransientError("to be made anew", retry_after=0.0)
         for event_id in planned.surplus:
             await self._delete(event_id)
-        return result
+        return "applied" if planned.surplus else result
+
+    def _leave(self, job_id: str, standing: Standing, step: Leave) -> str:
+        self.verdict.unsettled += step.unsettled
+        if step.stale:
+            return "stale"
+        if isinstance(standing.memory, Pending):
+            # The create in doubt has not landed, or not yet: the sweep looks once more.
+            self.findings.forgotten.add(job_id)
+            self.findings.dirty.add(job_id)
+        return "unchanged"
 
     async def _update(self, job_id: str, event_id: str, event: Event, rank: int) -> None:
         try:
@@ -169,9 +202,22 @@ class Run:
             raise TransientError("the event is gone", retry_after=0.0) from None
         self._remember(job_id, again, event, rank)
 
+    async def _note_how_it_reads(self, job_id: str, event_id: str) -> None:
+        """After a repair: should Graph show it otherwise than we wrote it, the next sweep shall know that it does."""
+        seen = await self._get(event_id)
+        if seen is not None:
+            self.findings.links[job_id] = replace(self.findings.links[job_id], etag=seen.etag, settled=seen.digest())
+
     def _remember(self, job_id: str, seen: SeenEvent, event: Event, rank: int) -> None:
         self.findings.links[job_id] = Link(
-            seen.event_id, seen.etag, event.fingerprint(), rank, event.start, event.end, RENDERING
+            seen.event_id,
+            seen.etag,
+            event.fingerprint(),
+            rank,
+            event.start,
+            event.end,
+            RENDERING,
+            zone_mark=self.zone.mark,
         )
 
     async def _made_by_transaction(self, job_id: str, job_tag: str, event_id: str | None) -> tuple[SeenEvent, ...]:

@@ -42,6 +42,10 @@ class SiteStates:
         """The site, or ``None`` if the sites file does not name it."""
         return self._sites.get(site_id)
 
+    def served_now(self) -> list[Site]:
+        """The sites that are not suspended."""
+        return [site for site in self._sites.values() if site.site_id not in self._suspended]
+
     def suspended(self, site_id: str) -> SiteRefusedError | None:
         """Why the site is not served now."""
         return self._suspended.get(site_id)

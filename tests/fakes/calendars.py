@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from random import Random
 from typing import TypeVar
 
 from consumer.domain.errors import DuplicateTransactionError, GoneError, TransientError
-from consumer.domain.event import REMINDER_MINUTES, Event, SeenEvent
+from consumer.domain.event import REMINDER_MINUTES, Event, Glimpse, SeenEvent
 from consumer.domain.site import Site
 from consumer.sync.ports import REQUEST_SECONDS, Clock, Lease
 
@@ -39,6 +40,9 @@ class MemoryOutlook:
     """(address, tag) whenever a second live event came to carry the tag."""
     writes: int = 0
     looks: int = 0
+    views: int = 0
+    strange: bool = False
+    """Bodies are rewritten to something nobody wrote."""
     zones: dict[str, str] = field(default_factory=dict)
     refusals: dict[str, Exception] = field(default_factory=dict)
     """By address: what every request to it gets."""
@@ -130,6 +134,9 @@ class MemoryCalendar:
     async def find(self, tag: str) -> tuple[SeenEvent, ...]:
         return await self.outlook.request(self.lease, lambda: self._find(tag), write=False)
 
+    async def view(self, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
+        return await self.outlook.request(self.lease, lambda: self._view(start, end), write=False)
+
     async def time_zone(self) -> str:
         zone = self.outlook.zones.get(self.lease.mailbox.address, "GMT Standard Time")
         return await self.outlook.request(self.lease, lambda: zone, write=False)
@@ -151,6 +158,8 @@ class MemoryCalendar:
 
     def _update(self, event_id: str, event: Event) -> SeenEvent:
         present = self._get(event_id)
+        if self.outlook.strange:
+            event = replace(event, body=f"{event.body}<br>strange")
         if asyncio.current_task() in self.outlook._landing:
             self.outlook.overwritten.add((self.lease.mailbox.address, present.tag))
         self._box[event_id] = _shown(event_id, present.tag, event, self.outlook.writes + 2)
@@ -166,6 +175,14 @@ class MemoryCalendar:
         if event_id not in self._box:
             raise GoneError("ErrorItemNotFound")
         return self._box[event_id]
+
+    def _view(self, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
+        self.outlook.views += 1
+        return tuple(
+            Glimpse(event.event_id, event.etag, event.tag, event.single, event.end)
+            for event in self._box.values()
+            if event.tag and event.start and event.end and event.start < end and event.end > start
+        )
 
     def _find(self, tag: str) -> tuple[SeenEvent, ...]:
         self.outlook.looks += 1

@@ -104,6 +104,9 @@ class MemoryStore:
         self._reach()
         self.parked[mailbox] = (code, self.clock.monotonic() + KEPT_SECONDS if hourly else None)
 
+    async def list_parked(self) -> list[tuple[Mailbox, str]]:
+        return [(mailbox, code) for mailbox, (code, _) in self.parked.items()]
+
     async def time(self) -> float:
         self._reach()
         return self.clock.monotonic()

@@ -1,6 +1,7 @@
 """Whole weeks in simulated time, with seeded faults: what holds at every moment, and what holds at the end."""
 
 import asyncio
+from datetime import timedelta
 from random import Random
 
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from consumer.domain.errors import ForbiddenError, MailboxRefusedError, TransientError
 from tests.fakes.calendars import Faults, MemoryOutlook
 from tests.fakes.store import MemoryStore
-from tests.simulation.loop import SimulatedClock, simulate
-from tests.simulation.world import Core, Log, Replica
+from tests.simulation.loop import START, SimulatedClock, simulate
+from tests.simulation.world import WINDOW_DAYS, Core, Log, Replica
 
 PARTITIONS = [0, 1, 2, 3]
 
@@ -34,10 +35,19 @@ class World:
                 await asyncio.sleep(0.5)
         await self.outlook.landed()
 
-    def judge(self) -> None:
-        """Exactly Core's schedule; only what is marked for the sweep may differ."""
+    def judge(self, *, beyond: bool = True) -> None:
+        """Exactly Core's schedule; only what is marked for the sweep may differ.
+
+        Without ``beyond``, nothing is said of events beyond the window: a sweep sees them when they enter it.
+        """
         left_to_sweep = {(mailbox.address, f"{mailbox.site}/{job_id}") for mailbox, job_id in self.store.marks}
         dirty = left_to_sweep | self.outlook.overwritten
+        if not beyond:
+            end = START + timedelta(days=WINDOW_DAYS)
+            boxes = self.outlook.events.items()
+            dirty |= {
+                (address, str(event.tag)) for address, box in boxes for event in box.values() if event.start >= end
+            }
         tags = self.outlook.tags()
         assert self.outlook.duplicates == []
         assert len(tags) == len(set(tags))

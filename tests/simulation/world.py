@@ -1,13 +1,18 @@
 """A world to simulate: a partitioned log, replicas that may be killed at any instant, one Outlook, one store."""
 
 import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 
+from consumer.core.schedule import Roster
+from consumer.domain.errors import CoreUnavailableError
 from consumer.domain.event import tag
 from consumer.domain.job import CANCELLED, Job
 from consumer.domain.site import Site
+from consumer.domain.window import Window
 from consumer.kafka.ledger import Ledger
 from consumer.sync.change import Change
 from consumer.sync.lanes import Lanes
@@ -15,6 +20,7 @@ from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.routing import Arrival, Router
 from consumer.sync.sites import SiteStates
+from consumer.sync.sweep import Report, Sweeper
 from tests.fakes.calendars import MemoryOutlook
 from tests.fakes.store import MemoryStore
 from tests.simulation.loop import START, SimulatedClock
@@ -32,9 +38,20 @@ class Counts:
 
     results: dict[str, int] = field(default_factory=dict)
     up: dict[str, bool] = field(default_factory=dict)
+    repairs: Counter[str] = field(default_factory=Counter)
 
     def event(self, result: str) -> None:
         self.results[result] = self.results.get(result, 0) + 1
+
+    def unsettled(self, site_id: str, count: int) -> None:
+        self.repairs["unsettled"] += count
+
+    def swept(self, site_id: str, seconds: float, *, whole: bool) -> None: ...
+
+    def repaired(self, site_id: str, cause: str, count: int) -> None:
+        self.repairs[cause] += count
+
+    def held(self, site_id: str, count: int) -> None: ...
 
     def accepted(self, committed_at: float) -> None: ...
 
@@ -84,6 +101,7 @@ class Replica:
         self.lanes = Lanes(self.reconciler, store, self.sites, clock, random, self._refuse, runs_at_once=16)
         self.router = Router(store, self.lanes, self.sites, clock, window_days=WINDOW_DAYS)
         self._log = log
+        self._store = store
         self._alive = True
         self._ledgers = {partition: Ledger() for partition in partitions}
         self._tasks = [asyncio.create_task(self._read(partition, log.committed[partition])) for partition in partitions]
@@ -95,6 +113,11 @@ class Replica:
         self.lanes._stopping = True
         for task in [*self._tasks, *self.lanes._tasks]:
             task.cancel()
+
+    async def sweep(self, core: "Core", **options: bool) -> list[Report]:
+        """Every site once."""
+        sweeper = Sweeper(self._store, self.lanes, core, SimulatedClock(), self.meter, window_days=WINDOW_DAYS)
+        return [await sweeper.sweep(site, **options) for site in SITES.values()]
 
     async def _refuse(self, change: Change, refusal: Exception) -> None:
         self.refused.append(change)
@@ -139,6 +162,11 @@ class Core:
         self.jobs: dict[str, Job] = {}
         self.addresses = [f"worker-{n}@example.com" for n in range(mailboxes)]
         self.revision = 0
+        self.down = False
+        self.fails_at: int | None = None
+        self.lost: frozenset[str] = frozenset()
+        """Mailboxes whose jobs the schedule leaves out by mistake."""
+        self.questions = 0
         self._created = 0
 
     def change(self) -> None:
@@ -167,6 +195,30 @@ class Core:
                 del self.jobs[job.job_id]
                 self.log.append(job.job_id, None)
                 self.log.append(job.job_id, None)  # the tombstone
+
+    async def schedule(self, site_id: str, window: Window) -> AsyncIterator[Roster]:
+        self.ask()
+        rosters = {address.encode(): Roster(address) for address in self.addresses}
+        for job in self.jobs.values():
+            if job.site_id == site_id and job.scheduled and window.holds(*job.scheduled):
+                for address in job.addresses - self.lost:
+                    rosters[address.encode()].jobs[job.job_id] = replace(job, addresses=frozenset({address}))
+        for number, key in enumerate(sorted(rosters)):
+            if number == self.fails_at:
+                raise CoreUnavailableError("HTTP 500")
+            await asyncio.sleep(0.01)
+            yield rosters[key]
+
+    async def job(self, site_id: str, job_id: str) -> Job | None:
+        self.ask()
+        await asyncio.sleep(0.01)
+        job = self.jobs.get(job_id)
+        return job if job and job.site_id == site_id else None
+
+    def ask(self) -> None:
+        self.questions += 1
+        if self.down:
+            raise CoreUnavailableError("no connection")
 
     def wanted(self) -> set[tuple[str, str]]:
         """(address, tag) of every event that must be there: assignments of jobs in the window."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from consumer.domain.event import RENDERING, Event, SeenEvent
 from consumer.domain.job import Job, rank
 from consumer.domain.link import Link, Memory, Pending, Tombstone
-from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Situation, Update, plan
+from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Remake, Situation, Update, plan
 from consumer.domain.render import render
 from consumer.domain.timezones import UTC_ZONE
 from consumer.domain.window import Window
@@ -25,7 +25,7 @@ def event(start: datetime = NOW + DAY, end: datetime | None = None, subject: str
     return render(Job("J-1", "acme", 1, "scheduled", subject=subject), start, end or start + HOUR, UTC_ZONE)
 
 
-def seen(shown: Event, event_id: str = "E1", subject: str | None = None) -> SeenEvent:
+def seen(shown: Event, event_id: str = "E1", subject: str | None = None, *, single: bool = True) -> SeenEvent:
     return SeenEvent(
         event_id=event_id,
         etag="etag",
@@ -41,7 +41,7 @@ def seen(shown: Event, event_id: str = "E1", subject: str | None = None) -> Seen
         reminder_minutes=15,
         sensitivity="normal",
         importance="normal",
-        single=True,
+        single=single,
     )
 
 
@@ -79,7 +79,7 @@ def test_what_shall_have_no_event_loses_every_one_there_is() -> None:
     assert decide(None, PENDING, found) == Plan(Delete(("E2", "E1", "E3")))
 
 
-@pytest.mark.parametrize("memory", [None, PENDING, TOMBSTONE, link(HOIST, "elsewhere")])
+@pytest.mark.parametrize("memory", [None, PENDING, TOMBSTONE])
 def test_an_event_that_reads_so_is_adopted_whatever_is_remembered(memory: Memory | None) -> None:
     assert decide(LIFT, memory, (seen(LIFT),)) == Plan(Adopt(seen(LIFT), LIFT))
 
@@ -97,9 +97,29 @@ def test_of_several_the_linked_one_stays_and_the_rest_is_surplus() -> None:
 
 def test_of_several_that_are_not_linked_every_replica_keeps_the_same_one() -> None:
     found = (seen(LIFT, "B"), seen(LIFT, "A"))
-    for memory in (None, PENDING, link(LIFT, "gone")):
+    for memory in (None, PENDING):
         for order in (found, found[::-1]):
             assert decide(LIFT, memory, order) == Plan(Adopt(found[1], LIFT), ("B",))
+
+
+def test_one_found_in_the_stead_of_the_linked_one_is_adopted_and_the_linked_one_goes() -> None:
+    found = (seen(LIFT, "B"), seen(LIFT, "A"))
+    assert decide(LIFT, link(LIFT, "gone"), found) == Plan(Adopt(found[1], LIFT), ("gone", "B"))
+
+
+def test_a_series_is_never_kept() -> None:
+    assert decide(LIFT, link(LIFT), (seen(LIFT, single=False),)) == Plan(Remake(("E1",)))
+    assert decide(LIFT, None, (seen(LIFT, "S", single=False), seen(LIFT, "A"))) == Plan(
+        Adopt(seen(LIFT, "A"), LIFT), ("S",)
+    )
+
+
+def test_what_graph_keeps_showing_otherwise_is_not_repaired_again() -> None:
+    strange = seen(LIFT, subject="As Graph likes it")
+    settled = replace(link(LIFT), settled=strange.digest())
+    assert decide(LIFT, settled, (strange,)) == Plan(Leave(unsettled=True))
+    assert decide(HOIST, settled, (strange,)) == Plan(Update("E1", HOIST))
+    assert decide(LIFT, settled, (seen(LIFT, subject="A person's"),)) == Plan(Update("E1", LIFT))
 
 
 def test_without_looking_the_link_tells_whether_there_is_anything_to_write() -> None:
@@ -129,7 +149,7 @@ def test_an_event_is_created_in_the_window_alone(memory: Memory | None, found: t
 
 
 def test_a_linked_event_that_a_look_did_not_find_is_made_again() -> None:
-    assert decide(LIFT, link(LIFT), ()) == Plan(Create(LIFT))
+    assert decide(LIFT, link(LIFT), ()) == Plan(Remake(("E1",)))
 
 
 def test_a_newer_state_makes_this_one_stale() -> None:

@@ -1,0 +1,124 @@
+"""What a sweep finds in one mailbox: Core's schedule held against what the calendar shows and what we remember."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from consumer.domain.event import RENDERING, Glimpse
+from consumer.domain.job import Job
+from consumer.domain.link import Link, Memory
+from consumer.domain.timezones import Zone
+from consumer.domain.window import Window
+
+ENTERED: Final = timedelta(minutes=30)
+"""A job that starts so close to the window's end has just come into it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A mailbox as it was at one moment."""
+
+    zone: Zone
+    links: Mapping[str, Memory]
+    """By job."""
+    glimpses: Sequence[Glimpse]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One assignment that is not as it should be, or may not be."""
+
+    job_id: str
+    job: Job | None
+    """As Core's schedule has it; ``None`` if the schedule lacks it, and Core must be asked."""
+    cause: str
+    """missed, entered, edited, deleted, copied or orphaned."""
+    basis: Memory | None
+    event_ids: tuple[str, ...] | None
+    """Every event with the assignment's tag; ``None`` if only its link speaks for it."""
+
+
+def compare(
+    site_id: str,
+    jobs: Mapping[str, Job],
+    unusable: Collection[str],
+    inspection: Inspection,
+    window: Window,
+    *,
+    read_began: float,
+) -> list[Finding]:
+    """What differs.
+
+    Args:
+        site_id: whose tags are ours here; those of other sites are not touched.
+        jobs: what Core wants in this mailbox in the window.
+        unusable: jobs that Core listed with an unusable row: nothing is said of them.
+        inspection: what was seen and remembered.
+        window: now and three weeks.
+        read_began: when reading Core began, on the store's clock; what was written after that is left alone.
+    """
+    seen: dict[str, list[Glimpse]] = {}
+    for glimpse in inspection.glimpses:
+        owner, _, job_id = glimpse.tag.partition("/")
+        if owner == site_id:
+            seen.setdefault(job_id, []).append(glimpse)
+    findings = []
+    for job_id, job in jobs.items():
+        finding = _wanted(job, inspection, seen.get(job_id, []), window)
+        if finding is not None:
+            findings.append(finding)
+    for job_id in {**inspection.links, **seen}:
+        if job_id not in jobs and job_id not in unusable:
+            finding = _unlisted(job_id, inspection, seen.get(job_id, []), window, read_began)
+            if finding is not None:
+                findings.append(finding)
+    return findings
+
+
+def _wanted(job: Job, inspection: Inspection, seen: Sequence[Glimpse], window: Window) -> Finding | None:
+    if job.scheduled is None or not window.holds(*job.scheduled):
+        return None
+    memory = inspection.links.get(job.job_id)
+    if memory is not None and memory.rank > job.rank:
+        return None  # Core's answer was older than what we know
+    if isinstance(memory, Link) and len(seen) == 1 and _as_written(memory, seen[0], job, inspection.zone):
+        return None
+    if not seen:
+        cause = "deleted" if isinstance(memory, Link) else _why_missing(job, window)
+    else:
+        cause = "copied" if len(seen) > 1 else "edited"
+    return Finding(job.job_id, job, cause, memory, tuple(glimpse.event_id for glimpse in seen))
+
+
+def _as_written(link: Link, glimpse: Glimpse, job: Job, zone: Zone) -> bool:
+    """Whether neither Core nor the calendar has changed since we wrote the event."""
+    return (
+        glimpse.single
+        and glimpse.event_id == link.event_id
+        and glimpse.etag == link.etag
+        and link.rank == job.rank
+        and link.rendering >= RENDERING
+        and link.zone_mark == zone.mark
+    )
+
+
+def _why_missing(job: Job, window: Window) -> str:
+    """A job that has just come into the window was never missed."""
+    assert job.starts_at is not None  # noqa: S101 (it is in the window)
+    return "entered" if job.starts_at >= window.end - ENTERED else "missed"
+
+
+def _unlisted(
+    job_id: str, inspection: Inspection, seen: Sequence[Glimpse], window: Window, read_began: float
+) -> Finding | None:
+    memory = inspection.links.get(job_id)
+    if memory is not None and memory.written_at >= read_began:
+        return None
+    if isinstance(memory, Link) and not window.holds(memory.start, memory.end):
+        return None  # beyond the window, or history
+    live = [glimpse for glimpse in seen if glimpse.end is None or glimpse.end >= window.start]
+    if memory is None and not live:
+        return None
+    ids = tuple(glimpse.event_id for glimpse in live)
+    return Finding(job_id, None, "orphaned", memory, ids or None)

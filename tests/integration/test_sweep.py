@@ -1,0 +1,139 @@
+"""The sweep through the real service: the calendars are right again a moment later, whatever was missed or edited."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from sandbox.control import Secret
+from sandbox.core.generate import random_change
+from tests.company import Company, eventually, now
+
+SWEEPING = {"CALSYNC_SWEEP_INTERVAL_SECONDS": "1"}
+
+
+async def swept(company: Company, within: float = 20.0) -> None:
+    """Wait until the sweeps have made the calendars equal to the schedule."""
+
+    async def equal() -> bool:
+        return await company.differences() == []
+
+    await eventually(equal, "the sweep has repaired everything", within)
+
+
+async def live(company: Company) -> tuple[str, dict[str, Any]]:
+    """A mailbox and one of our events in it, in the window."""
+    for address, events in sorted((await company.graph.events()).items()):
+        for event in events:
+            if event["tag"] and not event["in_deleted_items"]:
+                return address, event
+    raise AssertionError("no event is there")
+
+
+async def test_changes_that_were_never_sent_are_repaired(company: Company) -> None:
+    changes = company.generate(workers=5, jobs=4)
+    company.publish(changes)
+    await company.open_mailboxes()
+    for _ in range(60):
+        changes += random_change(company.schedule, company.random, start=now() + timedelta(days=1), days=19)
+    await company.open_mailboxes(changes)
+    await company.give_core_the_schedule()
+    await company.start(**SWEEPING)
+    await company.consumed()
+    await swept(company)
+    await company.judge()
+
+
+async def test_what_people_do_is_put_right_and_what_is_theirs_is_left(company: Company) -> None:
+    company.publish(company.generate(workers=3, jobs=4))
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    service = await company.start(**SWEEPING)
+    await company.consumed()
+    await swept(company)
+    address, event = await live(company)
+    theirs = await company.graph.user_create(
+        address,
+        {
+            "subject": "Core Job — my own",
+            "start": {"dateTime": "2027-01-01T09:00:00", "timeZone": "UTC"},
+            "end": {"dateTime": "2027-01-01T10:00:00", "timeZone": "UTC"},
+        },
+    )
+    soon = (now() + timedelta(days=2)).replace(tzinfo=None).isoformat(timespec="seconds")
+    later = (now() + timedelta(days=2, hours=1)).replace(tzinfo=None).isoformat(timespec="seconds")
+    near = await company.graph.user_create(
+        address,
+        {
+            "subject": "Core Job — dentist",
+            "start": {"dateTime": soon, "timeZone": "UTC"},
+            "end": {"dateTime": later, "timeZone": "UTC"},
+        },
+    )
+    for act in (
+        lambda: company.graph.user_edit(address, {"subject": "Mine now"}, tag=event["tag"]),
+        lambda: company.graph.user_edit(address, {"body": {"contentType": "html", "content": "?"}}, tag=event["tag"]),
+        lambda: company.graph.user_delete(address, tag=event["tag"]),
+        lambda: company.graph.user_move(address, "Other", tag=event["tag"]),
+        lambda: company.graph.user_make_all_day(address, tag=event["tag"]),
+        lambda: company.graph.user_make_series(address, tag=event["tag"]),
+    ):
+        await act()
+        await swept(company)
+    await company.graph.user_copy(address, tag=event["tag"])
+    await swept(company)
+    dump = {found["id"]: found for found in (await company.graph.events())[address]}
+    assert dump[theirs["id"]] == theirs
+    assert dump[near["id"]] == near
+    assert await company.metric(service, 'calsync_sweep_last_success_timestamp_seconds{site="site-1"}') > 0
+
+
+async def test_a_second_sweep_writes_nothing_though_etags_move_by_themselves(company: Company) -> None:
+    await company.graph.set_switches(background_bumps=2, background_bump_delay_ms=50.0)
+    company.publish(company.generate(workers=4, jobs=3))
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    service = await company.start(**SWEEPING)
+    await company.consumed()
+    await swept(company)
+    sweeps = 'calsync_sweep_seconds_count{site="site-1"}'
+
+    async def another(after: float) -> None:
+        async def done() -> bool:
+            return await company.metric(service, sweeps) > after
+
+        await eventually(done, "another sweep has ended")
+
+    await another(await company.metric(service, sweeps) + 1)
+    await company.graph.reset_stats()
+    await another(await company.metric(service, sweeps) + 1)
+    requests = (await company.graph.stats())["requests"]
+    assert not {"create", "update", "delete"} & set(requests), requests
+
+
+async def test_work_handed_over_while_a_site_was_suspended_is_done_when_it_is_back(company: Company) -> None:
+    first, second = company.sites
+    await company.graph.add_app(first.tenant_id, first.client_id, [])
+    company.publish(company.generate(workers=3, jobs=3))
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    await company.start()
+    await company.consumed()
+    assert await company.differences()
+    await company.graph.add_app(first.tenant_id, first.client_id, [Secret("renewed")])
+    company.stack.write_sites([replace(first, client_secret="renewed"), second])
+    await swept(company)
+    await company.judge()
+
+
+async def test_a_failed_read_of_core_deletes_nothing(company: Company) -> None:
+    company.publish(company.generate(workers=4, jobs=3))
+    await company.open_mailboxes()
+    service = await company.start(**SWEEPING)  # Core's API knows none of these sites
+    await company.consumed()
+    before = await company.graph.events()
+
+    async def told() -> bool:
+        return "nothing was deleted" in service.process.log.read_text()
+
+    await eventually(told, "the failed sweep is told")
+    assert await company.graph.events() == before
