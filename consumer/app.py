@@ -85,6 +85,7 @@ class App:
             self.metrics.dead_letter,
         )
         group = consumer_config(brokers, settings.kafka_group, properties)
+        self._sites_file_now: Sites = {}
         self._ended = asyncio.Event()
         self._asides: set[asyncio.Task[None]] = set()
         self._end_reason: str | None = None
@@ -152,6 +153,10 @@ class App:
         return left
 
     def _take_sites(self, sites: Sites) -> None:
+        for site_id, site in sites.items():
+            known = self._sites_file_now.get(site_id)
+            if known is not None and known.app != site.app:
+                self._aside(self._sweeps.afresh(site_id, every_mailbox=True))
         self._sites_file_now = sites
         self.metrics.sites(sites)
         self._states.replace(sites)
@@ -159,7 +164,18 @@ class App:
     def _resumed(self, site_id: str) -> None:
         self._lanes.wake(site_id)
         # What was handed over while the site was suspended shall not wait for its next turn.
-        task = asyncio.create_task(self._sweeps.now(site_id))
+        self._aside(self._sweeps.afresh(site_id, every_mailbox=False))
+
+    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+        async def told() -> None:
+            try:
+                await work
+            except StoreUnavailableError as error:
+                log.warning(
+                    "Redis is not there: parked mailboxes stay so, the sweep comes in its turn", reason=str(error)
+                )
+
+        task = asyncio.create_task(told())
         self._asides.add(task)
         task.add_done_callback(self._asides.discard)
 

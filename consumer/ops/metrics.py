@@ -9,6 +9,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
+from consumer.sync.ports import Parking
 from consumer.sync.receipts import RESULTS
 
 _LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
@@ -145,11 +146,11 @@ class Metrics:
         """Assignments of the site that wait for a sweep now."""
         self._dirty.labels(site_id).set(count)
 
-    def parked(self, mailboxes: Sequence[tuple[Mailbox, str]]) -> None:
-        """Every parked mailbox, with its reason, as of now."""
+    def parked(self, mailboxes: Sequence[tuple[Mailbox, Parking]]) -> None:
+        """Every parked mailbox as of now."""
         self._parked.clear()
-        for mailbox, reason in mailboxes:
-            self._parked.labels(mailbox.site, reason).inc()
+        for mailbox, parking in mailboxes:
+            self._parked.labels(mailbox.site, parking.code).inc()
 
     def request(self, operation: str, status: str) -> None:
         """See the dispatcher's meter."""

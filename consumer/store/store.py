@@ -44,6 +44,7 @@ from consumer.sync.ports import (
     Intent,
     Lease,
     Parked,
+    Parking,
     Routed,
     Sighting,
     Standing,
@@ -179,11 +180,16 @@ class RedisStore:
             *(self._pipeline.call("SADD", self._key(f"dirty:{site}"), *marks) for site, marks in by_site.items())
         )
 
-    async def list_parked(self) -> list[tuple[Mailbox, str]]:
+    async def list_parked(self) -> list[tuple[Mailbox, Parking]]:
         """See the port."""
         parts = await self._pipeline.call("HGETALL", self._key("parked"))
         entries = zip(parts[::2], parts[1::2], strict=True) if isinstance(parts, list) else parts.items()
-        return [(Mailbox.parse(mailbox.decode()), orjson.loads(entry)["code"]) for mailbox, entry in entries]
+        found = [(Mailbox.parse(mailbox.decode()), orjson.loads(entry)) for mailbox, entry in entries]
+        return [(mailbox, Parking(entry["code"], "retry_at" in entry)) for mailbox, entry in found]
+
+    async def enable(self, mailbox: Mailbox) -> None:
+        """See the port."""
+        await self._pipeline.call("HDEL", self._key("parked"), str(mailbox))
 
     async def time(self) -> float:
         """See the port."""

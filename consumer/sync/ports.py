@@ -112,6 +112,15 @@ class Parked:
     code: str
 
 
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """Why a mailbox is not to be tried."""
+
+    code: str
+    hourly: bool
+    """It is tried again every hour all the same."""
+
+
 @dataclass(slots=True)
 class Findings:
     """What a run leaves behind in the store."""
@@ -150,8 +159,11 @@ class Store(Protocol):
     async def park(self, mailbox: Mailbox, code: str, *, hourly: bool) -> None:
         """Remember that the mailbox is not to be tried, or only hourly."""
 
-    async def list_parked(self) -> list[tuple[Mailbox, str]]:
-        """Every parked mailbox, with the code that says why."""
+    async def list_parked(self) -> list[tuple[Mailbox, Parking]]:
+        """Every parked mailbox."""
+
+    async def enable(self, mailbox: Mailbox) -> None:
+        """Park the mailbox no longer."""
 
     async def time(self) -> float:
         """Unix time on the store's own clock, by which links are dated."""

@@ -107,8 +107,8 @@ class Reconciler:
         return verdict if inspection is None or verdict.trouble else inspection
 
     async def renew_leases(self) -> None:
-        """Renew what has been held for a third of its time. To be called every few seconds."""
-        due = self._clock.monotonic() + LEASE_SECONDS * 2 / 3
+        """Renew what is not quite new, long before too little is left to send with. To be called every few seconds."""
+        due = self._clock.monotonic() + LEASE_SECONDS * 0.9
         for lease in [lease for lease in self._leases.values() if lease.valid_until < due]:
             await self._store.renew(lease)
 

@@ -180,8 +180,14 @@ class Sweeps:
             for task in self._running.values():
                 task.cancel()
 
-    async def now(self, site_id: str) -> None:
-        """Let the site be due at once."""
+    async def afresh(self, site_id: str, *, every_mailbox: bool) -> None:
+        """What refused the site is mended: try its parked mailboxes again, and let it be due at once.
+
+        Unless ``every_mailbox``, only those that would be tried again of themselves, a 403's among them.
+        """
+        for mailbox, parking in await self._store.list_parked():
+            if mailbox.site == site_id and (every_mailbox or parking.hourly):
+                await self._store.enable(mailbox)
         await self._store.release_sweep(site_id)
 
     async def _start_if_due(self, site: Site) -> None:
@@ -331,7 +337,7 @@ class _Sweep:
     async def _repair(self, mailbox: Mailbox, finding: Finding, state: State) -> str:
         """Have the mailbox's lane bring the assignment to its state, and wait for what became of it."""
         done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        receipt = Receipt(None, lambda _, result: done.set_result(result), lambda: True)
+        receipt = Receipt(None, lambda _, result: None if done.done() else done.set_result(result), lambda: True)
         look = None if finding.event_ids is None else Look(finding.basis, finding.event_ids)
         self._lanes.add(mailbox, Change(finding.job_id, state, receipt, look=look))
         result = await done

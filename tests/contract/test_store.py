@@ -13,7 +13,7 @@ from consumer.domain.job import rank
 from consumer.domain.link import Link, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
 from consumer.store.store import RedisStore
-from consumer.sync.ports import Busy, Findings, Grant, Intent, Parked, Sighting, Store
+from consumer.sync.ports import Busy, Findings, Grant, Intent, Parked, Parking, Sighting, Store
 from tests.fakes.store import MemoryStore
 
 ANNA = Mailbox("acme", "anna@acme.example")
@@ -176,6 +176,12 @@ async def test_a_parked_mailbox_is_not_leased(store: Store) -> None:
     assert await store.begin(ANNA, APP, "t", []) == Parked("ErrorInvalidUser")
     await store.park(BEN, "ErrorAccessDenied", hourly=True)
     assert await store.begin(BEN, APP, "t", []) == Parked("ErrorAccessDenied")
+    assert dict(await store.list_parked()) == {
+        ANNA: Parking("ErrorInvalidUser", hourly=False),
+        BEN: Parking("ErrorAccessDenied", hourly=True),
+    }
+    await store.enable(ANNA)
+    assert isinstance(await store.begin(ANNA, APP, "t", []), Grant)
 
 
 async def test_dirty_marks_wait_for_the_sweep_of_their_site_until_it_has_seen_to_them(store: Store) -> None:

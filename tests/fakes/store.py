@@ -15,6 +15,7 @@ from consumer.sync.ports import (
     Intent,
     Lease,
     Parked,
+    Parking,
     Routed,
     Sighting,
     Standing,
@@ -104,8 +105,11 @@ class MemoryStore:
         self._reach()
         self.parked[mailbox] = (code, self.clock.monotonic() + KEPT_SECONDS if hourly else None)
 
-    async def list_parked(self) -> list[tuple[Mailbox, str]]:
-        return [(mailbox, code) for mailbox, (code, _) in self.parked.items()]
+    async def list_parked(self) -> list[tuple[Mailbox, Parking]]:
+        return [(mailbox, Parking(code, retry_at is not None)) for mailbox, (code, retry_at) in self.parked.items()]
+
+    async def enable(self, mailbox: Mailbox) -> None:
+        self.parked.pop(mailbox, None)
 
     async def time(self) -> float:
         self._reach()

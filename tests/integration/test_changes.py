@@ -10,7 +10,8 @@ from sandbox.control import Mailbox, Secret
 from sandbox.core.feed import Encoder, Record, apicurio, confluent
 from sandbox.core.generate import random_change
 from sandbox.core.rows import Change, Job, Worker
-from tests.company import Company, eventually, now
+from sandbox.stack import SECRET
+from tests.company import ROLES, Company, eventually, now
 
 
 async def test_a_schedule_and_what_planners_do_to_it_is_in_the_calendars(company: Company) -> None:
@@ -181,3 +182,31 @@ async def test_a_clean_stop_commits_and_ends_with_status_0(company: Company) -> 
 def _lone(job: Job) -> Change:
     """A change of a job that the schedule itself would refuse."""
     return Change("c", job.job_id, job, now(), (None, 1), 1, 1)
+
+
+async def test_a_changed_app_enables_the_mailboxes_of_its_site_and_sweeps_it(company: Company) -> None:
+    first = company.sites[0]
+    company.publish(company.generate(workers=2, jobs=2))
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    for address in await company.graph.events(tenant=first.tenant_id):
+        await company.graph.set_mailbox(first.tenant_id, address, state="no-licence")
+    service = await company.start()
+    await company.consumed()
+    parked = 'calsync_mailboxes_parked{reason="MailboxNotEnabledForRESTAPI",site="site-1"}'
+
+    async def seen() -> bool:
+        return await company.metric(service, parked) > 0
+
+    await eventually(seen, "mailboxes are parked")
+    for address in await company.graph.events(tenant=first.tenant_id):
+        await company.graph.set_mailbox(first.tenant_id, address, state="ok")
+    await company.graph.add_app(first.tenant_id, "another-app", [Secret(SECRET)], ROLES)
+    toml = company.stack.sites_file.read_text().replace(f'"{first.client_id}"', '"another-app"')
+    company.stack.sites_file.write_text(toml)
+
+    async def equal() -> bool:
+        return await company.differences() == []
+
+    await eventually(equal, "the site is swept with its new app")
+    await company.judge()
