@@ -5,7 +5,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import structlog
 
 from consumer.clock import SystemClock
 from consumer.core.api import TIMEOUT_SECONDS, CoreApi
-from consumer.domain.errors import StoreUnavailableError
+from consumer.domain.errors import ConfigurationError, RequestRefusedError, StoreUnavailableError
 from consumer.graph.calendars import GraphCalendars
 from consumer.http import Http
 from consumer.kafka.config import client_config, consumer_config, read_properties
@@ -29,12 +29,13 @@ from consumer.ops.metrics import Metrics
 from consumer.settings import Settings
 from consumer.sites import Sites, SitesFile
 from consumer.store.store import RedisStore
+from consumer.sync.change import Change
 from consumer.sync.lanes import Lanes
 from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.routing import Router
 from consumer.sync.sites import SiteStates
-from consumer.sync.sweep import Sweeper, Sweeps, owner
+from consumer.sync.sweep import Report, Sweeper, Sweeps, owner
 
 log = structlog.get_logger(__name__)
 
@@ -45,44 +46,72 @@ _RENEW_SECONDS: Final = 5.0
 _LAG_SECONDS: Final = 5.0
 
 
+class Engine:
+    """What brings calendars in line, whoever asks: the running service or a command."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        refuse: Callable[[Change, RequestRefusedError], Awaitable[None]],
+        on_resumed: Callable[[str], None],
+    ) -> None:
+        """``refuse`` takes a change that Graph calls malformed; ``on_resumed`` a site that is served again."""
+        clock = SystemClock()
+        days = settings.window_days
+        self.metrics = Metrics()
+        self.http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
+        self.store = RedisStore.connect(settings.redis_url.get_secret_value(), settings.redis_prefix, clock)
+        self.core = CoreApi(settings.core_api_url, settings.core_token(), self.http)
+        self.calendars = GraphCalendars(settings.graph_url, settings.entra_url, settings.ca_file, self.metrics)
+        self.states = SiteStates(self.calendars, self.metrics, on_resumed=on_resumed)
+        self.reconciler = Reconciler(
+            self.store,
+            self.calendars,
+            clock,
+            self.metrics,
+            new_id=lambda: secrets.token_hex(16),
+            window_days=days,
+        )
+        self.lanes = Lanes(self.reconciler, self.store, self.states, clock, Random(), refuse)
+        self.router = Router(self.store, self.lanes, self.states, clock, window_days=days)
+        self.sweeper = Sweeper(self.store, self.lanes, self.core, clock, self.metrics, window_days=days)
+
+    async def renew_leases(self) -> None:
+        """Until cancelled: keep the leases of runs that take long."""
+        await every(_RENEW_SECONDS, self.reconciler.renew_leases)
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        await self.calendars.close()
+        await self.http.close()
+        await self.store.close()
+
+
 class App:
     """The running service."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises ``ConfigurationError``. Nothing is sent yet."""
-        clock = SystemClock()
         self._settings = settings
         self._sites_file = SitesFile(settings.sites_file)
         sites = self._sites_file.load()
         properties = read_properties(settings.kafka_config_file)
         brokers = settings.kafka_bootstrap_servers
 
-        self.metrics = Metrics()
-        self._http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
-        self._store = RedisStore.connect(settings.redis_url.get_secret_value(), settings.redis_prefix, clock)
-        self._calendars = GraphCalendars(settings.graph_url, settings.entra_url, settings.ca_file, self.metrics)
-        self._states = SiteStates(self._calendars, self.metrics, on_resumed=self._resumed)
-        self._reconciler = Reconciler(
-            self._store,
-            self._calendars,
-            clock,
-            self.metrics,
-            new_id=lambda: secrets.token_hex(16),
-            window_days=settings.window_days,
-        )
-        self._lanes = Lanes(self._reconciler, self._store, self._states, clock, Random(), self._refuse)
-        self.metrics.watch_lanes(lambda: self._lanes.busy, lambda: self._lanes.waiting)
-        registry = Registry(settings.schema_registry_url, settings.registry_user_info(), self._http)
-        core = CoreApi(settings.core_api_url, settings.core_token(), self._http)
+        self._engine = engine = Engine(settings, refuse=self._refuse, on_resumed=self._resumed)
+        self._metrics = engine.metrics
+        self._metrics.watch_lanes(lambda: engine.lanes.busy, lambda: engine.lanes.waiting)
+        registry = Registry(settings.schema_registry_url, settings.registry_user_info(), engine.http)
         self._intake = Intake(
             Decoder(registry),
             registry,
-            Router(self._store, self._lanes, self._states, clock, window_days=settings.window_days),
-            self._store,
-            core,
+            engine.router,
+            engine.store,
+            engine.core,
             DeadLetters(client_config(brokers, properties), settings.kafka_dlq_topic),
             self._give_back,
-            self.metrics.dead_letter,
+            self._metrics.dead_letter,
         )
         group = consumer_config(brokers, settings.kafka_group, properties)
         self._sites_file_now: Sites = {}
@@ -95,14 +124,14 @@ class App:
         self._lag = Lag(group, settings.kafka_topic)
         self._partition_count = 0
         self._sweeps = Sweeps(
-            Sweeper(self._store, self._lanes, core, clock, self.metrics, window_days=settings.window_days),
-            self._store,
-            self._states,
+            engine.sweeper,
+            engine.store,
+            engine.states,
             interval=settings.sweep_interval_seconds,
             owns=self._owns,
         )
         self._health = HealthServer(
-            settings.http_bind, self.metrics.render, self.metrics.content_type, self._live, self._ready
+            settings.http_bind, self._metrics.render, self._metrics.content_type, self._live, self._ready
         )
         self._take_sites(sites)
 
@@ -114,11 +143,11 @@ class App:
             asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop, number)
         parts: dict[str, Coroutine[Any, Any, Any]] = {
             "intake": self._intake.run(),
-            "leases": self._every(_RENEW_SECONDS, self._reconciler.renew_leases),
+            "leases": self._engine.renew_leases(),
             "sites file": self._sites_file.watch(self._take_sites),
-            "site probes": self._states.probe_forever(),
-            "lag": self._every(_LAG_SECONDS, self._measure_lag),
-            "gauges": self._every(_LAG_SECONDS, self._count_what_waits),
+            "site probes": self._engine.states.probe_forever(),
+            "lag": every(_LAG_SECONDS, self._measure_lag),
+            "gauges": every(_LAG_SECONDS, self._count_what_waits),
             "sweeps": self._sweeps.run(),
             "pump": self._ended.wait(),
         }
@@ -139,16 +168,14 @@ class App:
         """Take no more, let what is under way end, commit, leave the group; then close what was opened."""
         started = time.monotonic()
         self._pump.drain()
-        await self._lanes.drain(DRAIN_SECONDS)
+        await self._engine.lanes.drain(DRAIN_SECONDS)
         left = await asyncio.to_thread(self._pump.stop, _LEAVE_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._health.stop()
         await asyncio.to_thread(self._lag.close)
-        await self._calendars.close()
-        await self._http.close()
-        await self._store.close()
+        await self._engine.close()
         log.info("stopped", seconds=round(time.monotonic() - started, 2))
         return left
 
@@ -158,11 +185,11 @@ class App:
             if known is not None and known.app != site.app:
                 self._aside(self._sweeps.afresh(site_id, every_mailbox=True))
         self._sites_file_now = sites
-        self.metrics.sites(sites)
-        self._states.replace(sites)
+        self._metrics.sites(sites)
+        self._engine.states.replace(sites)
 
     def _resumed(self, site_id: str) -> None:
-        self._lanes.wake(site_id)
+        self._engine.lanes.wake(site_id)
         # What was handed over while the site was suspended shall not wait for its next turn.
         self._aside(self._sweeps.afresh(site_id, every_mailbox=False))
 
@@ -183,13 +210,13 @@ class App:
         """A site belongs to the partition that its id hashes to, and so to whoever holds that."""
         return bool(self._partition_count) and owner(site_id, self._partition_count) in self._pump.partitions
 
-    async def _refuse(self, change: Any, refusal: Any) -> None:
+    async def _refuse(self, change: Change, refusal: RequestRefusedError) -> None:
         await self._intake.refuse(change, refusal)
 
     def _give_back(self, receipt: Receipt, result: str) -> None:
         record = receipt.record
         if isinstance(record, Record) and record.epoch.live:
-            self.metrics.event(result)
+            self._metrics.event(result)
             self._pump.done(record)
 
     def _on_pump_end(self, reason: str | None) -> None:
@@ -198,15 +225,15 @@ class App:
 
     async def _count_what_waits(self) -> None:
         for site in self._sites_file_now.values():
-            self.metrics.dirty(site.site_id, len(await self._store.dirty(site.site_id)))
-        self.metrics.parked(await self._store.list_parked())
+            self._metrics.dirty(site.site_id, len(await self._engine.store.dirty(site.site_id)))
+        self._metrics.parked(await self._engine.store.list_parked())
 
     async def _measure_lag(self) -> None:
         if not self._partition_count:
             self._partition_count = await asyncio.to_thread(self._lag.partition_count)
         partitions = self._pump.partitions
         behind = await asyncio.to_thread(self._lag.measure, partitions) if partitions else {}
-        self.metrics.lag(self._settings.kafka_topic, behind, dict(self._pump.oldest))
+        self._metrics.lag(self._settings.kafka_topic, behind, dict(self._pump.oldest))
 
     async def _live(self) -> str | None:
         age = time.monotonic() - self._pump.polled_at
@@ -216,19 +243,20 @@ class App:
         if not self._pump.joined:
             return "not yet in the consumer group"
         try:
-            await self._store.ping()
+            await self._engine.store.ping()
         except StoreUnavailableError as error:
             return str(error)
         return None
 
-    @staticmethod
-    async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await work()
-            except StoreUnavailableError as error:
-                log.warning("Redis is not there", reason=str(error))
+
+async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Until cancelled: ``work`` again and again; Redis may be away meanwhile."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except StoreUnavailableError as error:
+            log.warning("Redis is not there", reason=str(error))
 
 
 def _on_signal(stop: "asyncio.Future[signal.Signals]", number: signal.Signals) -> None:
@@ -241,3 +269,33 @@ def _on_signal(stop: "asyncio.Future[signal.Signals]", number: signal.Signals) -
 async def run(settings: Settings) -> int:
     """Run the service with these settings; returns the exit code."""
     return await App(settings).run()
+
+
+async def sweep(settings: Settings, site_ids: Sequence[str], *, allow_mass_delete: bool) -> list[Report]:
+    """Sweep sites once, now: those named, or all.
+
+    Raises:
+        ConfigurationError: the sites file cannot be used, or does not name one of the sites.
+    """
+    sites = SitesFile(settings.sites_file).load()
+    unknown = [f"--site {site_id}: the sites file does not name it" for site_id in site_ids if site_id not in sites]
+    if unknown:
+        raise ConfigurationError(unknown)
+
+    async def told(_change: Change, _refusal: RequestRefusedError) -> None:
+        """The lane has logged it; there is no record to dead-letter."""
+
+    engine = Engine(settings, refuse=told, on_resumed=lambda _site_id: None)
+    engine.states.replace(sites)
+    renewing = asyncio.create_task(engine.renew_leases())
+    try:
+        chosen = [sites[site_id] for site_id in (site_ids or sites)]
+        reports = [await engine.sweeper.sweep(site, allow_mass_delete=allow_mass_delete) for site in chosen]
+        for report in reports:
+            fault = engine.states.suspended(report.site_id)
+            if fault is not None:
+                report.failure = report.failure or f"suspended: {fault}"
+        return reports
+    finally:
+        renewing.cancel()
+        await engine.close()

@@ -9,8 +9,10 @@ from rich.console import Console
 
 from consumer import __version__, app, settings
 from consumer.domain.errors import ConfigurationError
-from consumer.ops import logging
+from consumer.ops import logging, tables
 
+FAULT = 1
+"""Exit code for a fault found, or a site that failed, is held or suspended."""
 USAGE = 2
 """Exit code for wrong usage or configuration."""
 
@@ -21,6 +23,7 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+output = Console()
 errors = Console(stderr=True, highlight=False, markup=False)
 
 
@@ -45,6 +48,23 @@ def run() -> None:
     chosen = settings.load()
     logging.configure(chosen.log_level, chosen.log_format)
     raise typer.Exit(uvloop.run(app.run(chosen)))
+
+
+@cli.command()
+def sweep(
+    site: Annotated[list[str] | None, typer.Option(help="Only this site; may be given several times.")] = None,
+    allow_mass_delete: Annotated[
+        bool, typer.Option("--allow-mass-delete", help="Delete the events of vanished jobs, however many.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")] = False,
+) -> None:
+    """Compare the calendars with Core's schedule, once, now, and repair what differs."""
+    chosen = settings.load()
+    logging.configure(chosen.log_level, chosen.log_format)
+    with errors.status("sweeping"):
+        reports = uvloop.run(app.sweep(chosen, site or [], allow_mass_delete=allow_mass_delete))
+    sys.stdout.write(f"{tables.sweep_json(reports)}\n") if as_json else output.print(tables.sweep_table(reports))
+    raise typer.Exit(0 if all(report.whole for report in reports) else FAULT)
 
 
 def main() -> None:

@@ -1,5 +1,8 @@
 """The sweep through the real service: the calendars are right again a moment later, whatever was missed or edited."""
 
+import asyncio
+import json
+import subprocess
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -137,3 +140,58 @@ async def test_a_failed_read_of_core_deletes_nothing(company: Company) -> None:
 
     await eventually(told, "the failed sweep is told")
     assert await company.graph.events() == before
+
+
+def calsync_sweep(company: Company, *arguments: str) -> subprocess.CompletedProcess[str]:
+    process = company.stack.service().process
+    command = [process.command[0], "sweep", *arguments]
+    return subprocess.run(
+        command, env=dict(process.environment), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+async def test_the_command_sweeps_once_and_tells_what_it_did(company: Company) -> None:
+    company.generate(workers=4, jobs=3)
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    done = await asyncio.to_thread(calsync_sweep, company, "--json")
+    assert done.returncode == 0, done.stderr
+    await company.judge()
+    first, second = json.loads(done.stdout)["sites"]
+    assert first["whole"]
+    assert second["repairs"]["missed"] + second["repairs"]["entered"] > 0
+    again = await asyncio.to_thread(calsync_sweep, company, "--site", "site-1")
+    assert again.returncode == 0
+    assert "site-1" in again.stdout
+    assert "site-2" not in again.stdout
+
+
+async def test_vanished_jobs_are_held_with_exit_code_1_until_they_are_allowed_to_go(company: Company) -> None:
+    company.generate(workers=6, jobs=12)
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    await asyncio.to_thread(calsync_sweep, company)
+    before = await company.graph.events()
+    workers = dict(company.schedule.workers)
+    company.schedule.restore(company.schedule.sites.values(), workers.values(), [], 10_000)
+    await company.give_core_the_schedule()
+    held = await asyncio.to_thread(calsync_sweep, company, "--json")
+    assert held.returncode == 1
+    assert all(site["held"] > 20 for site in json.loads(held.stdout)["sites"])
+    assert await company.graph.events() == before
+    gone = await asyncio.to_thread(calsync_sweep, company, "--allow-mass-delete")
+    assert gone.returncode == 0
+    await company.judge()
+
+
+async def test_a_suspended_or_unknown_site_is_told_by_the_exit_code(company: Company) -> None:
+    company.generate(workers=2, jobs=2)
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    await company.graph.add_app(company.sites[0].tenant_id, company.sites[0].client_id, [])
+    done = await asyncio.to_thread(calsync_sweep, company, "--json")
+    assert done.returncode == 1
+    assert "AADSTS7000215" in json.loads(done.stdout)["sites"][0]["failure"]
+    unknown = await asyncio.to_thread(calsync_sweep, company, "--site", "nobody")
+    assert unknown.returncode == 2
+    assert "--site nobody" in unknown.stderr
