@@ -58,7 +58,7 @@ class Engine:
     ) -> None:
         """``refuse`` takes a change that Graph calls malformed; ``on_resumed`` a site that is served again."""
         clock = SystemClock()
-        days = settings.window_days
+        days, interval = settings.window_days, settings.sweep_interval_seconds
         self.metrics = Metrics()
         self.http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
         self.store = RedisStore.connect(settings.redis_url.get_secret_value(), settings.redis_prefix, clock)
@@ -74,7 +74,7 @@ class Engine:
             window_days=days,
         )
         self.lanes = Lanes(self.reconciler, self.store, self.states, clock, Random(), refuse)
-        self.router = Router(self.store, self.lanes, self.states, clock, window_days=days)
+        self.router = Router(self.store, self.lanes, self.states, clock, window_days=days, fuse_seconds=interval)
         self.sweeper = Sweeper(self.store, self.lanes, self.core, clock, self.metrics, window_days=days)
 
     async def renew_leases(self) -> None:

@@ -12,6 +12,8 @@ Keys, below the prefix:
 ``zone:{mailbox}``        string  the mailbox's time-zone setting; kept an hour
 ``parked``                hash    mailbox → JSON: code, since, retry_at
 ``dirty:{site}``          set     address, NUL, job: what the sweep shall look at
+``deleted:{site}``        set     events that deleted rows would take, within one sweep interval
+``events:{site}``         string  how many events the last sweep found in the window
 ``swept:{site}``          string  there while the site's last sweep is younger than the interval
 ========================  ======  =================================================================
 
@@ -124,8 +126,9 @@ class RedisStore:
                 int.from_bytes(rank, "big"),
                 int.from_bytes(newest, "big"),
                 tuple(Mailbox.parse(holder.decode()) for holder in holders),
+                coming,
             )
-            for rank, newest, *holders in answers
+            for rank, newest, coming, *holders in answers
         ]
 
     async def begin(
@@ -215,6 +218,24 @@ class RedisStore:
         if marks:
             members = [f"{address}\0{job_id}" for address, job_id in marks]
             await self._pipeline.call("SREM", self._key(f"dirty:{site_id}"), *members)
+
+    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
+        """See the port."""
+        key = self._key(f"deleted:{site_id}")
+        answers = await asyncio.gather(
+            self._pipeline.call("SADD", key, *events),
+            self._pipeline.call("PTTL", key),
+            self._pipeline.call("SCARD", key),
+            self._pipeline.call("GET", self._key(f"events:{site_id}")),
+        )
+        _, milliseconds, count, known = answers
+        if milliseconds < 0:
+            await self._pipeline.call("PEXPIRE", key, int(seconds * 1000))
+        return count, int(known or 0)
+
+    async def remember_events(self, site_id: str, count: int) -> None:
+        """See the port."""
+        await self._pipeline.call("SET", self._key(f"events:{site_id}"), count)
 
     async def claim_sweep(self, site_id: str, seconds: float) -> bool:
         """See the port."""

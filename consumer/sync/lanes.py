@@ -31,7 +31,7 @@ If none was, Graph is down as a whole, or the tenant is: then nothing is handed 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Lane:
     mailbox: Mailbox
     waiting: dict[str, Change] = field(default_factory=dict)
@@ -43,6 +43,8 @@ class _Lane:
     timer: asyncio.TimerHandle | None = None
     failures: int = 0
     failing_since: float | None = None
+    not_before: float = 0.0
+    """Until when, on the monotonic clock, we were asked to wait."""
 
 
 class Lanes:
@@ -89,11 +91,21 @@ class Lanes:
         """The mailboxes in which this replica has the job in flight or waiting."""
         return frozenset(self._jobs.get(job_id, ()))
 
+    def newest(self, job_id: str) -> int:
+        """The highest rank of the job that this replica has in flight or waiting; 0 if it has none."""
+        lanes = [self._lanes[mailbox] for mailbox in self._jobs.get(job_id, ())]
+        changes = [work.get(job_id) for lane in lanes for work in (lane.waiting, lane.running)]
+        return max((change.state.rank for change in changes if change), default=0)
+
     def add(self, mailbox: Mailbox, change: Change) -> None:
         """Let the mailbox's next run bring the job to this state, unless a newer one waits there already."""
         lane = self._lanes.get(mailbox)
         if lane is None:
             lane = self._lanes[mailbox] = _Lane(mailbox)
+        if lane.queued and not lane.waiting:
+            # It waits to be inspected, behind every change there is: it goes among the changes now.
+            self._to_inspect.remove(lane)
+            lane.queued = False
         self._put(lane, change)
         self._queue(lane)
 
@@ -186,12 +198,12 @@ class Lanes:
         site = self._sites.get(lane.mailbox.site)
         if lane.inspection is None:
             return None  # its changes had lost their partition, and nobody asked for more
-        if site is not None and not self._sites.suspended(site.site_id):
+        if site is not None and not self._sites.suspended(site.site_id) and not self._early(lane):
             answer = await self._reconciler.inspect(site, lane.mailbox)
             if isinstance(answer, Inspection):
                 found = answer
-                self._last_success[site.app] = self._clock.monotonic()
-                self._sites.served(site.site_id, lane.mailbox.address)
+                self._succeeded(lane, site)
+                lane.failures, lane.failing_since = 0, None
             elif answer.busy is not None:
                 return answer.busy
             else:
@@ -209,7 +221,10 @@ class Lanes:
                 self._drop(lane, change, "skipped")
             return None
         if self._sites.suspended(site.site_id):
+            self._sites.turned_away(site.site_id, lane.mailbox.address)
             return await self._hand_over(lane)
+        if early := self._early(lane):
+            return await self._trouble(lane, site, TransientError("Graph has asked us to wait", retry_after=early))
         verdict = await self._reconciler.run(site, lane.mailbox, lane.running)
         for job_id, result in verdict.results.items():
             self._drop(lane, lane.running[job_id], result)
@@ -218,6 +233,10 @@ class Lanes:
         return await self._decide(lane, site, verdict)
 
     async def _decide(self, lane: _Lane, site: Site, verdict: Verdict) -> float | None:
+        if "applied" in verdict.results.values():
+            self._succeeded(lane, site)
+        if (verdict.site or verdict.forbidden) and self._sites.get(site.site_id) is not site:
+            return 0.0  # the sites file has changed meanwhile: what refused us may be what was mended
         if verdict.site is not None:
             self._sites.suspend(site.site_id, verdict.site)
             return await self._hand_over(lane)
@@ -227,7 +246,7 @@ class Lanes:
             return await self._park(lane, verdict.mailbox.code, hourly=verdict.mailbox.hourly)
         if verdict.forbidden is not None:
             try:
-                fault = await self._sites.judge(site, verdict.forbidden)
+                fault = await self._sites.judge(site, lane.mailbox.address, verdict.forbidden)
             except TransientError as trouble:
                 return await self._trouble(lane, site, trouble)
             if fault is not None:
@@ -239,18 +258,25 @@ class Lanes:
         if verdict.trouble is not None:
             return await self._trouble(lane, site, verdict.trouble)
         lane.failures, lane.failing_since = 0, None
-        if "applied" in verdict.results.values():
-            self._last_success[site.app] = self._clock.monotonic()
-            self._sites.served(site.site_id, lane.mailbox.address)
         return None
+
+    def _succeeded(self, lane: _Lane, site: Site) -> None:
+        self._last_success[site.app] = self._clock.monotonic()
+        self._sites.served(site.site_id, lane.mailbox.address)
+
+    def _early(self, lane: _Lane) -> float:
+        """Seconds for which we were asked to wait still; 0 for less than is worth a timer."""
+        left = lane.not_before - self._clock.monotonic()
+        return left if left > _FIRST_WAIT else 0.0
 
     async def _trouble(self, lane: _Lane, site: Site, trouble: TransientError) -> float | None:
         now = self._clock.monotonic()
         lane.failures += 1
+        lane.not_before = now + (trouble.retry_after or 0.0)
         if lane.failing_since is None:
             lane.failing_since = now
         elif (
-            now - lane.failing_since > HAND_OVER_SECONDS
+            now - lane.failing_since >= HAND_OVER_SECONDS
             and self._last_success.get(site.app, float("-inf")) > lane.failing_since
             and not isinstance(trouble, StoreUnavailableError)
         ):
@@ -261,7 +287,8 @@ class Lanes:
     def _backoff(self, lane: _Lane, trouble: TransientError) -> float:
         """Seconds to wait: what was asked for, else doubling, jittered so that lanes do not march in step."""
         if trouble.retry_after is not None and (trouble.retry_after > 0 or lane.failures < 5):
-            return trouble.retry_after
+            # Looked at again when it may be handed over, however long we were asked to wait.
+            return min(trouble.retry_after, HAND_OVER_SECONDS)
         longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(lane.failures - 1, 10))
         return longest * (0.5 + self._random.random() / 2)
 

@@ -46,6 +46,8 @@ class Routed:
     """The highest rank known of the job; a lower ``rank`` is stale."""
     holders: tuple[Mailbox, ...]
     """The mailboxes that hold an event of the job, or may."""
+    coming: int = 0
+    """For a deletion: how many events of the job are not over yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,15 @@ class Store(Protocol):
 
     async def clean(self, site_id: str, marks: Sequence[tuple[str, str]]) -> None:
         """The sweep has seen to these marks."""
+
+    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
+        """Add to the events that deleted rows would take from the site within ``seconds``.
+
+        Returns how many they are by now, and how many events the site had in the window at its last sweep.
+        """
+
+    async def remember_events(self, site_id: str, count: int) -> None:
+        """How many events of ours a sweep found in the site's window."""
 
     async def claim_sweep(self, site_id: str, seconds: float) -> bool:
         """Whether the site is due: nobody has claimed its sweep within the last ``seconds``."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from consumer.domain.fuse import is_blown
 from consumer.domain.job import Deletion, Job
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.window import Window
@@ -34,12 +35,23 @@ class Arrival:
 class Router:
     """Sends each state to the mailboxes it names, and to every mailbox that holds the job now."""
 
-    def __init__(self, store: Store, lanes: Lanes, sites: SiteStates, clock: Clock, *, window_days: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        lanes: Lanes,
+        sites: SiteStates,
+        clock: Clock,
+        *,
+        window_days: int,
+        fuse_seconds: float,
+    ) -> None:
+        """``fuse_seconds`` is the sweep's interval: deletions within one are counted together."""
         self._store = store
         self._lanes = lanes
         self._sites = sites
         self._clock = clock
         self._window_days = window_days
+        self._fuse_seconds = fuse_seconds
         self._told: set[str] = set()
 
     async def route(self, arrivals: Sequence[Arrival]) -> None:
@@ -48,33 +60,56 @@ class Router:
         Raises:
             StoreUnavailableError: none of them was routed; the same call may be made again.
         """
-        known = [arrival for arrival in arrivals if arrival.job is None or self._sites.get(arrival.job.site_id)]
-        routed = await self._store.route([_sighting(arrival) for arrival in known]) if known else []
-        self._skip_unknown(arrivals)
+        routed = await self._store.route([_sighting(arrival) for arrival in arrivals])
+        held = await self._held(arrivals, routed)
         window = Window.of(self._clock.now(), self._window_days)
-        for arrival, where in zip(known, routed, strict=True):
-            self._dispatch(arrival, where, window)
+        for arrival, where in zip(arrivals, routed, strict=True):
+            self._tell_unknown(arrival.job)
+            if arrival.job is None and arrival.job_id in held:
+                arrival.receipt.part_done("handed_over")
+            else:
+                self._dispatch(arrival, where, window)
 
-    def _skip_unknown(self, arrivals: Sequence[Arrival]) -> None:
-        for arrival in arrivals:
-            if arrival.job is None or self._sites.get(arrival.job.site_id):
+    async def _held(self, arrivals: Sequence[Arrival], routed: Sequence[Routed]) -> set[str]:
+        """Deleted rows that the fuse leaves to the sweep, marked for it.
+
+        Those that pass the bound within one sweep interval are held: a table wiped is not a thousand cancellations.
+        """
+        by_site: dict[str, dict[str, Routed]] = {}
+        for arrival, where in zip(arrivals, routed, strict=True):
+            if arrival.job is None and where.coming:
+                by_site.setdefault(where.holders[0].site, {})[arrival.job_id] = where
+        held: set[str] = set()
+        for site_id, deletions in by_site.items():
+            events = [f"{mailbox}/{job_id}" for job_id, where in deletions.items() for mailbox in where.holders]
+            vanished, known = await self._store.count_deletions(site_id, events, self._fuse_seconds)
+            if not is_blown(vanished, known):
                 continue
-            if arrival.job.site_id not in self._told:
-                self._told.add(arrival.job.site_id)
-                log.warning("records of a site that the sites file does not name are skipped", site=arrival.job.site_id)
-            arrival.receipt.part_done("skipped")
+            log.error("deleted rows are left to the sweep: so many that Core may be wrong", site=site_id, jobs=vanished)
+            marks = [(mailbox, job_id) for job_id, where in deletions.items() for mailbox in where.holders]
+            await self._store.mark_dirty(marks)
+            held |= set(deletions)
+        return held
+
+    def _tell_unknown(self, job: Job | None) -> None:
+        """A site that is not ours has no mailbox to route to; but the job may have left one of ours for it."""
+        if job is not None and job.site_id not in self._told and self._sites.get(job.site_id) is None:
+            self._told.add(job.site_id)
+            log.warning("records of a site that the sites file does not name are skipped", site=job.site_id)
 
     def _dispatch(self, arrival: Arrival, where: Routed, window: Window) -> None:
         if where.rank < where.newest:
             arrival.receipt.part_done("stale")
             return
         job = arrival.job
-        state = job if job is not None else Deletion(arrival.job_id, where.rank)
+        # Redis forgets ranks within the hour, or all at once: a deletion comes after what waits here all the same.
+        state = job or Deletion(arrival.job_id, max(where.rank, self._lanes.newest(arrival.job_id) | 1))
         held = {*where.holders, *self._lanes.holding(arrival.job_id)}
         mailboxes = held | _wanting(job, window)
         mailboxes = {mailbox for mailbox in mailboxes if self._sites.get(mailbox.site)}
         if not mailboxes:
-            arrival.receipt.part_done("unchanged" if job is not None and job.mailboxes else "skipped")
+            named = job is not None and job.mailboxes and self._sites.get(job.site_id)
+            arrival.receipt.part_done("unchanged" if named else "skipped")
             return
         arrival.receipt.split(len(mailboxes))
         for mailbox in sorted(mailboxes):

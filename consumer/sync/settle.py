@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import structlog
+
 from consumer.domain.errors import (
     DuplicateTransactionError,
     ForbiddenError,
@@ -23,6 +25,8 @@ from consumer.domain.timezones import Zone
 from consumer.domain.window import Window
 from consumer.sync.change import Change
 from consumer.sync.ports import Calendar, Findings, Standing
+
+log = structlog.get_logger(__name__)
 
 FAILURES = (TransientError, MailboxRefusedError, SiteRefusedError, ForbiddenError, RequestRefusedError)
 """All that a calendar may answer instead of doing what it was asked."""
@@ -86,6 +90,10 @@ class Run:
             self.verdict.results[job_id] = await self._result(change, standing)
         except FAILURES as error:
             self.fail(job_id, standing, error)
+        except Exception as error:
+            # The others of the run shall be remembered all the same, and the lease given back.
+            log.critical("an assignment failed in a way that is ours", job=job_id, exc_info=True)
+            self.fail(job_id, standing, TransientError(f"{type(error).__name__} of ours", unknown=True))
         else:
             if standing.fresh and job_id not in self.findings.links:
                 self.findings.forgotten.add(job_id)

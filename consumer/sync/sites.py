@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -13,6 +13,10 @@ from consumer.sync.ports import Calendars, Meter
 log = structlog.get_logger(__name__)
 
 PROBE_SECONDS = 60.0
+_JUDGED_SECONDS = 10.0
+"""A site that has just answered with a fresh token is not asked again for the next 403."""
+_ANSWERED, _OTHERS = 2, 3
+"""So many addresses of a site are remembered to be asked."""
 
 
 class SiteStates:
@@ -25,7 +29,10 @@ class SiteStates:
         self._on_resumed = on_resumed
         self._sites: dict[str, Site] = {}
         self._suspended: dict[str, SiteRefusedError] = {}
-        self._last_good: dict[str, str] = {}
+        self._answered: dict[str, list[str]] = {}
+        self._others: dict[str, list[str]] = {}
+        self._judging: dict[str, asyncio.Lock] = {}
+        self._judged: dict[str, float] = {}
         self._try_now = asyncio.Event()
 
     def replace(self, sites: dict[str, Site]) -> None:
@@ -52,7 +59,11 @@ class SiteStates:
 
     def served(self, site_id: str, address: str) -> None:
         """A mailbox of the site has just answered: the one to ask when another is forbidden."""
-        self._last_good[site_id] = address
+        _remember(self._answered.setdefault(site_id, []), address, _ANSWERED)
+
+    def turned_away(self, site_id: str, address: str) -> None:
+        """A mailbox that was not tried, since its site is suspended: one more to probe the site with."""
+        _remember(self._others.setdefault(site_id, []), address, _OTHERS)
 
     def suspend(self, site_id: str, fault: SiteRefusedError) -> None:
         """Stop serving the site, and say so once."""
@@ -61,26 +72,40 @@ class SiteStates:
             self._meter.site_up(site_id, up=False)
             log.error("site suspended", site=site_id, code=fault.code, remedy=fault.remedy)
 
-    async def judge(self, site: Site, forbidden: ForbiddenError) -> SiteRefusedError | None:
-        """What a 403 means: the site's fault if, with a fresh token, its last good mailbox is refused too.
+    async def judge(self, site: Site, address: str, forbidden: ForbiddenError) -> SiteRefusedError | None:
+        """What a mailbox's 403 means: the site's fault if, with a fresh token, every other one known is refused too.
 
-        ``None`` when only the mailbox is refused, or when no other mailbox is known to compare it with.
+        ``None`` when only the mailbox is refused, or when no other mailbox is known to compare it with. Many 403s at a
+        time are judged by one question.
 
         Raises:
             TransientError: nothing can be told now.
         """
-        address = self._last_good.get(site.site_id)
-        try:
-            await self._calendars.probe(site, address)
-        except SiteRefusedError as fault:
-            return fault
-        except ForbiddenError:
-            return SiteRefusedError(
-                forbidden.code,
-                "Graph refuses every mailbox of this site: grant admin consent for Calendars.ReadWrite and "
-                "MailboxSettings.Read to the app registration, and check its application access policy",
-            )
-        return None
+        async with self._judging.setdefault(site.site_id, asyncio.Lock()):
+            if fault := self._suspended.get(site.site_id):
+                return fault
+            now = asyncio.get_running_loop().time()
+            if now - self._judged.get(site.site_id, float("-inf")) < _JUDGED_SECONDS:
+                return None
+            others = [other for other in self._known(site.site_id) if other != address]
+            _remember(self._others.setdefault(site.site_id, []), address, _OTHERS)
+            try:
+                answers = await self._answers(site, others or [address])
+            except SiteRefusedError as fault:
+                return fault
+            if answers and not others:
+                raise TransientError("the mailbox answers with a fresh token", retry_after=0.0)
+            if answers:
+                self._judged[site.site_id] = now
+            elif others:
+                fault = SiteRefusedError(
+                    forbidden.code,
+                    "Graph refuses every mailbox of this site: grant admin consent for Calendars.ReadWrite and "
+                    "MailboxSettings.Read to the app registration, and check its application access policy",
+                )
+                self.suspend(site.site_id, fault)
+                return fault
+            return None
 
     async def probe_forever(self) -> None:
         """Probe suspended sites every minute, and at once when the sites file changed."""
@@ -95,13 +120,34 @@ class SiteStates:
         if site is None:
             return
         try:
-            await self._calendars.probe(site, self._last_good.get(site_id))
+            answers = await self._answers(site, self._known(site_id) or [None])
         except SiteRefusedError as fault:
-            self._suspended[site_id] = fault
-        except (ForbiddenError, TransientError):
+            if site_id in self._suspended:
+                self._suspended[site_id] = fault
             return
-        else:
-            if self._suspended.pop(site_id, None) is not None:
-                self._meter.site_up(site_id, up=True)
-                log.info("site resumed", site=site_id)
-                self._on_resumed(site_id)
+        except TransientError:
+            return
+        if answers and self._suspended.pop(site_id, None) is not None:
+            self._meter.site_up(site_id, up=True)
+            log.info("site resumed", site=site_id)
+            self._on_resumed(site_id)
+
+    def _known(self, site_id: str) -> list[str]:
+        """Mailboxes to ask, the likeliest to answer first."""
+        return list(dict.fromkeys([*self._answered.get(site_id, ()), *self._others.get(site_id, ())]))
+
+    async def _answers(self, site: Site, addresses: Sequence[str | None]) -> bool:
+        """Whether Graph lets the app at one of these mailboxes. Raises ``SiteRefusedError`` or ``TransientError``."""
+        for address in addresses:
+            try:
+                await self._calendars.probe(site, address)
+            except ForbiddenError:
+                continue
+            return True
+        return False
+
+
+def _remember(addresses: list[str], address: str, most: int) -> None:
+    """Put the address at the head of a short list."""
+    if addresses[:1] != [address]:
+        addresses[:] = [address, *(known for known in addresses if known != address)][:most]

@@ -11,6 +11,7 @@ import structlog
 
 from consumer.domain.compare import Finding, compare
 from consumer.domain.errors import CoreUnavailableError, InvalidRecordError, StoreUnavailableError
+from consumer.domain.fuse import is_blown
 from consumer.domain.job import Deletion, Job, State
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
@@ -29,9 +30,6 @@ QUESTIONS_AT_ONCE: Final = 4
 SITES_AT_ONCE: Final = 4
 """So many sites of one replica are swept together: they do not all start at once."""
 _LOOK_SECONDS: Final = 1.0
-FUSE_EVENTS: Final = 20
-FUSE_SHARE: Final = 0.3
-"""More vanished events than both of these bounds are held."""
 _NO_PARTITION: Final = 2**32 - 1
 
 
@@ -217,16 +215,33 @@ class _Sweep:
         self._core = core
         self._site = site
         self._report = report
-        self._unlisted: list[tuple[Mailbox, Finding]] = []
         self._questions = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+        self._unlisted: list[tuple[Mailbox, Finding]] = []
+        self._stated: list[tuple[Mailbox, Finding, Job]] = []
+        self._vanished: list[tuple[Mailbox, Finding]] = []
+        self._left: set[str] = set()
+        """Jobs whose marks stay: they were held, or handed over once more."""
 
     async def run(self, window: Window, *, allow_mass_delete: bool) -> None:
+        site_id = self._site.site_id
         began = await self._store.time()
-        marks = await self._store.dirty(self._site.site_id)
+        marks = await self._store.dirty(site_id)
         await self._all_mailboxes(window, began)
         # Only now, with Core's list read to its end, may anything be concluded from what it lacks.
-        await self._see_to_unlisted(window, allow_mass_delete=allow_mass_delete)
-        await self._see_to_marks(marks)
+        await self._ask_of_unlisted(window, unbounded=allow_mass_delete)
+        await self._ask_of_marks(marks)
+        await asyncio.gather(*(self._repair(mailbox, finding, job) for mailbox, finding, job in self._stated))
+        if self._is_blown and not allow_mass_delete:
+            self._report.held = len(self._vanished)
+            self._left |= {finding.job_id for _, finding in self._vanished}
+        else:
+            await self._delete_vanished()
+        await self._store.clean(site_id, [mark for mark in marks if mark[1] not in self._left])
+        await self._store.remember_events(site_id, self._report.events)
+
+    @property
+    def _is_blown(self) -> bool:
+        return is_blown(len(self._vanished), self._report.events)
 
     async def _all_mailboxes(self, window: Window, began: float) -> None:
         room = asyncio.Semaphore(MAILBOXES_AT_ONCE)
@@ -280,61 +295,56 @@ class _Sweep:
         if repairs:
             await asyncio.gather(*repairs)
 
-    async def _see_to_unlisted(self, window: Window, *, allow_mass_delete: bool) -> None:
-        """Ask Core for each job that its list lacks; delete what is not wanted, vanished jobs' events last."""
-        stated: list[tuple[Mailbox, Finding, State]] = []
-        vanished: list[tuple[Mailbox, Finding]] = []
+    async def _ask_of_unlisted(self, window: Window, *, unbounded: bool) -> None:
+        """Ask Core for each job that its list lacks; once the fuse has blown, for no more of them."""
 
         async def ask(mailbox: Mailbox, finding: Finding) -> None:
             async with self._questions:
-                if self._is_blown(len(vanished)) and not allow_mass_delete:
+                if self._is_blown and not unbounded:
                     return
                 job = await self._core.job(mailbox.site, finding.job_id)
             if job is None:
-                vanished.append((mailbox, finding))
-                return
-            if mailbox in job.mailboxes and job.scheduled and window.holds(*job.scheduled):
+                self._vanished.append((mailbox, finding))
+            elif mailbox in job.mailboxes and job.scheduled and window.holds(*job.scheduled):
                 raise CoreUnavailableError("Core's schedule lacks a job that Core itself has in the window")
-            stated.append((mailbox, finding, job))
+            else:
+                self._stated.append((mailbox, finding, job))
 
         await asyncio.gather(*(ask(mailbox, finding) for mailbox, finding in self._unlisted))
-        await asyncio.gather(*(self._repair(mailbox, finding, state) for mailbox, finding, state in stated))
-        if self._is_blown(len(vanished)) and not allow_mass_delete:
-            self._report.held = len(vanished)
-            return
-        gone = await self._deletions([finding.job_id for _, finding in vanished])
-        await asyncio.gather(*(self._repair(mailbox, finding, gone[finding.job_id]) for mailbox, finding in vanished))
 
-    def _is_blown(self, vanished: int) -> bool:
-        return vanished > FUSE_EVENTS and vanished > FUSE_SHARE * self._report.events
-
-    async def _deletions(self, job_ids: Sequence[str]) -> dict[str, Deletion]:
-        """The state of jobs that Core has no more: above every state known of them."""
-        routed = await self._store.route([Sighting(job_id, None, _NO_PARTITION, 0) for job_id in job_ids])
-        return {job_id: Deletion(job_id, where.rank) for job_id, where in zip(job_ids, routed, strict=True)}
-
-    async def _see_to_marks(self, marks: Sequence[tuple[str, str]]) -> None:
+    async def _ask_of_marks(self, marks: Sequence[tuple[str, str]]) -> None:
         """What was handed over, in the window or not: its state is Core's of now, in every mailbox it concerns."""
         by_job: dict[str, list[str]] = {}
         for address, job_id in marks:
             by_job.setdefault(job_id, []).append(address)
-        await asyncio.gather(*(self._see_to_mark(job_id, addresses) for job_id, addresses in by_job.items()))
+        known = {(mailbox, finding.job_id) for mailbox, finding in self._vanished}
 
-    async def _see_to_mark(self, job_id: str, addresses: Sequence[str]) -> None:
-        site_id = self._site.site_id
-        async with self._questions:
-            job = await self._core.job(site_id, job_id)
-        mailboxes = {Mailbox(site_id, address) for address in addresses if address}
-        state: State = job or (await self._deletions([job_id]))[job_id]
-        if "" in addresses:
-            [where] = await self._store.route([Sighting(job_id, state.rank, _NO_PARTITION, 0)])
-            mailboxes |= {*where.holders, *(job.mailboxes if job else ())}
-        finding = Finding(job_id, job, "orphaned" if job is None else "edited", None, None)
-        results = await asyncio.gather(*(self._repair(mailbox, finding, state) for mailbox in mailboxes))
-        if "handed_over" not in results:
-            await self._store.clean(site_id, [(address, job_id) for address in addresses])
+        async def ask(job_id: str, addresses: Sequence[str]) -> None:
+            async with self._questions:
+                job = await self._core.job(self._site.site_id, job_id)
+            mailboxes = {Mailbox(self._site.site_id, address) for address in addresses if address}
+            if "" in addresses:
+                [where] = await self._store.route([Sighting(job_id, job.rank if job else 0, _NO_PARTITION, 0)])
+                mailboxes |= {*where.holders, *(job.mailboxes if job else ())}
+            finding = Finding(job_id, job, "orphaned" if job is None else "edited", None, None)
+            for mailbox in mailboxes:
+                if job is not None:
+                    self._stated.append((mailbox, finding, job))
+                elif (mailbox, job_id) not in known:
+                    self._vanished.append((mailbox, finding))
 
-    async def _repair(self, mailbox: Mailbox, finding: Finding, state: State) -> str:
+        await asyncio.gather(*(ask(job_id, addresses) for job_id, addresses in by_job.items()))
+
+    async def _delete_vanished(self) -> None:
+        """The events of jobs that Core has no more: their state ranks above every one known of them."""
+        job_ids = list({finding.job_id for _, finding in self._vanished})
+        routed = await self._store.route([Sighting(job_id, None, _NO_PARTITION, 0) for job_id in job_ids])
+        gone = {job_id: Deletion(job_id, where.rank) for job_id, where in zip(job_ids, routed, strict=True)}
+        await asyncio.gather(
+            *(self._repair(mailbox, finding, gone[finding.job_id]) for mailbox, finding in self._vanished)
+        )
+
+    async def _repair(self, mailbox: Mailbox, finding: Finding, state: State) -> None:
         """Have the mailbox's lane bring the assignment to its state, and wait for what became of it."""
         done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         receipt = Receipt(None, lambda _, result: None if done.done() else done.set_result(result), lambda: True)
@@ -343,4 +353,5 @@ class _Sweep:
         result = await done
         if result == "applied":
             self._report.repairs[finding.cause] += 1
-        return result
+        elif result == "handed_over":
+            self._left.add(finding.job_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -32,7 +33,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
 
 
 def link(revision: int = 1, event_id: str = "AAMkAD==") -> Link:
-    start = datetime(2026, 12, 1, 9, tzinfo=UTC)
+    start = datetime(2099, 12, 1, 9, tzinfo=UTC)
     return Link(event_id, 'W/"etag=="', b"f" * 16, rank(revision), start, start, 1)
 
 
@@ -159,6 +160,27 @@ async def test_a_deletion_of_a_job_known_by_its_links_alone_outranks_them(store:
     [deleted] = await store.route([at(None, 1)])
     assert deleted.rank == rank(8, deleted=True)
     assert deleted.holders == (ANNA,)
+
+
+async def test_a_deletion_tells_how_many_events_it_would_take_past_ones_not_counted(store: Store) -> None:
+    await linked(store, ANNA)
+    await linked(store, BEN)
+    chloe = Mailbox("acme", "chloe@acme.example")
+    past = replace(link(), start=datetime(2020, 1, 1, tzinfo=UTC), end=datetime(2020, 1, 2, tzinfo=UTC))
+    granted = await begin(store, chloe)
+    await store.finish(granted.lease, Findings(links={"J1": past}))
+    [state] = await store.route([at(1, 0)])
+    [deleted] = await store.route([at(None, 1)])
+    assert state.coming == 0
+    assert deleted.coming == 2
+    assert len(deleted.holders) == 3
+
+
+async def test_deletions_are_counted_once_each_within_the_interval(store: Store) -> None:
+    assert await store.count_deletions("acme", ["a/J1", "b/J1"], 60) == (2, 0)
+    await store.remember_events("acme", 70)
+    assert await store.count_deletions("acme", ["a/J1", "a/J2"], 60) == (3, 70)
+    assert await store.count_deletions("other", ["a/J1"], 60) == (1, 0)
 
 
 async def test_a_zone_is_remembered_even_an_empty_one(store: Store) -> None:

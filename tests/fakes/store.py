@@ -41,6 +41,8 @@ class MemoryStore:
     marks: set[tuple[Mailbox, str]] = field(default_factory=set)
     parked: dict[Mailbox, tuple[str, float | None]] = field(default_factory=dict)
     down: bool = False
+    _deleted: dict[str, tuple[float, set[str]]] = field(default_factory=dict)
+    _events: dict[str, int] = field(default_factory=dict)
     _swept: dict[str, float] = field(default_factory=dict)
     _newest: dict[str, _Newest] = field(default_factory=dict)
     _tombstones: dict[tuple[Mailbox, str], tuple[int, float]] = field(default_factory=dict)
@@ -131,6 +133,20 @@ class MemoryStore:
         self._reach()
         self.marks -= {(Mailbox(site_id, address), job_id) for address, job_id in marks}
 
+    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
+        self._reach()
+        now = self.clock.monotonic()
+        until, counted = self._deleted.get(site_id, (0.0, set()))
+        if until <= now:
+            until, counted = now + seconds, set()
+        counted |= set(events)
+        self._deleted[site_id] = until, counted
+        return len(counted), self._events.get(site_id, 0)
+
+    async def remember_events(self, site_id: str, count: int) -> None:
+        self._reach()
+        self._events[site_id] = count
+
     async def claim_sweep(self, site_id: str, seconds: float) -> bool:
         self._reach()
         now = self.clock.monotonic()
@@ -166,7 +182,10 @@ class MemoryStore:
         if rank >= top:
             top = rank
             self._newest[sighting.job_id] = _Newest(rank, sighting.partition, sighting.offset, now + KEPT_SECONDS)
-        return Routed(rank, top, tuple(held))
+        coming = 0
+        if sighting.rank is None:
+            coming = sum(isinstance(link, Link) and link.end >= self.clock.now() for link in held.values())
+        return Routed(rank, top, tuple(held), coming)
 
     def _intend(self, mailbox: Mailbox, intent: Intent, now: float) -> Standing:
         links = self.links.setdefault(mailbox, {})

@@ -162,7 +162,7 @@ def test_a_failed_read_of_core_deletes_nothing_and_is_told(trouble: str) -> None
 
 
 def test_more_vanished_jobs_than_the_fuse_bears_are_held_until_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.sync.sweep.FUSE_EVENTS", 1)
+    monkeypatch.setattr("consumer.domain.fuse.EVENTS", 1)
 
     async def story() -> None:
         world, replica = await settled_world(changes=400)
@@ -180,6 +180,31 @@ def test_more_vanished_jobs_than_the_fuse_bears_are_held_until_allowed(monkeypat
             if event.start < world.outlook.clock.now() + timedelta(days=20)
         ]
         assert in_window == []
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_wiped_table_that_arrives_as_deletions_is_held_on_the_topics_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumer.domain.fuse.EVENTS", 1)
+
+    async def story() -> None:
+        world, replica = await settled_world(changes=400)
+        await replica.sweep(world.core)
+        before = events(world)
+        for job_id in list(world.core.jobs):
+            del world.core.jobs[job_id]
+            world.log.append(job_id, None)
+        await world.until_done()
+        left = events(world)
+        assert len(left) > len(before) / 2
+        reports = await replica.sweep(world.core)
+        assert any(report.held for report in reports)
+        assert events(world) == left
+        await replica.sweep(world.core, allow_mass_delete=True)
+        world.judge()
+        assert world.store.marks == set()
+        assert events(world) == []
         replica.kill()
 
     simulate(story())

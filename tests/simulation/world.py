@@ -99,7 +99,7 @@ class Replica:
         )
         self.refused: list[Change] = []
         self.lanes = Lanes(self.reconciler, store, self.sites, clock, random, self._refuse, runs_at_once=16)
-        self.router = Router(store, self.lanes, self.sites, clock, window_days=WINDOW_DAYS)
+        self.router = Router(store, self.lanes, self.sites, clock, window_days=WINDOW_DAYS, fuse_seconds=300)
         self._log = log
         self._store = store
         self._alive = True

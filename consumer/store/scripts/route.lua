@@ -2,10 +2,10 @@
 -- KEYS  1 the job's newest rank, 2 its holders
 -- ARGV  1 rank (8 bytes, big-endian; empty: a deletion), 2 partition, 3 offset (both big-endian), 4 prefix of
 --       links, 5 job, 6 seconds to remember
--- Returns {rank, newest, holder...}
+-- Returns {rank, newest, for a deletion: how many events of the job are not over, holder...}
 local newest = redis.call('GET', KEYS[1])
 local holders = redis.call('HKEYS', KEYS[2])
-local rank, top = ARGV[1], string.rep('\0', 8)
+local rank, top, coming = ARGV[1], string.rep('\0', 8), 0
 if newest then
   top = string.sub(newest, 1, 8)
 end
@@ -13,13 +13,17 @@ if rank == '' then
   -- A deletion follows every state before it in its partition, and precedes those after it: met again after them
   -- (offsets rewound), it is stale.
   if newest and string.sub(newest, 9, 12) == ARGV[2] and string.sub(newest, 13, 20) > ARGV[3] then
-    return {string.rep('\0', 8), top, unpack(holders)}
+    return {string.rep('\0', 8), top, 0, unpack(holders)}
   end
+  local time = redis.call('TIME')
   rank = top
   for _, holder in ipairs(holders) do
     local link = redis.call('HGET', ARGV[4] .. holder, ARGV[5])
     if link and string.sub(link, 2, 9) > rank then
       rank = string.sub(link, 2, 9)
+    end
+    if link and string.sub(link, 1, 1) == 'L' and struct.unpack('>i8', link, 42) >= time[1] * 1000000 then
+      coming = coming + 1
     end
   end
   rank = string.sub(rank, 1, 7) .. string.char(bit.bor(string.byte(rank, 8), 1))
@@ -28,4 +32,4 @@ if rank >= top then
   top = rank
   redis.call('SET', KEYS[1], rank .. ARGV[2] .. ARGV[3], 'EX', ARGV[6])
 end
-return {rank, top, unpack(holders)}
+return {rank, top, coming, unpack(holders)}
