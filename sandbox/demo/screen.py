@@ -115,7 +115,8 @@ class Screen:
         self._console.print(Text(message, style="red"), soft_wrap=True)
 
     def _figures(self) -> str:
-        shown = [seen.milliseconds for seen in self._seen if seen.milliseconds is not None and not seen.step.still]
+        changes = [seen for seen in self._seen if not (seen.step.still or seen.step.swept)]
+        shown = [seen.milliseconds for seen in changes if seen.milliseconds is not None]
         if not shown:
             return "No change has reached a calendar yet"
         return f"{len(shown)} changes from Core to the calendar: p50 {median(shown):.0f} ms, max {max(shown):.0f} ms"
@@ -128,6 +129,8 @@ def _figure(seen: Seen) -> str:
 def _outlook(seen: Seen) -> list[str]:
     if seen.differences:
         return [*seen.news, *(f"WRONG: {difference}" for difference in seen.differences)]
+    if seen.step.swept:
+        return [seen.step.swept]
     return seen.news or [seen.step.still or "(nothing new)"]
 
 

@@ -40,6 +40,8 @@ class Step:
     act: Callable[[Outside], Awaitable[None]]
     still: str = ""
     """Why the calendars must stay as they are; empty: they must follow."""
+    swept: str = ""
+    """What the sweep puts right: that takes as long as the next sweep does, and is no change's latency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,25 @@ def week_of(now: datetime) -> list[Step]:
             still="nothing yet: it is beyond the window",
         ),
         Step("Woodgrove comes back", lambda o: o.core.change_job("woodgrove", status="scheduled")),
+        Step(
+            "Anna edits Contoso's event by hand",
+            lambda o: _edit_by_hand(o, ANNA, "northwind/contoso"),
+            swept="anna: the next sweep makes it Core's again",
+        ),
+        Step(
+            "Ben deletes Humongous' event from his calendar",
+            lambda o: _delete_by_hand(o, BEN, "northwind/humongous"),
+            swept="ben: the next sweep makes it again",
+        ),
     ]
+
+
+async def _edit_by_hand(outside: Outside, worker: Worker, tag: str) -> None:
+    await outside.graph.user_edit(worker.calendar_email or "", {"subject": "Lunch with Sam"}, tag=tag)
+
+
+async def _delete_by_hand(outside: Outside, worker: Worker, tag: str) -> None:
+    await outside.graph.user_delete(worker.calendar_email or "", tag=tag)
 
 
 def job(

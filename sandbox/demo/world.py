@@ -67,7 +67,7 @@ def running(folder: Path, tell: Callable[[str], None]) -> Iterator[World]:
         stack.write_sites(list(SITES))
         asyncio.run(_populate(stack))
         tell("calsync run")
-        service = stack.service()
+        service = stack.service(CALSYNC_SWEEP_INTERVAL_SECONDS="2")
         servers.enter_context(service.process)
         world = World(stack, service, (valkey.process, graph, core, service.process))
         tell("calsync run: it joins its consumer group, which takes 3 seconds")

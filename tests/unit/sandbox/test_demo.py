@@ -43,6 +43,8 @@ async def test_each_step_and_each_random_change_shows_in_a_calendar_unless_it_sa
         for worker in WORKERS:
             await core.put_worker(worker)
         for step in week_of(NOW):
+            if step.swept:
+                continue  # nothing changes in Core: a person edits what Outlook shows
             before = _shown(schedule)
             await step.act(outside)
             assert (_shown(schedule) == before) is bool(step.still), step.what
