@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from consumer.cli import cli
 from consumer.ops.metrics import Metrics
 from consumer.settings import PREFIX, Settings
 
@@ -24,10 +26,21 @@ def test_the_readme_names_every_setting_with_its_default() -> None:
     assert table == expected
 
 
-def test_the_readme_names_every_metric() -> None:
-    names = set(re.findall(r"^# TYPE (calsync_\w+)", Metrics().render().decode(), re.MULTILINE))
-    missing = {name for name in names if name not in README and not name.endswith("_created")}
-    assert missing == set()
+def test_the_readme_names_every_metric_and_no_other() -> None:
+    exposed = set(re.findall(r"^# TYPE (calsync_\w+)", Metrics().render().decode(), re.MULTILINE))
+    rows = re.findall(r"^\| (`calsync_.+?) \|", README, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(calsync_\w+)", row)}
+    assert named == {name for name in exposed if not name.endswith("_created")}
+
+
+def test_the_readme_names_every_command_with_its_options() -> None:
+    commands = getattr(get_command(cli), "commands", {})
+    expected = {
+        name: {option for parameter in command.params for option in parameter.opts if option != "--help"}
+        for name, command in commands.items()
+    }
+    rows = re.findall(r"^\| `calsync ([a-z-]+)(.*?)` \|", README, re.MULTILINE)
+    assert {name: set(re.findall(r"--[a-z-]+", options)) for name, options in rows} == expected
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
