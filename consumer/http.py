@@ -1,5 +1,6 @@
 """HTTP: the one place that knows httpx. Everything that speaks HTTP is given an :class:`Http`."""
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Http:
 
     def __init__(self, *, ca_file: Path | None, timeout: float, connections: int = 100) -> None:
         """``timeout`` is of a whole request, in seconds; ``ca_file`` replaces the system's certificate authorities."""
+        self._timeout = timeout
         context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._client = httpx.AsyncClient(
@@ -57,10 +59,12 @@ class Http:
             NoAnswerError: a timeout, a refused or broken connection.
         """
         try:
-            response = await self._client.request(method, url, headers=headers, content=body)
+            # httpx's own times are between two bytes: an answer that trickles would take for ever.
+            async with asyncio.timeout(self._timeout + CONNECT_SECONDS):
+                response = await self._client.request(method, url, headers=headers, content=body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise NoAnswerError(type(error).__name__, sent=False) from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             raise NoAnswerError(type(error).__name__, sent=True) from error
         return Answer(response.status_code, response.headers, response.content)
 

@@ -115,9 +115,11 @@ def _unlisted(
     memory = inspection.links.get(job_id)
     if memory is not None and memory.written_at >= read_began:
         return None
-    if isinstance(memory, Link) and not window.holds(memory.start, memory.end):
-        return None  # beyond the window, or history
     live = [glimpse for glimpse in seen if glimpse.end is None or glimpse.end >= window.start]
+    if isinstance(memory, Link) and not window.holds(memory.start, memory.end):
+        as_written = all((glimpse.event_id, glimpse.etag) == (memory.event_id, memory.etag) for glimpse in live)
+        if memory.end < window.start or as_written:
+            return None  # history; or beyond the window, and not come into sight otherwise than we wrote it
     if memory is None and not live:
         return None
     ids = tuple(glimpse.event_id for glimpse in live)

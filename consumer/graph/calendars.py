@@ -22,14 +22,14 @@ from consumer.sync.ports import REQUEST_SECONDS, Lease
 
 
 class GraphCalendars:
-    """All mailboxes of all sites, one dispatcher for each app."""
+    """All mailboxes of all sites, one dispatcher for each app's credentials."""
 
     def __init__(self, graph_url: str, entra_url: str, ca_file: Path | None, meter: RequestMeter) -> None:
         self._graph_url = graph_url
         self._http = Http(ca_file=ca_file, timeout=REQUEST_SECONDS)
         self._tokens = Tokens(entra_url, graph_url, ca_file)
         self._meter = meter
-        self._dispatchers: dict[str, Dispatcher] = {}
+        self._dispatchers: dict[tuple[str, str], Dispatcher] = {}
 
     def open(self, site: Site, lease: Lease) -> "GraphCalendar":
         """See the port."""
@@ -43,16 +43,17 @@ class GraphCalendars:
             return
         try:
             await GraphCalendar(self, site, address, None).time_zone()
-        except MailboxRefusedError:
-            return  # that mailbox has gone, but Graph does answer the app
+        except (MailboxRefusedError, RequestRefusedError):
+            return  # that mailbox has gone, or its address is none, but Graph does answer the app
 
     async def send(self, site: Site, call: Call) -> Any:
         """Through the app's dispatcher."""
-        dispatcher = self._dispatchers.get(site.app)
+        credentials = site.app, site.client_secret
+        dispatcher = self._dispatchers.get(credentials)
         if dispatcher is None:
-            dispatcher = Dispatcher(self._graph_url, self._http, self._tokens, self._meter)
-            self._dispatchers[site.app] = dispatcher
-        return await dispatcher.send(site, call)
+            dispatcher = Dispatcher(site, self._graph_url, self._http, self._tokens, self._meter)
+            self._dispatchers[credentials] = dispatcher
+        return await dispatcher.send(call)
 
     def next_page(self, link: str) -> str:
         """The path of a ``nextLink`` below the Graph URL.

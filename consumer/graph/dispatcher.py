@@ -76,12 +76,13 @@ class Call:
 class Dispatcher:
     """Sends the calls of one app. A mailbox's calls are in one HTTP request at a time, so never over Graph's four."""
 
-    def __init__(self, graph_url: str, http: Http, tokens: Tokens, meter: RequestMeter) -> None:
+    def __init__(self, site: Site, graph_url: str, http: Http, tokens: Tokens, meter: RequestMeter) -> None:
+        """``site`` lends its credentials; others with the very same ones travel with it."""
+        self._site = site
         self._graph_url = graph_url.rstrip("/")
         self._http = http
         self._tokens = tokens
         self._meter = meter
-        self._site: Site | None = None
         self._waiting: dict[str, deque[Call]] = {}
         self._ready: deque[str] = deque()
         self._flying: set[str] = set()
@@ -90,7 +91,7 @@ class Dispatcher:
         self._flush_due = False
         self._not_before = 0.0
 
-    async def send(self, site: Site, call: Call) -> Any:
+    async def send(self, call: Call) -> Any:
         """The decoded body of a success.
 
         Raises:
@@ -100,7 +101,6 @@ class Dispatcher:
         if wait > 0:
             # Waiting is the lanes' business: nobody sleeps here holding a lease.
             raise TransientError("the app is throttled", retry_after=wait, tenant_wide=True)
-        self._site = site
         queue = self._waiting.setdefault(call.address, deque())
         queue.append(call)
         if len(queue) == 1 and call.address not in self._flying:
@@ -183,7 +183,7 @@ class Dispatcher:
 
     async def _single(self, call: Call) -> None:
         body = orjson.dumps(call.body) if call.body is not None else None
-        answer = await self._authorised(call.method, call.path, call.headers(), body, call.operation)
+        answer, _ = await self._authorised(call.method, call.path, call.headers(), body, call.operation)
         self._settle(call, answer.status, answer.headers, _json(answer.body))
 
     async def _batch(self, calls: list[Call]) -> None:
@@ -199,10 +199,15 @@ class Dispatcher:
                 request["body"] = call.body
             requests.append(request)
         headers = {"Content-Type": "application/json"}
-        answer = await self._authorised("POST", "/$batch", headers, orjson.dumps({"requests": requests}), "batch")
+        packed = orjson.dumps({"requests": requests})
+        answer, token = await self._authorised("POST", "/$batch", headers, packed, "batch")
         body = _json(answer.body)
         if answer.status != 200 or not isinstance(body, dict):
-            raise error_of(answer.status if answer.status != 200 else 502, answer.headers, body, write=True)
+            error = error_of(answer.status if answer.status != 200 else 502, answer.headers, body, write=True)
+            if isinstance(error, TransientError):
+                raise error
+            # It says nothing of any one of them: each is asked alone next, since its mailbox is suspect now.
+            raise TransientError(f"a batch was refused: {error}", retry_after=0.0)
         replies = {
             reply["id"]: reply for reply in body.get("responses", ()) if isinstance(reply, dict) and "id" in reply
         }
@@ -211,6 +216,8 @@ class Dispatcher:
             if reply is None:
                 call.fail(TransientError("the batch has no answer for this request", unknown=call.write))
             else:
+                if reply.get("status") == 401:
+                    self._tokens.refused(self._site, token)
                 self._settle(call, int(reply.get("status", 0)), reply.get("headers") or {}, reply.get("body"))
 
     def _settle(self, call: Call, status: int, headers: Mapping[str, str], body: Any) -> None:
@@ -224,12 +231,10 @@ class Dispatcher:
 
     async def _authorised(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None, operation: str
-    ) -> Answer:
-        """One exchange; a token that is refused is replaced once, since valid ones are refused at times."""
-        site = self._site
-        assert site is not None  # noqa: S101 (set by every send)
+    ) -> tuple[Answer, str]:
+        """One exchange, and its token; one that is refused is replaced once, since valid ones are refused at times."""
         for attempt in (1, 2):
-            token = await self._tokens.get(site)
+            token = await self._tokens.get(self._site)
             try:
                 answer = await self._http.request(
                     method,
@@ -243,9 +248,9 @@ class Dispatcher:
             if answer.status != 401:
                 if answer.status == 429 and operation == "batch":
                     self._throttle(answer)
-                return answer
+                return answer, token
             self._meter.request(operation, "401")
-            self._tokens.refused(site, token)
+            self._tokens.refused(self._site, token)
             if attempt == 2:
                 break
         raise SiteRefusedError(

@@ -112,6 +112,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         if name.lower() == "retry-after":
             try:
                 return max(0.0, min(float(value), 3600.0))
-            except ValueError:
+            except (ValueError, TypeError):
                 return None
     return None

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -90,10 +91,13 @@ class _App:
                     http_client=self._http,
                 )
             answer = self._client.acquire_token_for_client(scopes=[self._scope])
-        except ValueError:
-            raise unknown_tenant() from None
-        except (requests.RequestException, msal.exceptions.MsalError, OSError) as error:
+        except (requests.RequestException, msal.exceptions.MsalError, OSError, RuntimeError, JSONDecodeError) as error:
             raise TransientError(f"Entra: {type(error).__name__}", tenant_wide=True) from None
+        except ValueError as error:
+            if isinstance(error.__context__, JSONDecodeError):
+                # A proxy's page, say: MSAL tells it as it tells an unknown tenant.
+                raise TransientError("Entra: an answer that is no JSON", tenant_wide=True) from None
+            raise unknown_tenant() from None
         if not isinstance(answer, dict) or "access_token" not in answer:
             answer = answer if isinstance(answer, dict) else {}
             fault = refusal(str(answer.get("error", "")), str(answer.get("error_description", "")))

@@ -13,6 +13,7 @@ log = structlog.get_logger(__name__)
 
 _DELIVERY_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 5.0
+_LARGEST_BYTES: Final = 100_000_000
 PREFIX: Final = "calsync."
 
 
@@ -21,7 +22,14 @@ class DeadLetters:
 
     def __init__(self, config: Config, topic: str) -> None:
         self._producer = Producer(
-            {**config, "acks": "all", "enable.idempotence": True, "delivery.timeout.ms": int(_DELIVERY_SECONDS * 1000)}
+            {
+                **config,
+                "acks": "all",
+                "enable.idempotence": True,
+                "delivery.timeout.ms": int(_DELIVERY_SECONDS * 1000),
+                # A record that the topic took shall not be too large for us, with its headers: the broker decides.
+                "message.max.bytes": _LARGEST_BYTES,
+            }
         )
         self._topic = topic
 
@@ -30,7 +38,7 @@ class DeadLetters:
         while True:
             try:
                 await asyncio.to_thread(self._put, record, reason)
-            except KafkaException as error:
+            except (KafkaException, BufferError) as error:
                 log.error("a dead letter could not be written, trying again", topic=self._topic, error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
@@ -45,7 +53,7 @@ class DeadLetters:
             "topic": record.topic,
             "partition": str(record.partition),
             "offset": str(record.offset),
-            "attempts": str(int(attempts or b"0") + 1),
+            "attempts": str(_number(attempts) + 1),
         }
         headers = [(name, value) for name, value in record.headers if not name.startswith(PREFIX)]
         headers += [(PREFIX + name, value.encode()) for name, value in about.items()]
@@ -59,3 +67,11 @@ class DeadLetters:
         self._producer.flush(_DELIVERY_SECONDS + 1)
         if failures:
             raise failures[0]
+
+
+def _number(header: str | bytes | None) -> int:
+    """How often the record was dead-lettered before; whoever wrote the header, it is no reason to fail."""
+    try:
+        return int(header or 0)
+    except ValueError:
+        return 0

@@ -66,7 +66,7 @@ class Pump:
             on_end: called when the thread ends; with a reason if it must not have ended.
             high_water: see ``HIGH_WATER``.
         """
-        self._config = {**config, "error_cb": self._on_error, "logger": _Logger()}
+        self._config = {**config, "error_cb": self._on_error, "on_commit": self._on_commit, "logger": _Logger()}
         self._topic = topic
         self._loop = loop
         self._deliver = deliver
@@ -201,7 +201,7 @@ class Pump:
             consumer.store_offsets(offsets=offsets)
             consumer.commit(asynchronous=True)
         except KafkaException as error:
-            self._uncommitted(offsets, error)
+            self._uncommitted(offsets, error.args[0])
 
     def _commit_last(self, consumer: Consumer) -> None:
         deadline = time.monotonic() + _LAST_COMMIT_SECONDS
@@ -216,7 +216,7 @@ class Pump:
                 code = error.args[0].code()
                 if code == KafkaError._NO_OFFSET:
                     return
-                self._uncommitted(offsets, error)
+                self._uncommitted(offsets, error.args[0])
                 if code not in _RETRIABLE or time.monotonic() > deadline:
                     return
                 consumer.poll(_POLL_SECONDS)  # serves the rebalance that is in the way
@@ -232,13 +232,22 @@ class Pump:
                 offsets.append(TopicPartition(self._topic, partition, position))
         return offsets
 
-    def _uncommitted(self, offsets: list[TopicPartition], error: KafkaException) -> None:
+    def _uncommitted(self, offsets: list[TopicPartition], error: KafkaError) -> None:
         """Not lost: the positions are given again with the next commit."""
         for offset in offsets:
             held = self._ledgers.get(offset.partition)
             if held is not None:
                 held[1].forget_position()
-        log.info("commit postponed", error=error.args[0].name())
+        log.info("commit postponed", error=error.name())
+
+    def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        """How a commit ended. Without this, one that failed would stand until its partition's next record."""
+        if error is not None and error.code() == KafkaError._NO_OFFSET:
+            return
+        for offset in offsets:
+            fault = error or offset.error
+            if fault is not None:
+                self._uncommitted([offset], fault)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:

@@ -63,12 +63,12 @@ class Registry:
         try:
             answer = await self._http.request("GET", f"{self._url}/schemas/ids/{schema_id}", headers=self._headers)
         except NoAnswerError as error:
-            raise TransientError(f"schema registry at {urlsplit(self._url).netloc}: {error}") from None
+            raise TransientError(f"schema registry at {urlsplit(self._url).hostname}: {error}") from None
         if answer.status == 404:
             self._unknown[schema_id] = now + _UNKNOWN_SECONDS
             raise UndecodableError(f"the schema registry has no schema {schema_id}")
         if answer.status != 200:
-            raise TransientError(f"schema registry at {urlsplit(self._url).netloc}: HTTP {answer.status}")
+            raise TransientError(f"schema registry at {urlsplit(self._url).hostname}: HTTP {answer.status}")
         schema = _parse(answer.body, schema_id)
         self._known[schema_id] = schema
         return schema

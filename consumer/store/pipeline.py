@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from consumer.domain.errors import StoreUnavailableError
+
+log = structlog.get_logger(__name__)
 
 Argument = bytes | str | int
 _BATCH: Final = 500
@@ -52,6 +55,10 @@ class Pipeline:
                 for n, answer in zip(unknown, await self._execute([batch[n][0] for n in unknown]), strict=True):
                     answers[n] = answer
         except (RedisError, OSError) as error:
+            answers = [error] * len(batch)
+        except Exception as error:
+            # Nobody must wait for ever for an answer that does not come.
+            log.critical("the store failed in a way that is ours", exc_info=True)
             answers = [error] * len(batch)
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():

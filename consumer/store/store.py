@@ -33,7 +33,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from consumer.domain.errors import StoreUnavailableError
-from consumer.domain.link import Memory
+from consumer.domain.link import Link, Memory
 from consumer.domain.mailbox import Mailbox
 from consumer.store.codec import pack_link, pack_rank, unpack
 from consumer.store.pipeline import Argument, Pipeline
@@ -206,6 +206,16 @@ class RedisStore:
             "ZRANGEBYLEX", self._key(f"mailboxes:{site_id}"), start, "+", "LIMIT", 0, _INDEX_PAGE
         )
         return [address.decode() for address in found]
+
+    async def events_of(self, job_id: str) -> dict[Mailbox, str]:
+        """See the port."""
+        found = {}
+        for holder in await self._pipeline.call("HKEYS", self._key(f"held:{job_id}")):
+            mailbox = Mailbox.parse(holder.decode())
+            memory = unpack(await self._pipeline.call("HGET", self._key(f"links:{mailbox}"), job_id) or b"")
+            if isinstance(memory, Link):
+                found[mailbox] = memory.event_id
+        return found
 
     async def dirty(self, site_id: str) -> list[tuple[str, str]]:
         """See the port."""

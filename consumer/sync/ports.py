@@ -173,6 +173,9 @@ class Store(Protocol):
     async def linked(self, site_id: str, after: str) -> list[str]:
         """The next addresses of a site with links, in byte order, behind ``after``; empty at the end."""
 
+    async def events_of(self, job_id: str) -> dict[Mailbox, str]:
+        """The event id of each mailbox that is linked to the job."""
+
     async def dirty(self, site_id: str) -> list[tuple[str, str]]:
         """The (address, job) pairs of a site that were handed over to the sweep."""
 

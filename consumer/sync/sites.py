@@ -82,8 +82,8 @@ class SiteStates:
             TransientError: nothing can be told now.
         """
         async with self._judging.setdefault(site.site_id, asyncio.Lock()):
-            if fault := self._suspended.get(site.site_id):
-                return fault
+            if known := self._suspended.get(site.site_id):
+                return known
             now = asyncio.get_running_loop().time()
             if now - self._judged.get(site.site_id, float("-inf")) < _JUDGED_SECONDS:
                 return None
@@ -98,13 +98,13 @@ class SiteStates:
             if answers:
                 self._judged[site.site_id] = now
             elif others:
-                fault = SiteRefusedError(
+                refusal = SiteRefusedError(
                     forbidden.code,
                     "Graph refuses every mailbox of this site: grant admin consent for Calendars.ReadWrite and "
                     "MailboxSettings.Read to the app registration, and check its application access policy",
                 )
-                self.suspend(site.site_id, fault)
-                return fault
+                self.suspend(site.site_id, refusal)
+                return refusal
             return None
 
     async def probe_forever(self) -> None:

@@ -105,6 +105,8 @@ class Sweeper:
         self._core = core
         self._clock = clock
         self._meter = meter
+        self._aliases: set[Mailbox] = set()
+        """Mailboxes of which it was told that another address leads to them."""
         self._window_days = window_days
 
     async def sweep(self, site: Site, *, allow_mass_delete: bool = False) -> Report:
@@ -112,7 +114,7 @@ class Sweeper:
         started = self._clock.monotonic()
         report = Report(site.site_id)
         try:
-            await _Sweep(self._store, self._lanes, self._core, site, report).run(
+            await _Sweep(self._store, self._lanes, self._core, site, report, self._aliases).run(
                 Window.of(self._clock.now(), self._window_days), allow_mass_delete=allow_mass_delete
             )
         except (CoreUnavailableError, StoreUnavailableError, InvalidRecordError) as error:
@@ -209,7 +211,16 @@ class Sweeps:
 class _Sweep:
     """One sweep of one site."""
 
-    def __init__(self, store: Store, lanes: Lanes, core: ScheduleSource, site: Site, report: Report) -> None:
+    def __init__(
+        self,
+        store: Store,
+        lanes: Lanes,
+        core: ScheduleSource,
+        site: Site,
+        report: Report,
+        aliases: set[Mailbox],
+    ) -> None:
+        self._aliases = aliases
         self._store = store
         self._lanes = lanes
         self._core = core
@@ -299,6 +310,8 @@ class _Sweep:
         """Ask Core for each job that its list lacks; once the fuse has blown, for no more of them."""
 
         async def ask(mailbox: Mailbox, finding: Finding) -> None:
+            if finding.basis is None and await self._is_another_addresses(mailbox, finding):
+                return
             async with self._questions:
                 if self._is_blown and not unbounded:
                     return
@@ -311,6 +324,16 @@ class _Sweep:
                 self._stated.append((mailbox, finding, job))
 
         await asyncio.gather(*(ask(mailbox, finding) for mailbox, finding in self._unlisted))
+
+    async def _is_another_addresses(self, mailbox: Mailbox, finding: Finding) -> bool:
+        """Whether the events seen are another address's, by its link: two addresses may lead to one mailbox."""
+        others = await self._store.events_of(finding.job_id)
+        if not set(finding.event_ids or ()) & set(others.values()):
+            return False
+        if mailbox not in self._aliases:
+            self._aliases.add(mailbox)
+            log.warning("two addresses of this site lead to one mailbox", site=mailbox.site, job=finding.job_id)
+        return True
 
     async def _ask_of_marks(self, marks: Sequence[tuple[str, str]]) -> None:
         """What was handed over, in the window or not: its state is Core's of now, in every mailbox it concerns."""

@@ -162,6 +162,13 @@ async def test_a_deletion_of_a_job_known_by_its_links_alone_outranks_them(store:
     assert deleted.holders == (ANNA,)
 
 
+async def test_the_events_of_a_job_are_told_by_the_mailboxes_linked_to_it(store: Store) -> None:
+    await linked(store, ANNA)
+    await begin(store, BEN)
+    assert await store.events_of("J1") == {ANNA: "AAMkAD=="}
+    assert await store.events_of("J2") == {}
+
+
 async def test_a_deletion_tells_how_many_events_it_would_take_past_ones_not_counted(store: Store) -> None:
     await linked(store, ANNA)
     await linked(store, BEN)
@@ -253,3 +260,9 @@ async def test_a_redis_that_is_not_there_is_told_as_such() -> None:
     with pytest.raises(StoreUnavailableError):
         await store.ping()
     await store.close()
+
+
+async def test_a_lease_asked_for_twice_with_one_token_is_granted_twice(store: Store) -> None:
+    """As when the client repeats a call whose answer was lost."""
+    for _ in range(2):
+        assert isinstance(await store.begin(ANNA, APP, "token", [Intent("J1", rank(1), "t1")]), Grant)

@@ -1,6 +1,7 @@
 """The calendars port in memory: an Outlook that can fail before and after the write, and land writes late."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -43,13 +44,18 @@ class MemoryOutlook:
     views: int = 0
     strange: bool = False
     """Bodies are rewritten to something nobody wrote."""
+    aliases: dict[str, str] = field(default_factory=dict)
+    """Addresses that lead to another's mailbox."""
     zones: dict[str, str] = field(default_factory=dict)
     refusals: dict[str, Exception] = field(default_factory=dict)
     """By address: what every request to it gets."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """By address: how often that was told."""
     transactions: dict[tuple[str, str], tuple[str, Event]] = field(default_factory=dict)
     overwritten: set[tuple[str, str | None]] = field(default_factory=set)
     """(address, tag) of events that a late write brought back to an older state: the sweep's to repair."""
     _ids: int = 0
+    _refusing: asyncio.Event = field(default_factory=asyncio.Event)
     _landing: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def open(self, site: Site, lease: Lease) -> "MemoryCalendar":
@@ -67,6 +73,10 @@ class MemoryOutlook:
         self._ids += 1
         return f"event-{self._ids}"
 
+    async def first_refusal(self) -> None:
+        """Wait until a request has been refused; whoever sent it has not seen the answer yet."""
+        await self._refusing.wait()
+
     async def landed(self) -> None:
         """Wait for all late writes."""
         while self._landing:
@@ -78,6 +88,8 @@ class MemoryOutlook:
             raise TransientError("too little of the lease is left", retry_after=0.0)
         await asyncio.sleep(self.random.uniform(0.01, 0.2))
         if refusal := self.refusals.get(lease.mailbox.address):
+            self.refused[lease.mailbox.address] += 1
+            self._refusing.set()
             raise refusal
         if self._happens(self.faults.throttled):
             raise TransientError("429", retry_after=1.0)
@@ -117,7 +129,8 @@ class MemoryCalendar:
 
     @property
     def _box(self) -> dict[str, SeenEvent]:
-        return self.outlook.events.setdefault(self.lease.mailbox.address, {})
+        address = self.lease.mailbox.address
+        return self.outlook.events.setdefault(self.outlook.aliases.get(address, address), {})
 
     async def create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
         return await self.outlook.request(self.lease, lambda: self._create(event, tag, transaction_id), write=True)

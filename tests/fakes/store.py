@@ -63,7 +63,7 @@ class MemoryStore:
             if retry_at is None or now < retry_at:
                 return Parked(code)
         held = self._leases.get((app, mailbox.address))
-        if held is not None and held[1] > now:
+        if held is not None and held[0] != token and held[1] > now:
             return Busy(min(1.0, max(0.01, held[1] - now)))
         self._leases[app, mailbox.address] = (token, now + LEASE_SECONDS)
         zone = self._zones.get(mailbox)
@@ -125,6 +125,10 @@ class MemoryStore:
         )
         return [address for address in addresses if address.encode() > after.encode()][:3]
 
+    async def events_of(self, job_id: str) -> dict[Mailbox, str]:
+        found = {mailbox: links.get(job_id) for mailbox, links in self.links.items()}
+        return {mailbox: link.event_id for mailbox, link in found.items() if isinstance(link, Link)}
+
     async def dirty(self, site_id: str) -> list[tuple[str, str]]:
         self._reach()
         return sorted((mailbox.address, job_id) for mailbox, job_id in self.marks if mailbox.site == site_id)
@@ -158,6 +162,10 @@ class MemoryStore:
     async def release_sweep(self, site_id: str) -> None:
         self._reach()
         self._swept.pop(site_id, None)
+
+    def forget_ranks(self) -> None:
+        """As if an hour had passed since each job was last seen on the topic."""
+        self._newest.clear()
 
     def _reach(self) -> None:
         if self.down:

@@ -210,6 +210,21 @@ def test_a_wiped_table_that_arrives_as_deletions_is_held_on_the_topics_way_too(m
     simulate(story())
 
 
+def test_two_addresses_of_one_mailbox_leave_each_others_events_alone() -> None:
+    async def story() -> None:
+        world, replica = await settled_world()
+        address = next(address for address, _ in sorted(events(world)))
+        world.core.addresses.append("alias@example.com")
+        world.outlook.aliases["alias@example.com"] = address
+        before = events(world)
+        for _ in range(3):
+            await replica.sweep(world.core)
+            assert events(world) == before
+        replica.kill()
+
+    simulate(story())
+
+
 def test_a_body_that_graph_rewrites_strangely_is_repaired_once_and_then_left() -> None:
     async def story() -> None:
         world, replica = await settled_world()

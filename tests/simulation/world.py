@@ -175,26 +175,30 @@ class Core:
         )
         kind = self.random.choice(kinds)
         if kind == "create":
-            self._created += 1
-            job = Job(f"J{self._created}", self.random.choice(list(SITES)), 0, "scheduled", **self._time(20))
-            self._put(replace(job, subject="new", addresses=self._some_addresses()))
+            self.create(self.random.choice(list(SITES)), None)
             return
         job = self.random.choice(list(self.jobs.values()))
         match kind:
             case "edit":
-                self._put(replace(job, subject=f"edited {self.revision}"))
+                self.put(replace(job, subject=f"edited {self.revision}"))
             case "move":
-                self._put(replace(job, **self._time(20)))
+                self.put(replace(job, **self._time(20)))
             case "beyond":
-                self._put(replace(job, **self._time(40)))
+                self.put(replace(job, **self._time(40)))
             case "reassign":
-                self._put(replace(job, addresses=self._some_addresses()))
+                self.put(replace(job, addresses=self._some_addresses()))
             case "cancel":
-                self._put(replace(job, status=CANCELLED))
+                self.put(replace(job, status=CANCELLED))
             case "delete":
                 del self.jobs[job.job_id]
                 self.log.append(job.job_id, None)
                 self.log.append(job.job_id, None)  # the tombstone
+
+    def create(self, site_id: str, addresses: frozenset[str] | None) -> None:
+        """A new job in the window; of some mailboxes, if none are named."""
+        self._created += 1
+        job = Job(f"J{self._created}", site_id, 0, "scheduled", **self._time(20))
+        self.put(replace(job, subject="new", addresses=self._some_addresses() if addresses is None else addresses))
 
     async def schedule(self, site_id: str, window: Window) -> AsyncIterator[Roster]:
         self.ask()
@@ -238,7 +242,8 @@ class Core:
         assert job.starts_at is not None
         return job.starts_at < START + timedelta(days=WINDOW_DAYS)
 
-    def _put(self, job: Job) -> None:
+    def put(self, job: Job) -> None:
+        """Commit this state of the job, with the next revision."""
         self.revision += 1
         job = replace(job, revision=self.revision)
         self.jobs[job.job_id] = job

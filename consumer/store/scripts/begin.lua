@@ -12,7 +12,8 @@ if parked then
     return {'parked', entry.code}
   end
 end
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+-- A call that is repeated since its answer was lost finds its own token.
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'busy', redis.call('PTTL', KEYS[1])}
 end
 local reply = {'granted', redis.call('GET', KEYS[3]) or ''}

@@ -1,0 +1,229 @@
+"""What goes wrong around the lanes in simulated time: refused sites, long waits, outages longer than Redis's memory."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from consumer.domain.errors import ForbiddenError, RequestRefusedError, SiteRefusedError, TransientError
+from consumer.domain.site import Site
+from consumer.sync import settle
+from consumer.sync.lanes import HAND_OVER_SECONDS
+from consumer.sync.sites import SiteStates
+from tests.simulation.loop import simulate
+from tests.simulation.test_changes import World
+from tests.simulation.world import SITES, Counts, Replica
+
+ACME = SITES["acme"]
+FORBIDDEN = ForbiddenError("ErrorAccessDenied")
+
+
+def add_jobs(world: World, count: int, *addresses: str, site_id: str = "acme") -> list[str]:
+    """So many jobs in the window for each of the addresses."""
+    made = []
+    for address in addresses:
+        for _ in range(count):
+            world.core.create(site_id, frozenset({address}))
+            made.append(list(world.core.jobs)[-1])
+    return made
+
+
+def test_a_deletion_is_newer_than_a_state_that_waits_longer_than_redis_remembers() -> None:
+    async def story() -> None:
+        world = World(1)
+        address = world.core.addresses[0]
+        world.outlook.refusals[address] = TransientError("503")
+        replica = world.replica()
+        [job_id] = add_jobs(world, 1, address)
+        await asyncio.sleep(60)
+        world.store.forget_ranks()
+        del world.core.jobs[job_id]
+        world.log.append(job_id, None)
+        await asyncio.sleep(60)
+        world.outlook.refusals.clear()
+        await world.until_done()
+        assert world.outlook.tags() == []
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_job_that_goes_to_a_site_we_do_not_serve_leaves_the_calendar() -> None:
+    async def story() -> None:
+        world = World(1)
+        replica = world.replica()
+        [job_id] = add_jobs(world, 1, world.core.addresses[0])
+        await world.until_done()
+        assert len(world.outlook.tags()) == 1
+        world.core.put(replace(world.core.jobs[job_id], site_id="elsewhere"))
+        await world.until_done()
+        assert world.outlook.tags() == []
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_fault_of_ours_in_one_job_costs_neither_the_others_nor_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    render = settle.render
+
+    def faulty(job, *rest):  # type: ignore[no-untyped-def]
+        if job.job_id == "J1":
+            raise ZeroDivisionError
+        return render(job, *rest)
+
+    async def story() -> None:
+        world = World(1)
+        replica = world.replica()
+        add_jobs(world, 4, world.core.addresses[0])
+        await asyncio.sleep(2)
+        assert [tag for _, tag in world.outlook.tags()] == ["acme/J2", "acme/J3", "acme/J4"]
+        await asyncio.sleep(HAND_OVER_SECONDS)
+        add_jobs(world, 1, world.core.addresses[0])
+        await world.until_done()
+        assert {job_id for _, job_id in world.store.marks} == {"J1"}
+        replica.kill()
+
+    monkeypatch.setattr(settle, "render", faulty)
+    simulate(story())
+
+
+def test_a_mailbox_told_to_wait_for_an_hour_holds_up_no_offset_and_is_not_asked_meanwhile() -> None:
+    async def story() -> None:
+        world = World(1)
+        sick, well = world.core.addresses[:2]
+        world.outlook.refusals[sick] = TransientError("429", retry_after=3600)
+        replica = world.replica()
+        add_jobs(world, 1, sick)
+        await asyncio.sleep(30)
+        asked = world.outlook.refused[sick]
+        add_jobs(world, 1, well)
+        async with asyncio.timeout(HAND_OVER_SECONDS + 60):
+            await world.until_done()
+        assert {mailbox.address for mailbox, _ in world.store.marks} == {sick}
+        assert world.outlook.refused[sick] == asked
+        replica.kill()
+
+    simulate(story())
+
+
+def test_without_consent_the_site_is_suspended_soon_after_a_start_and_resumes_when_it_is_given() -> None:
+    async def story() -> None:
+        world = World(1)
+        world.outlook.refusals = dict.fromkeys(world.core.addresses, FORBIDDEN)
+        replica = world.replica()
+        probing = asyncio.create_task(replica.sites.probe_forever())
+        add_jobs(world, 1, *world.core.addresses)
+        await world.until_done()
+        assert replica.meter.up["acme"] is False
+        assert len(world.store.parked) <= 1
+        world.outlook.refusals = {}
+        await asyncio.sleep(61)
+        assert replica.meter.up["acme"] is True
+        probing.cancel()
+        replica.kill()
+
+    simulate(story())
+
+
+def test_the_mailbox_served_last_may_be_forbidden_without_its_site() -> None:
+    async def story() -> None:
+        world = World(1)
+        first, second = world.core.addresses[:2]
+        replica = world.replica()
+        add_jobs(world, 1, first)
+        await world.until_done()
+        add_jobs(world, 1, second)
+        await world.until_done()
+        world.outlook.refusals[second] = FORBIDDEN
+        add_jobs(world, 1, second)
+        await world.until_done()
+        assert replica.sites.suspended("acme") is None
+        assert {mailbox.address for mailbox in world.store.parked} == {second}
+        replica.kill()
+
+    simulate(story())
+
+
+async def test_many_403s_at_a_time_ask_once() -> None:
+    class Graph:
+        def __init__(self) -> None:
+            self.asked: Counter[str | None] = Counter()
+
+        async def probe(self, site: Site, address: str | None) -> None:
+            self.asked[address] += 1
+            await asyncio.sleep(0)
+
+    graph = Graph()
+    states = SiteStates(graph, Counts(), on_resumed=lambda _: None)  # type: ignore[arg-type]
+    states.replace(SITES)
+    states.served("acme", "good@example.com")
+    verdicts = await asyncio.gather(*(states.judge(ACME, f"{n}@example.com", FORBIDDEN) for n in range(300)))
+    assert set(verdicts) == {None}
+    assert graph.asked == {"good@example.com": 1}
+
+
+def test_a_refusal_of_the_old_secret_does_not_suspend_the_site_with_the_new_one() -> None:
+    async def story() -> None:
+        world = World(1)
+        address = world.core.addresses[0]
+        world.outlook.refusals[address] = SiteRefusedError("AADSTS7000222", "renew it")
+        replica = world.replica()
+        add_jobs(world, 1, address)
+        while not replica.lanes.busy:  # noqa: ASYNC110 (simulated time costs nothing)
+            await asyncio.sleep(0.001)
+        replica.sites.replace({site_id: replace(site, client_secret="new") for site_id, site in SITES.items()})
+        await world.outlook.first_refusal()
+        world.outlook.refusals.clear()
+        await world.until_done()
+        assert replica.meter.up["acme"] is True
+        assert world.store.marks == set()
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_request_that_graph_calls_malformed_is_dead_lettered_and_the_lane_goes_on() -> None:
+    async def story() -> None:
+        world = World(1)
+        address = world.core.addresses[0]
+        world.outlook.refusals[address] = RequestRefusedError(400, "ErrorInvalidRequest")
+        replica: Replica = world.replica()
+        add_jobs(world, 2, address)
+        await world.until_done()
+        assert {change.job_id for change in replica.refused} == {"J1", "J2"}
+        world.outlook.refusals.clear()
+        add_jobs(world, 1, address)
+        await world.until_done()
+        assert [tag for _, tag in world.outlook.tags()] == ["acme/J3"]
+        replica.kill()
+
+    simulate(story())
+
+
+def test_an_event_beyond_the_window_that_comes_into_sight_is_put_back() -> None:
+    """A person dragged it there, or an update from before its job was moved has landed late."""
+
+    async def story() -> None:
+        world = World(1)
+        address = world.core.addresses[0]
+        replica = world.replica()
+        [job_id] = add_jobs(world, 1, address)
+        await world.until_done()
+        [(event_id, before)] = world.outlook.events[address].items()
+        job = world.core.jobs[job_id]
+        assert job.starts_at is not None
+        assert job.ends_at is not None
+        later = timedelta(days=40)
+        world.core.put(replace(job, starts_at=job.starts_at + later, ends_at=job.ends_at + later))
+        await world.until_done()
+        world.outlook.events[address][event_id] = replace(before, etag="late")
+        await replica.sweep(world.core)
+        world.judge()
+        writes, questions = world.outlook.writes, world.core.questions
+        await replica.sweep(world.core)
+        assert (world.outlook.writes, world.core.questions - questions) == (writes, len(SITES))
+        replica.kill()
+
+    simulate(story())

@@ -1,0 +1,124 @@
+"""What the dispatcher makes of answers to whole batches, of refused tokens, and of sites that share an app."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from consumer.domain.errors import RequestRefusedError, SiteRefusedError, TransientError
+from consumer.domain.site import Site
+from consumer.graph.calendars import GraphCalendars
+from consumer.graph.dispatcher import Call, Dispatcher
+from consumer.http import Answer
+
+SITE = Site("acme", "Acme", "Europe/London", "tenant", "client", "secret")
+GRAPH = "https://graph.example/v1.0"
+
+
+class Meter:
+    def request(self, operation: str, status: str) -> None: ...
+
+    def exchange(self, operation: str, seconds: float) -> None: ...
+
+    def throttled(self) -> None: ...
+
+
+class Tokens:
+    """A token a secret, until it is refused."""
+
+    def __init__(self, *refused: str) -> None:
+        self.refusals: list[str] = []
+        self._wrong = refused
+        self._number = 0
+
+    async def get(self, site: Site) -> str:
+        if site.client_secret in self._wrong:
+            raise SiteRefusedError("AADSTS7000215", "wrong")
+        return f"{site.client_secret}-{self._number}"
+
+    def refused(self, site: Site, token: str) -> None:
+        self.refusals.append(token)
+        self._number += 1
+
+    def start_over(self, site: Site) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Graph:
+    """Answers each request alone by its address, and batches as it is told."""
+
+    def __init__(self, *, batch: int = 200, alone: Mapping[str, int] | None = None) -> None:
+        self.batch = batch
+        self.alone = alone or {}
+        self.sent: list[str] = []
+
+    async def request(self, method: str, url: str, *, headers: Any = None, body: bytes | None = None) -> Answer:
+        path = url.removeprefix(GRAPH)
+        self.sent.append(path)
+        if path != "/$batch":
+            return Answer(self.alone.get(path, 200), {}, b"{}")
+        if self.batch != 200:
+            return Answer(self.batch, {}, b'{"error":{"code":"BadRequest"}}')
+        requests = orjson.loads(body or b"")["requests"]
+        replies = [{"id": r["id"], "status": self.alone.get(r["url"], 200), "body": {}} for r in requests]
+        return Answer(200, {}, orjson.dumps({"responses": replies}))
+
+    async def close(self) -> None: ...
+
+
+def dispatcher(graph: Graph, tokens: Tokens | None = None) -> Dispatcher:
+    return Dispatcher(SITE, GRAPH, graph, tokens or Tokens(), Meter())  # type: ignore[arg-type]
+
+
+def call(address: str) -> Call:
+    return Call("get", "GET", f"/{address}", address)
+
+
+async def outcomes(target: Dispatcher, *addresses: str) -> list[Any]:
+    return await asyncio.gather(*(target.send(call(address)) for address in addresses), return_exceptions=True)
+
+
+async def test_a_batch_refused_as_a_whole_blames_none_of_its_calls_and_each_is_asked_alone_next() -> None:
+    graph = Graph(batch=400, alone={"/b": 400})
+    target = dispatcher(graph)
+    first = await outcomes(target, "a", "b", "c")
+    assert [type(outcome) for outcome in first] == [TransientError] * 3
+    a, b, c = await outcomes(target, "a", "b", "c")
+    assert (a, c) == ({}, {})
+    assert isinstance(b, RequestRefusedError)
+    assert sorted(graph.sent) == ["/$batch", "/a", "/b", "/c"]
+
+
+async def test_a_token_refused_within_a_batch_is_replaced() -> None:
+    tokens = Tokens()
+    a, b = await outcomes(dispatcher(Graph(alone={"/b": 401}), tokens), "a", "b")
+    assert a == {}
+    assert isinstance(b, TransientError)
+    assert tokens.refusals == ["secret-0"]
+
+
+async def test_a_site_with_a_wrong_secret_harms_no_other_of_the_same_app() -> None:
+    calendars = GraphCalendars(GRAPH, "https://login.microsoftonline.com", None, Meter())
+    await calendars.close()
+    calendars._http, calendars._tokens = Graph(), Tokens("wrong")  # type: ignore[assignment]
+    good, bad = await asyncio.gather(
+        calendars.send(SITE, call("a")),
+        calendars.send(replace(SITE, site_id="globex", client_secret="wrong"), call("b")),
+        return_exceptions=True,
+    )
+    assert good == {}
+    assert isinstance(bad, SiteRefusedError)
+
+
+@pytest.mark.parametrize("status", [400, 404])
+async def test_a_probe_of_a_mailbox_that_is_none_ends_well(status: int) -> None:
+    calendars = GraphCalendars(GRAPH, "https://login.microsoftonline.com", None, Meter())
+    await calendars.close()
+    graph = Graph(alone={"/users/a@example.com/mailboxSettings/timeZone": status})
+    calendars._http, calendars._tokens = graph, Tokens()  # type: ignore[assignment]
+    await calendars.probe(SITE, "a@example.com")
+    assert len(graph.sent) == 1

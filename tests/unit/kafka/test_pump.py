@@ -1,0 +1,85 @@
+"""The pump's commits, with a consumer that fails them as a broker does: later."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+
+from consumer.kafka import pump
+from consumer.kafka.pump import Pump
+from consumer.kafka.record import Record
+
+
+class Message:
+    """The only record there is."""
+
+    def error(self) -> None: ...
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return 7
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 1000
+
+    def key(self) -> bytes:
+        return b"J1"
+
+    def value(self) -> bytes:
+        return b"..."
+
+    def headers(self) -> None: ...
+
+
+class Consumer:
+    """One partition with one record; the first commit behind it fails after it was accepted."""
+
+    commits: list[int]
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._on_commit = config["on_commit"]
+        self._stored: list[TopicPartition] = []
+        self._served: list[Any] = []
+        self.commits = Consumer.commits = []
+
+    def subscribe(self, _topics: list[str], *, on_assign: Any, **_: Any) -> None:
+        self._served = [lambda: on_assign(self, [TopicPartition("topic", 0)]), Message]
+
+    def poll(self, timeout: float) -> Message | None:
+        if not self._served:
+            return None
+        served = self._served.pop(0)()
+        return served if isinstance(served, Message) else None
+
+    def consume(self, _number: int, _timeout: float) -> list[Message]:
+        return []
+
+    def store_offsets(self, *, offsets: list[TopicPartition]) -> None:
+        self._stored = offsets
+
+    def commit(self, *, asynchronous: bool) -> None:
+        self.commits.append(self._stored[0].offset)
+        error = KafkaError(KafkaError.COORDINATOR_NOT_AVAILABLE) if self.commits.count(8) == 1 else None
+        self._served.append(lambda: self._on_commit(error, self._stored))
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_: None
+
+
+async def test_a_commit_that_the_broker_refuses_later_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump, "Consumer", Consumer)
+    monkeypatch.setattr(pump, "_COMMIT_SECONDS", 0.0)
+    loop = asyncio.get_running_loop()
+    taken: asyncio.Future[Record] = loop.create_future()
+    ended: asyncio.Future[str | None] = loop.create_future()
+    running = Pump({}, "topic", loop, lambda records: taken.set_result(records[0]), ended.set_result)
+    running.start()
+    running.done(await taken)
+    async with asyncio.timeout(5):
+        while Consumer.commits.count(8) < 2:  # noqa: ASYNC110 (another thread makes them)
+            await asyncio.sleep(0.001)
+    assert await asyncio.to_thread(running.stop, 5)
+    assert await ended is None

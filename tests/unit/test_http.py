@@ -1,0 +1,36 @@
+"""A request ends within its time, however the other side behaves."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from consumer import http
+from consumer.http import Http, NoAnswerError
+
+
+async def test_an_answer_that_trickles_does_not_take_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "CONNECT_SECONDS", 0.2)
+
+    left = asyncio.Event()
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b".")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+        left.set()
+
+    async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = Http(ca_file=None, timeout=0.2)
+        async with asyncio.timeout(5):
+            with pytest.raises(NoAnswerError) as refused:
+                await client.request("GET", f"http://127.0.0.1:{port}/")
+        assert refused.value.sent
+        await client.close()
+        await left.wait()
