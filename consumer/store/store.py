@@ -229,7 +229,7 @@ class RedisStore:
             members = [f"{address}\0{job_id}" for address, job_id in marks]
             await self._pipeline.call("SREM", self._key(f"dirty:{site_id}"), *members)
 
-    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int | None]:
+    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
         """See the port."""
         key = self._key(f"deleted:{site_id}")
         answers = await asyncio.gather(
@@ -241,7 +241,7 @@ class RedisStore:
         _, milliseconds, count, known = answers
         if milliseconds < 0:
             await self._pipeline.call("PEXPIRE", key, int(seconds * 1000))
-        return count, None if known is None else int(known)
+        return count, int(known or 0)
 
     async def remember_events(self, site_id: str, count: int) -> None:
         """See the port."""

@@ -182,10 +182,10 @@ class Store(Protocol):
     async def clean(self, site_id: str, marks: Sequence[tuple[str, str]]) -> None:
         """The sweep has seen to these marks."""
 
-    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int | None]:
+    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
         """Add to the events that deleted rows would take from the site within ``seconds``.
 
-        Returns how many they are by now, and how many events the site had in the window at its last sweep, if any.
+        Returns how many they are by now, and how many events the site had in the window at its last sweep.
         """
 
     async def remember_events(self, site_id: str, count: int) -> None:

@@ -137,7 +137,7 @@ class MemoryStore:
         self._reach()
         self.marks -= {(Mailbox(site_id, address), job_id) for address, job_id in marks}
 
-    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int | None]:
+    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
         self._reach()
         now = self.clock.monotonic()
         until, counted = self._deleted.get(site_id, (0.0, set()))
@@ -145,7 +145,7 @@ class MemoryStore:
             until, counted = now + seconds, set()
         counted |= set(events)
         self._deleted[site_id] = until, counted
-        return len(counted), self._events.get(site_id)
+        return len(counted), self._events.get(site_id, 0)
 
     async def remember_events(self, site_id: str, count: int) -> None:
         self._reach()
