@@ -83,8 +83,7 @@ class Router:
         for site_id, deletions in by_site.items():
             events = [f"{mailbox}/{job_id}" for job_id, where in deletions.items() for mailbox in where.holders]
             vanished, known = await self._store.count_deletions(site_id, events, self._fuse_seconds)
-            # Before a site's first whole sweep nobody knows of how many events these would be too large a share.
-            if not known or not is_blown(vanished, known):
+            if not is_blown(vanished, known):
                 continue
             log.error("deleted rows are left to the sweep: so many that Core may be wrong", site=site_id, jobs=vanished)
             marks = [(mailbox, job_id) for job_id, where in deletions.items() for mailbox in where.holders]
