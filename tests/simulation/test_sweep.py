@@ -10,15 +10,13 @@ import pytest
 from tests.fakes.calendars import Faults
 from tests.simulation.loop import simulate
 from tests.simulation.test_changes import World, play
-from tests.simulation.world import Replica
+from tests.simulation.world import Log, Replica
 
 
 async def settled_world(seed: int = 1, changes: int = 60) -> tuple[World, Replica]:
     """A world whose calendars equal the schedule, with one replica."""
     world = World(seed)
     await play(world, changes=changes)
-    world.log.records = {partition: [] for partition in world.log.records}
-    world.log.committed = dict.fromkeys(world.log.committed, 0)
     return world, world.replica()
 
 
@@ -106,11 +104,9 @@ def test_an_etag_that_moved_by_itself_causes_no_write() -> None:
 def test_changes_that_never_came_are_repaired_by_one_sweep(seed: int) -> None:
     async def story() -> None:
         world, replica = await settled_world(seed)
-        records = world.log.records
+        world.core.log = Log(1)  # which nobody reads
         for _ in range(60):
             world.core.change()
-        for partition in records:
-            records[partition].clear()
         reports = await replica.sweep(world.core, allow_mass_delete=True)
         assert all(report.failure is None for report in reports)
         await second_sweep_is_idle(world, replica, beyond=False)
@@ -197,7 +193,8 @@ def test_a_wiped_table_that_arrives_as_deletions_is_held_on_the_topics_way_too(m
             world.log.append(job_id, None)
         await world.until_done()
         left = events(world)
-        assert len(left) > len(before) / 2
+        assert replica.meter.results["handed_over"] > 0
+        assert 0 < len(left) < len(before)  # what came before the bound was passed is carried out
         reports = await replica.sweep(world.core)
         assert any(report.held for report in reports)
         assert events(world) == left
