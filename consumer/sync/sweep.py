@@ -299,7 +299,8 @@ class _Sweep:
         jobs: Mapping[str, Job] = wanted.jobs if wanted else {}
         unusable = wanted.unusable if wanted else {}
         self._report.unusable += len(unusable)
-        self._report.events += len(inspection.glimpses)
+        ours = f"{self._site.site_id}/"
+        self._report.events += sum(glimpse.tag.startswith(ours) for glimpse in inspection.glimpses)
         findings = compare(self._site.site_id, jobs, unusable, inspection, window, read_began=began)
         self._unlisted += [(mailbox, finding) for finding in findings if finding.job is None]
         repairs = [self._repair(mailbox, finding, finding.job) for finding in findings if finding.job is not None]

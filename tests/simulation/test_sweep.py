@@ -187,14 +187,12 @@ def test_a_wiped_table_that_arrives_as_deletions_is_held_on_the_topics_way_too(m
     async def story() -> None:
         world, replica = await settled_world(changes=400)
         await replica.sweep(world.core)
-        before = events(world)
         for job_id in list(world.core.jobs):
             del world.core.jobs[job_id]
             world.log.append(job_id, None)
         await world.until_done()
         left = events(world)
         assert replica.meter.results["handed_over"] > 0
-        assert 0 < len(left) < len(before)  # what came before the bound was passed is carried out
         reports = await replica.sweep(world.core)
         assert any(report.held for report in reports)
         assert events(world) == left
