@@ -351,7 +351,7 @@ class _Sweep:
                 [where] = await self._store.route([Sighting(job_id, job.rank if job else 0, _NO_PARTITION, 0)])
                 mailboxes |= {*where.holders, *(job.mailboxes if job else ())}
             finding = Finding(job_id, job, "orphaned" if job is None else "edited", None, None)
-            for mailbox in mailboxes:
+            for mailbox in sorted(mailboxes):
                 if job is not None:
                     self._stated.append((mailbox, finding, job))
                 elif (mailbox, job_id) not in known:
@@ -361,7 +361,7 @@ class _Sweep:
 
     async def _delete_vanished(self) -> None:
         """The events of jobs that Core has no more: their state ranks above every one known of them."""
-        job_ids = list({finding.job_id for _, finding in self._vanished})
+        job_ids = sorted({finding.job_id for _, finding in self._vanished})
         routed = await self._store.route([Sighting(job_id, None, _NO_PARTITION, 0) for job_id in job_ids])
         gone = {job_id: Deletion(job_id, where.rank) for job_id, where in zip(job_ids, routed, strict=True)}
         await asyncio.gather(
