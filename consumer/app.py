@@ -137,7 +137,11 @@ class App:
 
     async def run(self) -> int:
         """Until SIGTERM (0), SIGINT (130), or something that cannot heal (1)."""
-        address = await self._health.start()
+        try:
+            address = await self._health.start()
+        except OSError as error:
+            bind = self._settings.http_bind
+            raise ConfigurationError([f"CALSYNC_HTTP_BIND: cannot listen on {bind}: {error.strerror}"]) from None
         stop: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop, number)
@@ -229,8 +233,7 @@ class App:
         self._metrics.parked(await self._engine.store.list_parked())
 
     async def _measure_lag(self) -> None:
-        if not self._partition_count:
-            self._partition_count = await asyncio.to_thread(self._lag.partition_count)
+        self._partition_count = await asyncio.to_thread(self._lag.partition_count) or self._partition_count
         partitions = self._pump.partitions
         behind = await asyncio.to_thread(self._lag.measure, partitions) if partitions else {}
         self._metrics.lag(self._settings.kafka_topic, behind, dict(self._pump.oldest))

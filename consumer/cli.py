@@ -73,5 +73,5 @@ def main() -> None:
         cli()
     except ConfigurationError as error:
         for problem in error.problems:
-            errors.print(f"calsync: {problem}")
+            errors.print(f"calsync: {problem}", soft_wrap=True)
         sys.exit(USAGE)

@@ -7,6 +7,7 @@ import structlog
 from confluent_kafka import KafkaException, Producer
 
 from consumer.kafka.config import Config
+from consumer.kafka.librdkafka_log import LibrdkafkaLog
 from consumer.kafka.record import Record
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,7 @@ class DeadLetters:
         self._producer = Producer(
             {
                 **config,
+                "logger": LibrdkafkaLog(),
                 "acks": "all",
                 "enable.idempotence": True,
                 "delivery.timeout.ms": int(_DELIVERY_SECONDS * 1000),

@@ -6,6 +6,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from consumer.kafka.config import Config
+from consumer.kafka.librdkafka_log import LibrdkafkaLog
 
 log = structlog.get_logger(__name__)
 
@@ -16,7 +17,7 @@ class Lag:
     """A client of its own, which never joins the group."""
 
     def __init__(self, config: Config, topic: str) -> None:
-        self._consumer = Consumer(config)
+        self._consumer = Consumer({**config, "logger": LibrdkafkaLog()})
         self._topic = topic
 
     def measure(self, partitions: Sequence[int]) -> dict[int, int]:

@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from consumer.kafka.config import Config
 from consumer.kafka.ledger import Ledger
+from consumer.kafka.librdkafka_log import LibrdkafkaLog
 from consumer.kafka.record import Epoch, Headers, Record
 
 log = structlog.get_logger(__name__)
@@ -66,7 +67,7 @@ class Pump:
             on_end: called when the thread ends; with a reason if it must not have ended.
             high_water: see ``HIGH_WATER``.
         """
-        self._config = {**config, "error_cb": self._on_error, "on_commit": self._on_commit, "logger": _Logger()}
+        self._config = {**config, "error_cb": self._on_error, "on_commit": self._on_commit, "logger": LibrdkafkaLog()}
         self._topic = topic
         self._loop = loop
         self._deliver = deliver
@@ -288,14 +289,6 @@ class Pump:
 
     def _on_error(self, error: KafkaError) -> None:
         log.warning("Kafka", error=error.name(), reason=error.str(), fatal=error.fatal())
-
-
-class _Logger:
-    """librdkafka's own lines, through our log."""
-
-    def log(self, level: int, message: str, *args: Any) -> None:
-        """As the standard library's loggers have it."""
-        log.debug("librdkafka", level=level, line=message % args if args else message)
 
 
 def _number(value: int | None) -> int:

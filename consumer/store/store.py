@@ -67,7 +67,9 @@ class _Script:
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 
-_ROUTE, _BEGIN, _FINISH, _RENEW = (_Script(name) for name in ("route", "begin", "finish", "renew"))
+_ROUTE, _BEGIN, _FINISH, _RENEW, _COMING = _SCRIPTS = tuple(
+    _Script(name) for name in ("route", "begin", "finish", "renew", "coming")
+)
 
 
 class RedisStore:
@@ -77,7 +79,7 @@ class RedisStore:
         self._redis = redis
         self._prefix = prefix
         self._clock = clock
-        self._pipeline = Pipeline(redis, [script.source for script in (_ROUTE, _BEGIN, _FINISH, _RENEW)])
+        self._pipeline = Pipeline(redis, [script.source for script in _SCRIPTS])
 
     @classmethod
     def connect(cls, url: str, prefix: str, clock: Clock) -> "RedisStore":
@@ -242,6 +244,15 @@ class RedisStore:
         if milliseconds < 0:
             await self._pipeline.call("PEXPIRE", key, int(seconds * 1000))
         return count, int(known or 0)
+
+    async def coming(self, site_id: str) -> int:
+        """See the port."""
+        count, after = 0, ""
+        while page := await self.linked(site_id, after):
+            links = [self._key(f"links:{Mailbox(site_id, address)}") for address in page]
+            count += sum(await asyncio.gather(*(self._run(_COMING, [key]) for key in links)))
+            after = page[-1]
+        return count
 
     async def remember_events(self, site_id: str, count: int) -> None:
         """See the port."""

@@ -188,6 +188,9 @@ class Store(Protocol):
         Returns how many they are by now, and how many events the site had in the window at its last sweep.
         """
 
+    async def coming(self, site_id: str) -> int:
+        """How many linked events of a site are not over; reads every link, so not for every day."""
+
     async def remember_events(self, site_id: str, count: int) -> None:
         """How many events of ours a sweep found in the site's window."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -16,6 +17,8 @@ from consumer.sync.receipts import Receipt
 from consumer.sync.sites import SiteStates
 
 log = structlog.get_logger(__name__)
+
+_COUNT_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Router:
         self._window_days = window_days
         self._fuse_seconds = fuse_seconds
         self._told: set[str] = set()
+        self._counted: dict[str, tuple[float, int]] = {}
 
     async def route(self, arrivals: Sequence[Arrival]) -> None:
         """Route the records of a poll, in their order.
@@ -83,13 +87,24 @@ class Router:
         for site_id, deletions in by_site.items():
             events = [f"{mailbox}/{job_id}" for job_id, where in deletions.items() for mailbox in where.holders]
             vanished, known = await self._store.count_deletions(site_id, events, self._fuse_seconds)
-            if not is_blown(vanished, known):
+            if not is_blown(vanished, known) or not is_blown(vanished, await self._coming(site_id)):
                 continue
-            log.error("deleted rows are left to the sweep: so many that Core may be wrong", site=site_id, jobs=vanished)
+            log.error(
+                "deleted rows are left to the sweep: so many that Core may be wrong", site=site_id, events=vanished
+            )
             marks = [(mailbox, job_id) for job_id, where in deletions.items() for mailbox in where.holders]
             await self._store.mark_dirty(marks)
             held |= set(deletions)
         return held
+
+    async def _coming(self, site_id: str) -> int:
+        """The site's events by their links: it may have grown since its last sweep. Counted once a minute at most."""
+        now = self._clock.monotonic()
+        counted_at, count = self._counted.get(site_id, (float("-inf"), 0))
+        if now - counted_at > _COUNT_SECONDS:
+            count = await self._store.coming(site_id)
+            self._counted[site_id] = now, count
+        return count
 
     def _tell_unknown(self, job: Job | None) -> None:
         """A site that is not ours has no mailbox to route to; but the job may have left one of ours for it."""

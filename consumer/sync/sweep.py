@@ -132,7 +132,7 @@ class Sweeper:
         self._meter.held(site.site_id, report.held)
         self._meter.swept(site.site_id, self._clock.monotonic() - started, whole=report.whole)
         log.info(
-            "site swept",
+            "site swept" if report.failure is None else "sweep broken off",
             site=site.site_id,
             mailboxes=report.mailboxes,
             unserved=report.unserved,

@@ -183,6 +183,16 @@ async def test_a_deletion_tells_how_many_events_it_would_take_past_ones_not_coun
     assert len(deleted.holders) == 3
 
 
+async def test_the_events_of_a_site_are_counted_past_ones_left_out(store: Store) -> None:
+    await linked(store, ANNA)
+    await linked(store, Mailbox("other", BEN.address))
+    past = replace(link(), start=datetime(2020, 1, 1, tzinfo=UTC), end=datetime(2020, 1, 2, tzinfo=UTC))
+    granted = await begin(store, BEN)
+    await store.finish(granted.lease, Findings(links={"J1": past, "J2": link()}))
+    assert await store.coming("acme") == 2
+    assert await store.coming("nobody") == 0
+
+
 async def test_deletions_are_counted_once_each_within_the_interval(store: Store) -> None:
     assert await store.count_deletions("acme", ["a/J1", "b/J1"], 60) == (2, 0)
     await store.remember_events("acme", 70)

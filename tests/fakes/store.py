@@ -147,6 +147,12 @@ class MemoryStore:
         self._deleted[site_id] = until, counted
         return len(counted), self._events.get(site_id, 0)
 
+    async def coming(self, site_id: str) -> int:
+        self._reach()
+        boxes = [links for mailbox, links in self.links.items() if mailbox.site == site_id]
+        found = [link for links in boxes for link in links.values() if isinstance(link, Link)]
+        return sum(link.end >= self.clock.now() for link in found)
+
     async def remember_events(self, site_id: str, count: int) -> None:
         self._reach()
         self._events[site_id] = count

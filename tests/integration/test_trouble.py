@@ -1,6 +1,7 @@
 """What operators get wrong, and what goes away under the service."""
 
 import asyncio
+import socket
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +38,13 @@ async def test_every_fault_of_the_settings_is_told_at_once_without_their_values(
     assert "CALSYNC_REDIS_URL" in told
     assert "CALSYNC_HTTP_BIND" in told
     assert "hidden" not in told
+
+
+async def test_a_port_that_is_taken_is_told_with_its_setting(company: Company) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        told = refused(company, CALSYNC_HTTP_BIND=f"127.0.0.1:{taken.getsockname()[1]}")
+    assert "CALSYNC_HTTP_BIND: cannot listen on 127.0.0.1" in told
+    assert all(line.startswith(("{", "calsync:")) for line in told.splitlines()), told
 
 
 async def test_a_sites_file_that_cannot_be_used_is_told_with_every_problem(company: Company) -> None:

@@ -1,0 +1,8 @@
+-- How many linked events of a mailbox are not over. KEYS 1 links
+local time, count = redis.call('TIME'), 0
+for _, link in ipairs(redis.call('HVALS', KEYS[1])) do
+  if string.sub(link, 1, 1) == 'L' and struct.unpack('>i8', link, 42) >= time[1] * 1000000 then
+    count = count + 1
+  end
+end
+return count
