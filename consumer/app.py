@@ -33,9 +33,10 @@ from consumer.sync.change import Change
 from consumer.sync.lanes import Lanes
 from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
+from consumer.sync.rounds import Rounds, owner
 from consumer.sync.routing import Router
 from consumer.sync.sites import SiteStates
-from consumer.sync.sweep import Report, Sweeper, Sweeps, owner
+from consumer.sync.sweep import Report, Sweeper
 
 log = structlog.get_logger(__name__)
 
@@ -123,7 +124,7 @@ class App:
         )
         self._lag = Lag(group, settings.kafka_topic)
         self._partition_count = 0
-        self._sweeps = Sweeps(
+        self._rounds = Rounds(
             engine.sweeper,
             engine.store,
             engine.states,
@@ -152,7 +153,7 @@ class App:
             "site probes": self._engine.states.probe_forever(),
             "lag": every(_LAG_SECONDS, self._measure_lag),
             "gauges": every(_LAG_SECONDS, self._count_what_waits),
-            "sweeps": self._sweeps.run(),
+            "sweeps": self._rounds.run(),
             "pump": self._ended.wait(),
         }
         tasks = [asyncio.create_task(work, name=name) for name, work in parts.items()]
@@ -187,7 +188,7 @@ class App:
         for site_id, site in sites.items():
             known = self._sites_file_now.get(site_id)
             if known is not None and known.app != site.app:
-                self._aside(self._sweeps.afresh(site_id, every_mailbox=True))
+                self._aside(self._rounds.afresh(site_id, every_mailbox=True))
         self._sites_file_now = sites
         self._metrics.sites(sites)
         self._engine.states.replace(sites)
@@ -195,7 +196,7 @@ class App:
     def _resumed(self, site_id: str) -> None:
         self._engine.lanes.wake(site_id)
         # What was handed over while the site was suspended shall not wait for its next turn.
-        self._aside(self._sweeps.afresh(site_id, every_mailbox=False))
+        self._aside(self._rounds.afresh(site_id, every_mailbox=False))
 
     def _aside(self, work: Coroutine[Any, Any, None]) -> None:
         async def told() -> None:

@@ -1,7 +1,8 @@
 """One run: take a mailbox's lease, plan, apply, remember, give the lease back. Changes and sweeps both end here."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -55,28 +56,28 @@ class Reconciler:
     async def run(self, site: Site, mailbox: Mailbox, changes: Mapping[str, Change]) -> Verdict:
         """Bring the mailbox to the states in ``changes``. Never raises what a mailbox, a site or Redis may do."""
         window = Window.of(self._clock.now(), self._window_days)
-        intents = [self._intent(mailbox, change, window) for change in changes.values()]
-        try:
-            granted = await self._store.begin(mailbox, site.app, self._new_id(), intents)
-        except StoreUnavailableError as error:
-            return Verdict(trouble=error)
-        match granted:
-            case Busy(retry_after):
-                return Verdict(busy=retry_after)
-            case Parked(code):
-                return Verdict(parked=code)
-            case Grant(lease):
-                self._leases[lease.token] = lease
-                try:
-                    return await self._under_lease(site, granted, changes, window)
-                finally:
-                    del self._leases[lease.token]
+        granted = await self._begin(
+            site, mailbox, [self._intent(mailbox, change, window) for change in changes.values()]
+        )
+        if isinstance(granted, Verdict):
+            return granted
+        with self._renewed(granted.lease):
+            return await self._under_lease(site, granted, changes, window)
 
     async def inspect(self, site: Site, mailbox: Mailbox) -> Inspection | Verdict:
         """See what the mailbox holds and what we remember of it, under its lease; writes nothing to Outlook."""
         window = Window.of(self._clock.now(), self._window_days)
+        granted = await self._begin(site, mailbox, [], everything=True)
+        if isinstance(granted, Verdict):
+            return granted
+        with self._renewed(granted.lease):
+            return await self._inspect(site, granted, window)
+
+    async def _begin(
+        self, site: Site, mailbox: Mailbox, intents: Sequence[Intent], *, everything: bool = False
+    ) -> Grant | Verdict:
         try:
-            granted = await self._store.begin(mailbox, site.app, self._new_id(), [], everything=True)
+            granted = await self._store.begin(mailbox, site.app, self._new_id(), intents, everything=everything)
         except StoreUnavailableError as error:
             return Verdict(trouble=error)
         match granted:
@@ -84,12 +85,16 @@ class Reconciler:
                 return Verdict(busy=retry_after)
             case Parked(code):
                 return Verdict(parked=code)
-            case Grant(lease):
-                self._leases[lease.token] = lease
-                try:
-                    return await self._inspect(site, granted, window)
-                finally:
-                    del self._leases[lease.token]
+            case Grant():
+                return granted
+
+    @contextmanager
+    def _renewed(self, lease: Lease) -> Iterator[None]:
+        self._leases[lease.token] = lease
+        try:
+            yield
+        finally:
+            del self._leases[lease.token]
 
     async def _inspect(self, site: Site, grant: Grant, window: Window) -> Inspection | Verdict:
         run = Run(self._calendars.open(site, grant.lease), grant.lease.mailbox, window, UTC_ZONE)

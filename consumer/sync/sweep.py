@@ -1,9 +1,8 @@
 """The sweep: Core's whole schedule of a site against its calendars, as a merge of two ordered streams."""
 
 import asyncio
-import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -20,16 +19,12 @@ from consumer.sync.change import Change, Look
 from consumer.sync.lanes import Lanes
 from consumer.sync.ports import Clock, Sighting, Store
 from consumer.sync.receipts import Receipt
-from consumer.sync.sites import SiteStates
 
 log = structlog.get_logger(__name__)
 
 MAILBOXES_AT_ONCE: Final = 128
 QUESTIONS_AT_ONCE: Final = 4
 """Core is asked for single jobs so many at a time."""
-SITES_AT_ONCE: Final = 4
-"""So many sites of one replica are swept together: they do not all start at once."""
-_LOOK_SECONDS: Final = 1.0
 _NO_PARTITION: Final = 2**32 - 1
 
 
@@ -142,70 +137,6 @@ class Sweeper:
             seconds=round(self._clock.monotonic() - started, 2),
         )
         return report
-
-
-def owner(site_id: str, partitions: int) -> int:
-    """The partition of the topic whose holder sweeps the site: Kafka's own assignment shares the work."""
-    return zlib.crc32(site_id.encode()) % partitions
-
-
-class Sweeps:
-    """The sweeps of a replica: each site that is its own is swept when it is due, a few at a time."""
-
-    def __init__(
-        self,
-        sweeper: Sweeper,
-        store: Store,
-        sites: SiteStates,
-        *,
-        interval: float,
-        owns: Callable[[str], bool],
-    ) -> None:
-        """``owns`` tells whether a site's sweeps are this replica's; ``interval`` is in seconds."""
-        self._sweeper = sweeper
-        self._store = store
-        self._sites = sites
-        self._interval = interval
-        self._owns = owns
-        self._running: dict[str, asyncio.Task[Report]] = {}
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        try:
-            while True:
-                await asyncio.sleep(_LOOK_SECONDS)
-                for site in self._sites.served_now():
-                    await self._start_if_due(site)
-        finally:
-            for task in self._running.values():
-                task.cancel()
-
-    async def afresh(self, site_id: str, *, every_mailbox: bool) -> None:
-        """What refused the site is mended: try its parked mailboxes again, and let it be due at once.
-
-        Unless ``every_mailbox``, only those that would be tried again of themselves, a 403's among them.
-        """
-        for mailbox, parking in await self._store.list_parked():
-            if mailbox.site == site_id and (every_mailbox or parking.hourly):
-                await self._store.enable(mailbox)
-        await self._store.release_sweep(site_id)
-
-    async def _start_if_due(self, site: Site) -> None:
-        if site.site_id in self._running or len(self._running) >= SITES_AT_ONCE or not self._owns(site.site_id):
-            return
-        try:
-            due = await self._store.claim_sweep(site.site_id, self._interval)
-        except StoreUnavailableError:
-            return  # told by whoever needs it more
-        if due:
-            task = asyncio.create_task(self._sweeper.sweep(site))
-            self._running[site.site_id] = task
-            task.add_done_callback(lambda done: self._ended(site.site_id, done))
-
-    def _ended(self, site_id: str, task: "asyncio.Task[Report]") -> None:
-        del self._running[site_id]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("a sweep failed in a way that is ours", site=site_id, exc_info=error)
 
 
 class _Sweep:

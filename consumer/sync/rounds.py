@@ -1,0 +1,90 @@
+"""Rounds: whose turn it is to be swept, and which replica sees to it."""
+
+import asyncio
+import zlib
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from consumer.domain.errors import StoreUnavailableError
+from consumer.domain.site import Site
+from consumer.sync.ports import Store
+from consumer.sync.sites import SiteStates
+from consumer.sync.sweep import Report, Sweeper
+
+log = structlog.get_logger(__name__)
+
+SITES_AT_ONCE: Final = 4
+"""So many sites of one replica are swept together: they do not all start at once."""
+_LOOK_SECONDS: Final = 1.0
+
+
+def owner(site_id: str, partitions: int) -> int:
+    """The partition of the topic whose holder sweeps the site: Kafka's own assignment shares the work."""
+    return zlib.crc32(site_id.encode()) % partitions
+
+
+class Rounds:
+    """Has each site that is this replica's own swept when it is due, a few at a time, the longest unswept first."""
+
+    def __init__(
+        self,
+        sweeper: Sweeper,
+        store: Store,
+        sites: SiteStates,
+        *,
+        interval: float,
+        owns: Callable[[str], bool],
+    ) -> None:
+        """``owns`` tells whether a site's sweeps are this replica's; ``interval`` is in seconds."""
+        self._sweeper = sweeper
+        self._store = store
+        self._sites = sites
+        self._interval = interval
+        self._owns = owns
+        self._running: dict[str, asyncio.Task[Report]] = {}
+        self._turns: dict[str, int] = {}
+        """When each site had its last turn, counted in turns."""
+        self._turn = 0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(_LOOK_SECONDS)
+                # Else those at the front would be due again before those at the end had their turn.
+                for site in sorted(self._sites.served_now(), key=lambda site: self._turns.get(site.site_id, 0)):
+                    await self._start_if_due(site)
+        finally:
+            for task in self._running.values():
+                task.cancel()
+
+    async def afresh(self, site_id: str, *, every_mailbox: bool) -> None:
+        """What refused the site is mended: try its parked mailboxes again, and let it be due at once.
+
+        Unless ``every_mailbox``, only those that would be tried again of themselves, a 403's among them.
+        """
+        for mailbox, parking in await self._store.list_parked():
+            if mailbox.site == site_id and (every_mailbox or parking.hourly):
+                await self._store.enable(mailbox)
+        await self._store.release_sweep(site_id)
+
+    async def _start_if_due(self, site: Site) -> None:
+        if site.site_id in self._running or len(self._running) >= SITES_AT_ONCE or not self._owns(site.site_id):
+            return
+        try:
+            due = await self._store.claim_sweep(site.site_id, self._interval)
+        except StoreUnavailableError:
+            return  # told by whoever needs it more
+        if due:
+            task = asyncio.create_task(self._sweeper.sweep(site))
+            self._running[site.site_id] = task
+            self._turn += 1
+            self._turns[site.site_id] = self._turn
+            task.add_done_callback(lambda done: self._ended(site.site_id, done))
+
+    def _ended(self, site_id: str, task: "asyncio.Task[Report]") -> None:
+        del self._running[site_id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("a sweep failed in a way that is ours", site=site_id, exc_info=error)
