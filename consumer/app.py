@@ -14,6 +14,8 @@ import structlog
 from consumer.clock import SystemClock
 from consumer.core.api import TIMEOUT_SECONDS, CoreApi
 from consumer.domain.errors import ConfigurationError, RequestRefusedError, StoreUnavailableError
+from consumer.domain.mailbox import normalise
+from consumer.domain.site import Site
 from consumer.graph.calendars import GraphCalendars
 from consumer.http import Http
 from consumer.kafka.config import client_config, consumer_config, read_properties
@@ -33,10 +35,12 @@ from consumer.sync.change import Change
 from consumer.sync.lanes import Lanes
 from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
-from consumer.sync.rounds import Rounds, owner
+from consumer.sync.rehearsal import Rehearsal
+from consumer.sync.report import Report
+from consumer.sync.rounds import SITES_AT_ONCE, Rounds, owner
 from consumer.sync.routing import Router
 from consumer.sync.sites import SiteStates
-from consumer.sync.sweep import Report, Sweeper
+from consumer.sync.sweep import Sweeper
 
 log = structlog.get_logger(__name__)
 
@@ -56,15 +60,23 @@ class Engine:
         *,
         refuse: Callable[[Change, RequestRefusedError], Awaitable[None]],
         on_resumed: Callable[[str], None],
+        dry_run: bool = False,
     ) -> None:
-        """``refuse`` takes a change that Graph calls malformed; ``on_resumed`` a site that is served again."""
+        """``refuse`` takes a change that Graph calls malformed; ``on_resumed`` a site that is served again.
+
+        In a dry run, the store and the calendars refuse every write.
+        """
         clock = SystemClock()
         days, interval = settings.window_days, settings.sweep_interval_seconds
         self.metrics = Metrics()
         self.http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
-        self.store = RedisStore.connect(settings.redis_url.get_secret_value(), settings.redis_prefix, clock)
+        self.store = RedisStore.connect(
+            settings.redis_url.get_secret_value(), settings.redis_prefix, clock, read_only=dry_run
+        )
         self.core = CoreApi(settings.core_api_url, settings.core_token(), self.http)
-        self.calendars = GraphCalendars(settings.graph_url, settings.entra_url, settings.ca_file, self.metrics)
+        self.calendars = GraphCalendars(
+            settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, read_only=dry_run
+        )
         self.states = SiteStates(self.calendars, self.metrics, on_resumed=on_resumed)
         self.reconciler = Reconciler(
             self.store,
@@ -73,10 +85,20 @@ class Engine:
             self.metrics,
             new_id=lambda: secrets.token_hex(16),
             window_days=days,
+            dry_run=dry_run,
         )
         self.lanes = Lanes(self.reconciler, self.store, self.states, clock, Random(), refuse)
         self.router = Router(self.store, self.lanes, self.states, clock, window_days=days, fuse_seconds=interval)
-        self.sweeper = Sweeper(self.store, self.lanes, self.core, clock, self.metrics, window_days=days)
+        self.sweeper = Sweeper(
+            self.store,
+            Rehearsal(self.reconciler, self.states) if dry_run else self.lanes,
+            self.core,
+            clock,
+            self.metrics,
+            window_days=days,
+            interval=interval,
+            dry_run=dry_run,
+        )
 
     async def renew_leases(self) -> None:
         """Until cancelled: keep the leases of runs that take long."""
@@ -275,31 +297,64 @@ async def run(settings: Settings) -> int:
     return await App(settings).run()
 
 
-async def sweep(settings: Settings, site_ids: Sequence[str], *, allow_mass_delete: bool) -> list[Report]:
-    """Sweep sites once, now: those named, or all.
+async def sweep(
+    settings: Settings,
+    site_ids: Sequence[str],
+    *,
+    mailbox: str | None = None,
+    dry_run: bool = False,
+    allow_mass_delete: bool = False,
+    progress: Callable[[Report], None] = lambda _report: None,
+) -> list[Report]:
+    """Sweep sites once, now: those named, or all; in each everything, or one mailbox.
+
+    ``progress`` is called with a site's report whenever a mailbox has been compared, and when the site is done.
 
     Raises:
-        ConfigurationError: the sites file cannot be used, or does not name one of the sites.
+        ConfigurationError: the sites file cannot be used or does not name one of the sites, or no site is known to
+            have the mailbox.
     """
     sites = SitesFile(settings.sites_file).load()
     unknown = [f"--site {site_id}: the sites file does not name it" for site_id in site_ids if site_id not in sites]
     if unknown:
         raise ConfigurationError(unknown)
+    chosen = [sites[site_id] for site_id in (site_ids or sites)]
+    only = normalise(mailbox)
 
     async def told(_change: Change, _refusal: RequestRefusedError) -> None:
         """The lane has logged it; there is no record to dead-letter."""
 
-    engine = Engine(settings, refuse=told, on_resumed=lambda _site_id: None)
+    engine = Engine(settings, refuse=told, on_resumed=lambda _site_id: None, dry_run=dry_run)
     engine.states.replace(sites)
     renewing = asyncio.create_task(engine.renew_leases())
+    turns = asyncio.Semaphore(SITES_AT_ONCE)
+
+    async def swept(site: Site) -> Report:
+        async with turns:
+            report = await engine.sweeper.sweep(
+                site,
+                allow_mass_delete=allow_mass_delete,
+                only=only,
+                named=len(chosen) == 1,
+                progress=progress,
+            )
+        fault = engine.states.suspended(site.site_id)
+        if fault is not None:
+            report.failure = report.failure or f"suspended: {fault}"
+        elif only is not None and report.unserved:
+            report.failure = report.failure or "the mailbox is parked or in trouble: see the log"
+        report.done = True
+        progress(report)
+        return report
+
     try:
-        chosen = [sites[site_id] for site_id in (site_ids or sites)]
-        reports = [await engine.sweeper.sweep(site, allow_mass_delete=allow_mass_delete) for site in chosen]
-        for report in reports:
-            fault = engine.states.suspended(report.site_id)
-            if fault is not None:
-                report.failure = report.failure or f"suspended: {fault}"
-        return reports
+        reports = await asyncio.gather(*map(swept, chosen))
     finally:
         renewing.cancel()
         await engine.close()
+    if only is None:
+        return reports
+    found = [report for report in reports if report.mailboxes or report.failure]
+    if not found:
+        raise ConfigurationError([f"--mailbox {only}: neither Core nor a link names it; say whose it is with --site"])
+    return found

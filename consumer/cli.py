@@ -10,6 +10,7 @@ from rich.console import Console
 from consumer import __version__, app, settings
 from consumer.domain.errors import ConfigurationError
 from consumer.ops import logging, tables
+from consumer.ops.progress import sweep_progress
 
 FAULT = 1
 """Exit code for a fault found, or a site that failed, is held or suspended."""
@@ -53,6 +54,8 @@ def run() -> None:
 @cli.command()
 def sweep(
     site: Annotated[list[str] | None, typer.Option(help="Only this site; may be given several times.")] = None,
+    mailbox: Annotated[str | None, typer.Option(help="Only this calendar email; its time zone is read again.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: print what would be done.")] = False,
     allow_mass_delete: Annotated[
         bool, typer.Option("--allow-mass-delete", help="Delete the events of vanished jobs, however many.")
     ] = False,
@@ -61,9 +64,23 @@ def sweep(
     """Compare the calendars with Core's schedule, once, now, and repair what differs."""
     chosen = settings.load()
     logging.configure(chosen.log_level, chosen.log_format)
-    with errors.status("sweeping"):
-        reports = uvloop.run(app.sweep(chosen, site or [], allow_mass_delete=allow_mass_delete))
-    sys.stdout.write(f"{tables.sweep_json(reports)}\n") if as_json else output.print(tables.sweep_table(reports))
+    with sweep_progress(errors) as progress:
+        reports = uvloop.run(
+            app.sweep(
+                chosen,
+                site or [],
+                mailbox=mailbox,
+                dry_run=dry_run,
+                allow_mass_delete=allow_mass_delete,
+                progress=progress,
+            )
+        )
+    if as_json:
+        sys.stdout.write(f"{tables.sweep_json(reports, dry_run=dry_run)}\n")
+    else:
+        for line in (line for report in reports for line in tables.planned_lines(report)):
+            sys.stdout.write(f"{line}\n")
+        output.print(tables.sweep_table(reports, dry_run=dry_run))
     raise typer.Exit(0 if all(report.whole for report in reports) else FAULT)
 
 

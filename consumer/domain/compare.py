@@ -11,6 +11,8 @@ from consumer.domain.link import Link, Memory
 from consumer.domain.timezones import Zone
 from consumer.domain.window import Window
 
+PATIENCE_SECONDS: Final = 900.0
+"""For how long what we know to be newer stands against what Core says; then Core, asked once more, wins."""
 ENTERED: Final = timedelta(minutes=30)
 """A job that starts so close to the window's end has just come into it."""
 
@@ -64,26 +66,30 @@ def compare(
         if owner == site_id:
             seen.setdefault(job_id, []).append(glimpse)
     findings = []
+    links, zone_mark = inspection.links, inspection.zone.mark
     for job_id, job in jobs.items():
-        finding = _wanted(job, inspection, seen.get(job_id, []), window)
+        found = seen.get(job_id, ())
+        if _as_written(links.get(job_id), found, job, zone_mark):
+            continue  # as nearly every job is, so that is asked first
+        finding = _wanted(job, inspection, found, window, read_began)
         if finding is not None:
             findings.append(finding)
-    for job_id in {**inspection.links, **seen}:
-        if job_id not in jobs and job_id not in unusable:
-            finding = _unlisted(job_id, inspection, seen.get(job_id, []), window, read_began)
+    for job_id in dict.fromkeys(job_id for known in (links, seen) for job_id in known if job_id not in jobs):
+        if job_id not in unusable:
+            finding = _unlisted(job_id, inspection, seen.get(job_id, ()), window, read_began)
             if finding is not None:
                 findings.append(finding)
     return findings
 
 
-def _wanted(job: Job, inspection: Inspection, seen: Sequence[Glimpse], window: Window) -> Finding | None:
+def _wanted(
+    job: Job, inspection: Inspection, seen: Sequence[Glimpse], window: Window, read_began: float
+) -> Finding | None:
     if job.scheduled is None or not window.holds(*job.scheduled):
         return None
     memory = inspection.links.get(job.job_id)
-    if memory is not None and memory.rank > job.rank:
-        return None  # Core's answer was older than what we know
-    if isinstance(memory, Link) and len(seen) == 1 and _as_written(memory, seen[0], job, inspection.zone):
-        return None
+    if memory is not None and memory.rank > job.rank and memory.written_at > read_began - PATIENCE_SECONDS:
+        return None  # Core's answer is older than what we have come to know of late
     if not seen:
         cause = "deleted" if isinstance(memory, Link) else _why_missing(job, window)
     else:
@@ -91,15 +97,18 @@ def _wanted(job: Job, inspection: Inspection, seen: Sequence[Glimpse], window: W
     return Finding(job.job_id, job, cause, memory, tuple(glimpse.event_id for glimpse in seen))
 
 
-def _as_written(link: Link, glimpse: Glimpse, job: Job, zone: Zone) -> bool:
+def _as_written(link: Memory | None, seen: Sequence[Glimpse], job: Job, zone_mark: int) -> bool:
     """Whether neither Core nor the calendar has changed since we wrote the event."""
+    if not isinstance(link, Link) or len(seen) != 1:
+        return False
+    glimpse = seen[0]
     return (
-        glimpse.single
+        glimpse.etag == link.etag
         and glimpse.event_id == link.event_id
-        and glimpse.etag == link.etag
+        and glimpse.single
         and link.rank == job.rank
         and link.rendering >= RENDERING
-        and link.zone_mark == zone.mark
+        and link.zone_mark == zone_mark
     )
 
 

@@ -55,6 +55,13 @@ class CoreUnavailableError(TransientError):
     """Core's API gave no whole, well-formed answer. A failed read is an error, never an empty list."""
 
 
+class ReadOnlyError(CalsyncError):
+    """A write was attempted in a dry run: a fault of ours, stopped where it would have left."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"dry run: {what} was refused")
+
+
 class GoneError(CalsyncError):
     """The event that was named does not exist (any more)."""
 

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 from consumer.domain.text import html_lines
 from consumer.domain.timezones import UTC_ZONE, write_span
@@ -53,8 +53,7 @@ class Event:
         return replace(self, zone=zone, local_start=local_start, local_end=local_end)
 
 
-@dataclass(frozen=True, slots=True)
-class Glimpse:
+class Glimpse(NamedTuple):
     """One tagged event as a view of the calendar lists it: enough to tell whether it needs a look."""
 
     event_id: str

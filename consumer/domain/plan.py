@@ -5,6 +5,7 @@ from datetime import datetime
 
 from consumer.domain.event import RENDERING, Event, SeenEvent
 from consumer.domain.link import Link, Memory, Tombstone
+from consumer.domain.timezones import mark
 from consumer.domain.window import Window
 
 
@@ -19,6 +20,8 @@ class Situation:
     memory: Memory | None
     seen: tuple[SeenEvent, ...] | None = None
     """Every event that carries the assignment's tag; ``None`` when nobody looked."""
+    insists: bool = False
+    """Whether the state wins over a memory of a newer one: Core's database was restored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,8 @@ def plan(situation: Situation, window: Window) -> Plan:
 
     ::
 
-        memory is of a newer state                     leave (stale)
-        past: link over, Core names no later end       leave, as history
+        memory is of a newer state, and ours no insister  leave (stale)
+        past: link over, Core names no later end          leave, as history
 
         wanted | memory    | seen        | step
         -------+-----------+-------------+------------------------------------------
@@ -91,7 +94,8 @@ def plan(situation: Situation, window: Window) -> Plan:
         no     | any       | some        | delete them all, and the linked one
         no     | otherwise |             | leave
         yes    | any       | one reads so| adopt it           \ the linked one if it is
-        yes    | any       | some differ | update it          / there; the rest is surplus
+        yes    | any       | some differ | update it          | there; the rest is surplus
+        yes    | link      | in old zone | update it          /
         yes    | link      | it differs, as after our last repair: leave (unsettled)
         yes    | any       | series only | delete them, come back to create
         yes    | link      | none        | in the window: delete it by its id, come back to create
@@ -99,7 +103,7 @@ def plan(situation: Situation, window: Window) -> Plan:
         yes    | otherwise | none        | in the window: create; else leave
     """
     memory, wanted = situation.memory, situation.wanted
-    if _is_stale(memory, situation.rank, wanted):
+    if not situation.insists and _is_stale(memory, situation.rank, wanted):
         return Plan(Leave(stale=True))
     link = memory if isinstance(memory, Link) else None
     if link is not None and is_past(link, wanted, window.start):
@@ -146,8 +150,13 @@ def _among(seen: tuple[SeenEvent, ...], wanted: Event, link: Link | None) -> Pla
     kept = next((event for event in usable if event.event_id == linked), usable[0])
     # A linked event that is not among those seen is out of sight: it goes too.
     surplus = tuple(event_id for event_id in ids if event_id != kept.event_id)
-    if kept.reads_as(wanted):
+    if kept.reads_as(wanted) and not (link and _is_rezoned(link, wanted)):
         return Plan(Adopt(kept, wanted), surplus)
     if link and link.settled == kept.digest() and link.fingerprint == wanted.fingerprint():
         return Plan(Leave(unsettled=True), surplus)
     return Plan(Update(kept.event_id, wanted), surplus)
+
+
+def _is_rezoned(link: Link, wanted: Event) -> bool:
+    """Whether it was written in another zone: the instants are the same, but not what a person is shown of them."""
+    return link.zone_mark != mark(wanted.zone) and link.fingerprint != wanted.fingerprint()

@@ -24,6 +24,7 @@ _TEXTS: Final = (
     "address",
     "notes",
 )
+_TEXT_TYPES: Final = frozenset({str, type(None)})
 _MAX_REVISION: Final = 2**62
 
 
@@ -56,7 +57,7 @@ def job_of(row: Mapping[str, Any], addresses: frozenset[str] | None = None) -> J
         starts_at=starts_at,
         ends_at=ends_at,
         addresses=_addresses(row.get("workers")) if addresses is None else addresses,
-        **{name: _text(row, name) for name in _TEXTS},
+        **_texts(row),
     )
 
 
@@ -67,11 +68,12 @@ def _required(row: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _text(row: Mapping[str, Any], name: str) -> str | None:
-    value = row.get(name)
-    if value is not None and not isinstance(value, str):
-        raise InvalidRecordError(f"{name} is no text")
-    return value
+def _texts(row: Mapping[str, Any]) -> dict[str, str | None]:
+    texts = {name: row.get(name) for name in _TEXTS}
+    if not _TEXT_TYPES.issuperset(map(type, texts.values())):
+        [wrong, *_] = (name for name, value in texts.items() if type(value) not in _TEXT_TYPES)
+        raise InvalidRecordError(f"{wrong} is no text")
+    return texts
 
 
 def _time(row: Mapping[str, Any], name: str) -> datetime | None:

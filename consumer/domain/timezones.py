@@ -28,11 +28,16 @@ class Zone:
 
     @property
     def mark(self) -> int:
-        """Sixteen bits that tell two zones apart: links keep them, to notice that a mailbox's zone has changed."""
-        return zlib.crc32(self.windows.encode()) & 0xFFFF
+        """See :func:`mark`."""
+        return mark(self.windows)
 
 
 UTC_ZONE = Zone("UTC", None)
+
+
+def mark(windows: str) -> int:
+    """Sixteen bits that tell two zones apart: links keep them, to notice that a mailbox's zone has changed."""
+    return zlib.crc32(windows.encode()) & 0xFFFF
 
 
 def zone_for(mailbox_setting: str | None, site_timezone: str) -> Zone:

@@ -24,11 +24,15 @@ from consumer.sync.ports import REQUEST_SECONDS, Lease
 class GraphCalendars:
     """All mailboxes of all sites, one dispatcher for each app's credentials."""
 
-    def __init__(self, graph_url: str, entra_url: str, ca_file: Path | None, meter: RequestMeter) -> None:
+    def __init__(
+        self, graph_url: str, entra_url: str, ca_file: Path | None, meter: RequestMeter, *, read_only: bool = False
+    ) -> None:
+        """``read_only``: ``ReadOnlyError`` is raised for every request that is not a GET."""
         self._graph_url = graph_url
         self._http = Http(ca_file=ca_file, timeout=REQUEST_SECONDS)
         self._tokens = Tokens(entra_url, graph_url, ca_file)
         self._meter = meter
+        self._read_only = read_only
         self._dispatchers: dict[tuple[str, str], Dispatcher] = {}
 
     def open(self, site: Site, lease: Lease) -> "GraphCalendar":
@@ -51,7 +55,9 @@ class GraphCalendars:
         credentials = site.app, site.client_secret
         dispatcher = self._dispatchers.get(credentials)
         if dispatcher is None:
-            dispatcher = Dispatcher(site, self._graph_url, self._http, self._tokens, self._meter)
+            dispatcher = Dispatcher(
+                site, self._graph_url, self._http, self._tokens, self._meter, read_only=self._read_only
+            )
             self._dispatchers[credentials] = dispatcher
         return await dispatcher.send(call)
 

@@ -15,6 +15,8 @@ _VIEW_PAGE: Final = 250
 EXPAND: Final = f"singleValueExtendedProperties($filter=id eq '{TAG_ID}')"
 READ: Final = f"$select={quote(_SELECT, safe=',')}&$expand={quote(EXPAND)}"
 """The query of every read: what we own, and the tag, which Graph only shows when asked for by its id."""
+_GLIMPSE: Final = f"$top={_VIEW_PAGE}&$select=id,type,seriesMasterId,end&$expand={quote(EXPAND)}"
+_FOLDED_TAG_ID: Final = TAG_ID.casefold()
 
 
 def user(address: str) -> str:
@@ -61,9 +63,8 @@ def tagged(event: Event, tag: str, transaction_id: str) -> dict[str, Any]:
 
 def view_query(start: datetime, end: datetime) -> str:
     """The query of a view; its times carry their offset (list-calendarview)."""
-    span = {"startDateTime": start, "endDateTime": end}
-    times = "&".join(f"{name}={quote(moment.astimezone(UTC).isoformat())}" for name, moment in span.items())
-    return f"{times}&$top={_VIEW_PAGE}&$select=id,type,seriesMasterId,end&$expand={quote(EXPAND)}"
+    first, last = (moment.astimezone(UTC).replace(tzinfo=None).isoformat() for moment in (start, end))
+    return f"startDateTime={first}Z&endDateTime={last}Z&{_GLIMPSE}"
 
 
 def glimpse(body: Mapping[str, Any]) -> Glimpse | None:
@@ -103,17 +104,18 @@ def from_json(body: Mapping[str, Any]) -> SeenEvent:
 
 def _tag(properties: Any) -> str | None:
     for entry in properties or ():
+        name = entry.get("id", "")
         # Exchange gives the id back with the GUID in whatever case it likes; the name keeps its own.
-        if str(entry.get("id", "")).casefold() == TAG_ID.casefold():
+        if name == TAG_ID or str(name).casefold() == _FOLDED_TAG_ID:
             return str(entry.get("value", ""))
     return None
 
 
 def _instant(value: Any) -> datetime | None:
     """``{"dateTime": "2026-10-06T01:00:00.0000000", "timeZone": "UTC"}``: seven digits, no offset, UTC unless asked."""
-    if not isinstance(value, Mapping) or value.get("timeZone") != "UTC":
+    if not isinstance(value, dict) or value.get("timeZone") != "UTC":
         return None
     try:
-        return datetime.fromisoformat(str(value.get("dateTime"))[:26]).replace(tzinfo=UTC)
+        return datetime.fromisoformat(f"{str(value.get('dateTime'))[:26]}Z")
     except ValueError:
         return None

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from consumer.domain.errors import CalsyncError, SiteRefusedError, TransientError
+from consumer.domain.errors import CalsyncError, ReadOnlyError, SiteRefusedError, TransientError
 from consumer.domain.site import Site
 from consumer.graph.errors import error_of, retry_after
 from consumer.graph.tokens import Tokens
@@ -76,13 +76,16 @@ class Call:
 class Dispatcher:
     """Sends the calls of one app. A mailbox's calls are in one HTTP request at a time, so never over Graph's four."""
 
-    def __init__(self, site: Site, graph_url: str, http: Http, tokens: Tokens, meter: RequestMeter) -> None:
+    def __init__(
+        self, site: Site, graph_url: str, http: Http, tokens: Tokens, meter: RequestMeter, *, read_only: bool = False
+    ) -> None:
         """``site`` lends its credentials; others with the very same ones travel with it."""
         self._site = site
         self._graph_url = graph_url.rstrip("/")
         self._http = http
         self._tokens = tokens
         self._meter = meter
+        self._read_only = read_only
         self._waiting: dict[str, deque[Call]] = {}
         self._ready: deque[str] = deque()
         self._flying: set[str] = set()
@@ -96,7 +99,10 @@ class Dispatcher:
 
         Raises:
             CalsyncError: whatever :func:`consumer.graph.errors.error_of` makes of the answer.
+            ReadOnlyError: a write, in a dry run.
         """
+        if self._read_only and call.write:
+            raise ReadOnlyError(call.operation)
         wait = self._not_before - time.monotonic()
         if wait > 0:
             # Waiting is the lanes' business: nobody sleeps here holding a lease.

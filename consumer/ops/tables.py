@@ -1,35 +1,39 @@
 """What commands print: tables for people, JSON with stable keys for machines."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from rich.table import Table
 
-from consumer.sync.sweep import Report
-
-CAUSES: Final = ("missed", "entered", "edited", "deleted", "copied", "orphaned")
-"""Why a sweep writes."""
+from consumer.sync.report import CAUSES, Planned, Report
 
 
-def sweep_table(reports: Sequence[Report]) -> Table:
-    """A row a site."""
-    table = Table(title="Sweep", title_justify="left")
+def sweep_table(reports: Sequence[Report], *, dry_run: bool) -> Table:
+    """A row a site: what was repaired, or would be, by cause."""
+    title = "What a sweep would repair" if dry_run else "What the sweep repaired"
+    table = Table(title=title, title_justify="left")
     table.add_column("site", no_wrap=True)
     table.add_column("result", overflow="fold")
-    for column in ("mailboxes", "unserved", "events"):
+    columns = ("mailboxes", "unserved", "events", *CAUSES, "held")
+    for column in columns:
         table.add_column(column, justify="right")
-    table.add_column("repaired", overflow="fold")
-    table.add_column("held", justify="right")
     for report in reports:
-        counts = (str(count) for count in (report.mailboxes, report.unserved, report.events))
-        repairs = ", ".join(f"{report.repairs[cause]} {cause}" for cause in CAUSES if report.repairs[cause])
-        table.add_row(report.site_id, _result(report), *counts, repairs or "nothing", str(report.held))
+        counts = (report.mailboxes, report.unserved, report.events, *(report.repairs[cause] for cause in CAUSES))
+        table.add_row(report.site_id, _result(report), *(str(count) for count in (*counts, report.held)))
     return table
 
 
-def sweep_json(reports: Sequence[Report]) -> str:
-    """One document: ``{"sites": [...]}``."""
+def planned_lines(report: Report) -> list[str]:
+    """One line a change that a dry run did not make."""
+    return [
+        f"{report.site_id}  {planned.address}  job {planned.job_id}: {planned.step} ({planned.cause})"
+        for planned in _in_order(report)
+    ]
+
+
+def sweep_json(reports: Sequence[Report], *, dry_run: bool) -> str:
+    """One document: ``{"dry_run": …, "sites": [...]}``."""
     sites: list[dict[str, Any]] = [
         {
             "site": report.site_id,
@@ -42,9 +46,18 @@ def sweep_json(reports: Sequence[Report]) -> str:
             "repairs": {cause: report.repairs[cause] for cause in CAUSES},
             "held": report.held,
         }
+        | ({"changes": [_planned(planned) for planned in _in_order(report)]} if dry_run else {})
         for report in reports
     ]
-    return orjson.dumps({"sites": sites}, option=orjson.OPT_INDENT_2).decode()
+    return orjson.dumps({"dry_run": dry_run, "sites": sites}, option=orjson.OPT_INDENT_2).decode()
+
+
+def _in_order(report: Report) -> list[Planned]:
+    return sorted(report.planned, key=lambda planned: (planned.address, planned.job_id))
+
+
+def _planned(planned: Planned) -> dict[str, str]:
+    return {"mailbox": planned.address, "job": planned.job_id, "step": planned.step, "cause": planned.cause}
 
 
 def _result(report: Report) -> str:

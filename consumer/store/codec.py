@@ -18,6 +18,7 @@ _HEAD: Final = Struct(">cQQ16sqqHBBH")
 # The scripts know where the end stands in it, and that it is in microseconds.
 _COMMON: Final = Struct(">cQQ")
 _TEXT, _BASE64, _BASE64_URL = 0, 1, 2
+_TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _ETAG_START, _ETAG_END = 'W/"', '"'
 
 
@@ -91,8 +92,7 @@ def _pack_text(text: str) -> bytes:
 
 def _unpack_text(data: bytes) -> str:
     kind, raw = data[0], data[1:]
-    if kind == _BASE64:
-        return base64.b64encode(raw).decode()
-    if kind == _BASE64_URL:
-        return base64.urlsafe_b64encode(raw).decode()
-    return raw.decode()
+    if kind == _TEXT:
+        return raw.decode()
+    text = binascii.b2a_base64(raw, newline=False)
+    return (text if kind == _BASE64 else text.translate(_TO_URL)).decode()

@@ -11,7 +11,7 @@ Keys, below the prefix:
 ``lease:{app}/{address}`` string  the token of the run that holds the mailbox
 ``zone:{mailbox}``        string  the mailbox's time-zone setting; kept an hour
 ``parked``                hash    mailbox → JSON: code, since, retry_at
-``dirty:{site}``          set     address, NUL, job: what the sweep shall look at
+``dirty:{site}``          hash    address, NUL, job: what the sweep shall look at → how often it was marked
 ``deleted:{site}``        set     events that deleted rows would take, within one sweep interval
 ``events:{site}``         string  how many events the last sweep found in the window
 ``swept:{site}``          string  there while the site's last sweep is younger than the interval
@@ -32,7 +32,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from consumer.domain.errors import StoreUnavailableError
+from consumer.domain.compare import PATIENCE_SECONDS
+from consumer.domain.errors import ReadOnlyError, StoreUnavailableError
 from consumer.domain.link import Link, Memory
 from consumer.domain.mailbox import Mailbox
 from consumer.store.codec import pack_link, pack_rank, unpack
@@ -45,6 +46,7 @@ from consumer.sync.ports import (
     Grant,
     Intent,
     Lease,
+    Mark,
     Parked,
     Parking,
     Routed,
@@ -67,22 +69,26 @@ class _Script:
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 
-_ROUTE, _BEGIN, _FINISH, _RENEW, _COMING = _SCRIPTS = tuple(
-    _Script(name) for name in ("route", "begin", "finish", "renew", "coming")
+_ROUTE, _BEGIN, _FINISH, _RENEW, _RELEASE, _COMING, _CLEAN = _SCRIPTS = tuple(
+    _Script(name) for name in ("route", "begin", "finish", "renew", "release", "coming", "clean")
 )
+_LEASING: Final = (_BEGIN, _RENEW, _RELEASE)
+_READING: Final = frozenset({"TIME", "GET", "HGET", "HKEYS", "HGETALL", "ZRANGEBYLEX", "SCARD"})
 
 
 class RedisStore:
     """The store port on one Redis."""
 
-    def __init__(self, redis: Redis, prefix: str, clock: Clock) -> None:
+    def __init__(self, redis: Redis, prefix: str, clock: Clock, *, read_only: bool = False) -> None:
+        """``read_only``: leases may be taken and given back, and ``ReadOnlyError`` is raised for any other write."""
         self._redis = redis
         self._prefix = prefix
         self._clock = clock
+        self._read_only = read_only
         self._pipeline = Pipeline(redis, [script.source for script in _SCRIPTS])
 
     @classmethod
-    def connect(cls, url: str, prefix: str, clock: Clock) -> "RedisStore":
+    def connect(cls, url: str, prefix: str, clock: Clock, *, read_only: bool = False) -> "RedisStore":
         """A store on the Redis at ``url``; nothing is sent yet."""
         redis = Redis.from_url(
             url,
@@ -92,7 +98,7 @@ class RedisStore:
             health_check_interval=15,
             retry=Retry(NoBackoff(), 1),
         )
-        return cls(redis, prefix, clock)
+        return cls(redis, prefix, clock, read_only=read_only)
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -137,10 +143,14 @@ class RedisStore:
         self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent], *, everything: bool = False
     ) -> Grant | Busy | Parked:
         """See the port."""
+        if self._read_only and any(intent.transaction_id or intent.insists for intent in intents):
+            raise ReadOnlyError("an intent")
         lease = Lease(app, mailbox, token, self._clock.monotonic() + LEASE_SECONDS)
-        arguments: list[Argument] = [token, _LEASE_MS, str(mailbox), mailbox.address, self._prefix, len(intents)]
+        arguments: list[Argument] = [token, _LEASE_MS, str(mailbox), mailbox.address, self._prefix]
+        arguments += [KEPT_SECONDS, int(PATIENCE_SECONDS), len(intents)]
         for intent in intents:
-            arguments += [intent.job_id, pack_rank(intent.rank), intent.transaction_id or ""]
+            by = "insists" if intent.insists else "swept" if intent.swept else ""
+            arguments += [intent.job_id, pack_rank(intent.rank), intent.transaction_id or "", by]
         arguments.append(int(everything))
         kind, first, *rest = await self._run(_BEGIN, self._keys(lease)[:5], *arguments)
         if kind == b"parked":
@@ -148,7 +158,9 @@ class RedisStore:
         if kind == b"busy":
             return Busy(min(_BUSY_LOOK_SECONDS, max(first, 10) / 1000))
         standings = {
-            intent.job_id: Standing(bool(rest[3 * n]), unpack(rest[3 * n + 1]), rest[3 * n + 2].decode() or None)
+            intent.job_id: Standing(
+                rest[3 * n] in {1, 2}, unpack(rest[3 * n + 1]), rest[3 * n + 2].decode() or None, rest[3 * n] in {2, 3}
+            )
             for n, intent in enumerate(intents)
         }
         return Grant(lease, _unpack_zone(first), standings, _unpack_links(rest[3 * len(intents) :]))
@@ -176,73 +188,85 @@ class RedisStore:
             arguments += ["dirty", _dirty(mailbox, job_id), ""]
         return bool(await self._run(_FINISH, self._keys(lease), *arguments))
 
+    async def release(self, lease: Lease) -> None:
+        """See the port."""
+        await self._run(_RELEASE, self._keys(lease)[:1], lease.token)
+
     async def mark_dirty(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
         """See the port."""
-        by_site: dict[str, list[str]] = {}
-        for mailbox, job_id in assignments:
-            by_site.setdefault(mailbox.site, []).append(_dirty(mailbox, job_id))
         await asyncio.gather(
-            *(self._pipeline.call("SADD", self._key(f"dirty:{site}"), *marks) for site, marks in by_site.items())
+            *(
+                self._call("HINCRBY", self._key(f"dirty:{mailbox.site}"), _dirty(mailbox, job_id), 1)
+                for mailbox, job_id in assignments
+            )
         )
 
     async def list_parked(self) -> list[tuple[Mailbox, Parking]]:
         """See the port."""
-        parts = await self._pipeline.call("HGETALL", self._key("parked"))
-        entries = zip(parts[::2], parts[1::2], strict=True) if isinstance(parts, list) else parts.items()
-        found = [(Mailbox.parse(mailbox.decode()), orjson.loads(entry)) for mailbox, entry in entries]
+        entries = await self._hash("parked")
+        found = [(Mailbox.parse(mailbox.decode()), orjson.loads(entry)) for mailbox, entry in entries.items()]
         return [(mailbox, Parking(entry["code"], "retry_at" in entry)) for mailbox, entry in found]
 
     async def enable(self, mailbox: Mailbox) -> None:
         """See the port."""
-        await self._pipeline.call("HDEL", self._key("parked"), str(mailbox))
+        await self._call("HDEL", self._key("parked"), str(mailbox))
 
     async def time(self) -> float:
         """See the port."""
-        seconds, microseconds = await self._pipeline.call("TIME")
+        seconds, microseconds = await self._call("TIME")
         return int(seconds) + int(microseconds) / 1e6
 
     async def linked(self, site_id: str, after: str) -> list[str]:
         """See the port."""
         start = f"({after}" if after else "-"
-        found = await self._pipeline.call(
-            "ZRANGEBYLEX", self._key(f"mailboxes:{site_id}"), start, "+", "LIMIT", 0, _INDEX_PAGE
-        )
+        found = await self._call("ZRANGEBYLEX", self._key(f"mailboxes:{site_id}"), start, "+", "LIMIT", 0, _INDEX_PAGE)
         return [address.decode() for address in found]
+
+    async def holders(self, job_id: str) -> list[Mailbox]:
+        """See the port."""
+        return [Mailbox.parse(holder.decode()) for holder in await self._call("HKEYS", self._key(f"held:{job_id}"))]
 
     async def events_of(self, job_id: str) -> dict[Mailbox, str]:
         """See the port."""
         found = {}
-        for holder in await self._pipeline.call("HKEYS", self._key(f"held:{job_id}")):
-            mailbox = Mailbox.parse(holder.decode())
-            memory = unpack(await self._pipeline.call("HGET", self._key(f"links:{mailbox}"), job_id) or b"")
+        for mailbox in await self.holders(job_id):
+            memory = unpack(await self._call("HGET", self._key(f"links:{mailbox}"), job_id) or b"")
             if isinstance(memory, Link):
                 found[mailbox] = memory.event_id
         return found
 
-    async def dirty(self, site_id: str) -> list[tuple[str, str]]:
+    async def forget_zone(self, mailbox: Mailbox) -> None:
         """See the port."""
-        marks = await self._pipeline.call("SMEMBERS", self._key(f"dirty:{site_id}"))
-        pairs = (mark.decode().partition("\0") for mark in marks)
-        return sorted((address, job_id) for address, _, job_id in pairs)
+        await self._call("DEL", self._key(f"zone:{mailbox}"))
 
-    async def clean(self, site_id: str, marks: Sequence[tuple[str, str]]) -> None:
+    async def dirty(self, site_id: str) -> list[Mark]:
         """See the port."""
-        if marks:
-            members = [f"{address}\0{job_id}" for address, job_id in marks]
-            await self._pipeline.call("SREM", self._key(f"dirty:{site_id}"), *members)
+        marks = []
+        for member, times in (await self._hash(f"dirty:{site_id}")).items():
+            address, _, job_id = member.decode().partition("\0")
+            marks.append(Mark(address, job_id, int(times)))
+        return sorted(marks)
+
+    async def clean(self, site_id: str, marks: Sequence[Mark]) -> None:
+        """See the port."""
+        for first in range(0, len(marks), _INDEX_PAGE):
+            arguments: list[Argument] = []
+            for mark in marks[first : first + _INDEX_PAGE]:
+                arguments += [f"{mark.address}\0{mark.job_id}", mark.times]
+            await self._run(_CLEAN, [self._key(f"dirty:{site_id}")], *arguments)
 
     async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
         """See the port."""
         key = self._key(f"deleted:{site_id}")
         answers = await asyncio.gather(
-            self._pipeline.call("SADD", key, *events),
-            self._pipeline.call("PTTL", key),
-            self._pipeline.call("SCARD", key),
-            self._pipeline.call("GET", self._key(f"events:{site_id}")),
+            self._call("SADD", key, *events),
+            self._call("PTTL", key),
+            self._call("SCARD", key),
+            self._call("GET", self._key(f"events:{site_id}")),
         )
         _, milliseconds, count, known = answers
         if milliseconds < 0:
-            await self._pipeline.call("PEXPIRE", key, int(seconds * 1000))
+            await self._call("PEXPIRE", key, int(seconds * 1000))
         return count, int(known or 0)
 
     async def coming(self, site_id: str) -> int:
@@ -256,25 +280,40 @@ class RedisStore:
 
     async def remember_events(self, site_id: str, count: int) -> None:
         """See the port."""
-        await self._pipeline.call("SET", self._key(f"events:{site_id}"), count)
+        await self._call("SET", self._key(f"events:{site_id}"), count)
+
+    async def events(self, site_id: str) -> int:
+        """See the port."""
+        return int(await self._call("GET", self._key(f"events:{site_id}")) or 0)
 
     async def claim_sweep(self, site_id: str, seconds: float) -> bool:
         """See the port."""
-        claimed = await self._pipeline.call("SET", self._key(f"swept:{site_id}"), 1, "NX", "PX", int(seconds * 1000))
+        claimed = await self._call("SET", self._key(f"swept:{site_id}"), 1, "NX", "PX", int(seconds * 1000))
         return claimed is not None
 
     async def release_sweep(self, site_id: str) -> None:
         """See the port."""
-        await self._pipeline.call("DEL", self._key(f"swept:{site_id}"))
+        await self._call("DEL", self._key(f"swept:{site_id}"))
 
     async def park(self, mailbox: Mailbox, code: str, *, hourly: bool) -> None:
         """See the port."""
-        seconds, _ = await self._pipeline.call("TIME")
+        seconds, _ = await self._call("TIME")
         entry = {"code": code, "since": seconds} | ({"retry_at": seconds + KEPT_SECONDS} if hourly else {})
-        await self._pipeline.call("HSET", self._key("parked"), str(mailbox), orjson.dumps(entry))
+        await self._call("HSET", self._key("parked"), str(mailbox), orjson.dumps(entry))
 
     async def _run(self, script: _Script, keys: list[str], *arguments: Argument) -> Any:
+        if self._read_only and script not in _LEASING:
+            raise ReadOnlyError("a script")
         return await self._pipeline.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+    async def _call(self, command: str, *arguments: Argument) -> Any:
+        if self._read_only and command not in _READING:
+            raise ReadOnlyError(command)
+        return await self._pipeline.call(command, *arguments)
+
+    async def _hash(self, name: str) -> dict[bytes, bytes]:
+        parts = await self._call("HGETALL", self._key(name))
+        return parts if isinstance(parts, dict) else dict(zip(parts[::2], parts[1::2], strict=True))
 
     def _key(self, name: str) -> str:
         return self._prefix + name

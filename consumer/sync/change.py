@@ -12,8 +12,10 @@ class Look:
     """What a sweep saw, and what was remembered when it did: if that has changed since, the look is outdated."""
 
     basis: Memory | None
-    event_ids: tuple[str, ...]
-    """Every event with the assignment's tag."""
+    event_ids: tuple[str, ...] | None
+    """Every event with the assignment's tag; ``None`` if nobody looked."""
+    insists: bool = False
+    """Core was asked for the state once more: it wins over what is known to be newer, if that is not of late."""
 
 
 @dataclass(slots=True)
@@ -25,8 +27,8 @@ class Change:
     receipt: Receipt
     committed_at: float | None = None
     """Unix time of the commit in Core's database; ``None`` for snapshots, which have no latency."""
-    look: "Look | None" = None
-    """What a sweep saw of its event; ``None`` for a change, which trusts the link."""
+    look: Look | None = None
+    """What a sweep saw of its event; ``None`` for a record's change, which trusts the link."""
     older: list[Receipt] = field(default_factory=list)
     """Receipts of states that this one superseded before they were carried out."""
 

@@ -1,6 +1,7 @@
 """Lanes: all the work for one mailbox, one run after another, many mailboxes at a time."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ import structlog
 
 from consumer.domain.compare import Inspection
 from consumer.domain.errors import RequestRefusedError, StoreUnavailableError, TransientError
+from consumer.domain.job import State
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
-from consumer.sync.change import Change
+from consumer.sync.change import Change, Look
 from consumer.sync.ports import Clock, Store
+from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.settle import Verdict
 from consumer.sync.sites import SiteStates
@@ -28,6 +31,8 @@ HAND_OVER_SECONDS: Final = 120.0
 
 If none was, Graph is down as a whole, or the tenant is: then nothing is handed over, and the lag pages.
 """
+OVERDUE_SHARE: Final = 10
+"""One run in so many is for a sweep that is overdue, whatever changes wait."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 
 
@@ -39,6 +44,8 @@ class _Lane:
     busy: bool = False
     inspection: asyncio.Future[Inspection | None] | None = None
     """What a sweep waits for; changes go first."""
+    overdue_at: float = math.inf
+    """From when on, on the monotonic clock, that sweep is to have its share all the same."""
     queued: bool = False
     timer: asyncio.TimerHandle | None = None
     failures: int = 0
@@ -75,6 +82,7 @@ class Lanes:
         self._tasks: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, set[Mailbox]] = {}
         self._last_success: dict[str, float] = {}
+        self._runs = 0
         self._stopping = False
 
     @property
@@ -109,15 +117,26 @@ class Lanes:
         self._put(lane, change)
         self._queue(lane)
 
-    def inspect(self, mailbox: Mailbox) -> "asyncio.Future[Inspection | None]":
-        """Have the mailbox inspected when no change is waiting; ``None`` if it cannot be served now."""
+    def inspect(self, mailbox: Mailbox, overdue_at: float = math.inf) -> "asyncio.Future[Inspection | None]":
+        """Have the mailbox inspected when no change is waiting; ``None`` if it cannot be served now.
+
+        From ``overdue_at`` on, on the monotonic clock, one run in ten is for inspections even while changes wait.
+        """
         lane = self._lanes.get(mailbox)
         if lane is None:
             lane = self._lanes[mailbox] = _Lane(mailbox)
         if lane.inspection is None:
             lane.inspection = asyncio.get_running_loop().create_future()
+        lane.overdue_at = overdue_at
         self._queue(lane)
         return lane.inspection
+
+    def repair(self, mailbox: Mailbox, job_id: str, state: State, look: Look) -> "asyncio.Future[str]":
+        """Have the mailbox's next run bring the job to this state, for a sweep; what became of it."""
+        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        receipt = Receipt(None, lambda _, result: None if done.done() else done.set_result(result), lambda: True)
+        self.add(mailbox, Change(job_id, state, receipt, look=look))
+        return done
 
     def wake(self, site_id: str) -> None:
         """Try the waiting lanes of a site now."""
@@ -151,13 +170,24 @@ class Lanes:
 
     def _start(self) -> None:
         while (self._ready or self._to_inspect) and len(self._tasks) < self._runs_at_once and not self._stopping:
-            lane = (self._ready or self._to_inspect).popleft()
+            lane = self._next_lane()
             lane.queued = False
             lane.busy = True
-            lane.running, lane.waiting = lane.waiting, {}
+            # A mailbox with ever new changes is inspected too, once that is overdue.
+            if lane.inspection is None or lane.overdue_at > self._clock.monotonic():
+                lane.running, lane.waiting = lane.waiting, {}
             task = asyncio.get_running_loop().create_task(self._run(lane))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
+
+    def _next_lane(self) -> _Lane:
+        self._runs += 1
+        if self._ready and self._to_inspect and self._runs % OVERDUE_SHARE == 0:
+            lane = min(self._to_inspect, key=lambda lane: lane.overdue_at)
+            if lane.overdue_at <= self._clock.monotonic():
+                self._to_inspect.remove(lane)
+                return lane
+        return (self._ready or self._to_inspect).popleft()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

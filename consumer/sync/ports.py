@@ -58,6 +58,10 @@ class Intent:
     rank: int
     transaction_id: str | None
     """For the event that the run may create; ``None`` if it will not create one."""
+    swept: bool = False
+    """A sweep has it from Core; else it was met on the topic."""
+    insists: bool = False
+    """Core was asked for it once more: it wins over what is known to be newer, if that is not of late."""
 
 
 @dataclass(slots=True)
@@ -76,11 +80,13 @@ class Standing:
     """What the store knows of one job in the mailbox."""
 
     newest: bool
-    """Whether the intent's state is (still) the newest known."""
+    """Whether the intent's state is (still) the newest known, or insists with right."""
     memory: Memory | None
     """As it was before this run; for a create, the pending link that now stands is ``transaction_id``."""
     transaction_id: str | None = None
     """To create with: the run's own, or that of an earlier create whose outcome is not known."""
+    dated: bool = False
+    """For a sweep's state: newer ones are known, but for longer than ``PATIENCE_SECONDS``: Core may be right."""
 
     @property
     def fresh(self) -> bool:
@@ -123,6 +129,17 @@ class Parking:
     """It is tried again every hour all the same."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """An assignment that was handed over to the sweep."""
+
+    address: str
+    """Empty: every mailbox of the job."""
+    job_id: str
+    times: int = 1
+    """How often it was handed over: one that is more often by now was not seen to."""
+
+
 @dataclass(slots=True)
 class Findings:
     """What a run leaves behind in the store."""
@@ -155,6 +172,9 @@ class Store(Protocol):
     async def finish(self, lease: Lease, findings: Findings) -> bool:
         """Write the findings and give the lease back; ``False``, and nothing written, if it was lost."""
 
+    async def release(self, lease: Lease) -> None:
+        """Give the lease back and write nothing."""
+
     async def mark_dirty(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
         """Hand (mailbox, job) over to the sweep. An empty address means every mailbox of the job."""
 
@@ -173,14 +193,20 @@ class Store(Protocol):
     async def linked(self, site_id: str, after: str) -> list[str]:
         """The next addresses of a site with links, in byte order, behind ``after``; empty at the end."""
 
+    async def holders(self, job_id: str) -> list[Mailbox]:
+        """The mailboxes that hold an event of the job, or may."""
+
     async def events_of(self, job_id: str) -> dict[Mailbox, str]:
         """The event id of each mailbox that is linked to the job."""
 
-    async def dirty(self, site_id: str) -> list[tuple[str, str]]:
-        """The (address, job) pairs of a site that were handed over to the sweep."""
+    async def forget_zone(self, mailbox: Mailbox) -> None:
+        """The mailbox's time-zone setting is to be read again."""
 
-    async def clean(self, site_id: str, marks: Sequence[tuple[str, str]]) -> None:
-        """The sweep has seen to these marks."""
+    async def dirty(self, site_id: str) -> list[Mark]:
+        """What was handed over to the sweep of a site, ordered by address and job."""
+
+    async def clean(self, site_id: str, marks: Sequence[Mark]) -> None:
+        """The sweep has seen to these marks; one that was set anew meanwhile stays."""
 
     async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
         """Add to the events that deleted rows would take from the site within ``seconds``.
@@ -193,6 +219,9 @@ class Store(Protocol):
 
     async def remember_events(self, site_id: str, count: int) -> None:
         """How many events of ours a sweep found in the site's window."""
+
+    async def events(self, site_id: str) -> int:
+        """How many events of ours the last sweep found in the site's window."""
 
     async def claim_sweep(self, site_id: str, seconds: float) -> bool:
         """Whether the site is due: nobody has claimed its sweep within the last ``seconds``."""

@@ -9,10 +9,14 @@ RESULTS: Final = (
     "applied",
     "superseded",
     "stale",
+    "dated",
     "unchanged",
     "skipped",
 )
-"""What can become of a record. One that went to several mailboxes counts once, as the first of these it met."""
+"""What can become of a record. One that went to several mailboxes counts once, as the first of these it met.
+
+``dated`` is met by a sweep's changes alone: what is known to be newer has been so for long, and Core may be right.
+"""
 
 
 class Receipt:

@@ -8,6 +8,7 @@ from typing import Final
 
 from consumer.domain.compare import Inspection
 from consumer.domain.errors import StoreUnavailableError, TransientError
+from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.timezones import UTC_ZONE, Zone, zone_for
@@ -29,6 +30,8 @@ from consumer.sync.settle import FAILURES, Run, Verdict, span
 
 MARGIN: Final = timedelta(days=1)
 """By how much a view is wider than the window."""
+FORGOTTEN_AFTER: Final = timedelta(days=30)
+"""A link is forgotten when its event has been over for so long: the event stays, as history."""
 
 
 class Reconciler:
@@ -43,14 +46,19 @@ class Reconciler:
         *,
         new_id: Callable[[], str],
         window_days: int,
+        dry_run: bool = False,
     ) -> None:
-        """``new_id`` makes the random tokens of leases and the transactionIds: 32 hexadecimal digits."""
+        """``new_id`` makes the random tokens of leases and the transactionIds: 32 hexadecimal digits.
+
+        In a dry run nothing is written but leases, and the results name what would be done.
+        """
         self._store = store
         self._calendars = calendars
         self._clock = clock
         self._meter = meter
         self._new_id = new_id
         self._window_days = window_days
+        self._dry_run = dry_run
         self._leases: dict[str, Lease] = {}
 
     async def run(self, site: Site, mailbox: Mailbox, changes: Mapping[str, Change]) -> Verdict:
@@ -106,6 +114,11 @@ class Reconciler:
             # All-day events are matched as UTC midnights, and edges are read differently: a day more on each side.
             glimpses = await run.calendar.view(window.start - MARGIN, window.end + MARGIN)
             inspection = Inspection(zone, grant.links, glimpses)
+            run.findings.forgotten = {
+                job_id
+                for job_id, link in grant.links.items()
+                if isinstance(link, Link) and link.end < window.start - FORGOTTEN_AFTER
+            }
         except FAILURES as error:
             run.verdict.record("", error)
         verdict = await self._finish(grant.lease, run, {})
@@ -119,15 +132,23 @@ class Reconciler:
 
     def _intent(self, mailbox: Mailbox, change: Change, window: Window) -> Intent:
         when = span(change.state, mailbox)
-        may_create = when is not None and window.holds(*when)
-        return Intent(change.job_id, change.state.rank, self._new_id() if may_create else None)
+        may_create = when is not None and window.holds(*when) and not self._dry_run
+        insists = change.look is not None and change.look.insists and not self._dry_run
+        return Intent(
+            change.job_id,
+            change.state.rank,
+            self._new_id() if may_create else None,
+            swept=change.look is not None,
+            insists=insists,
+        )
 
     async def _under_lease(self, site: Site, grant: Grant, changes: Mapping[str, Change], window: Window) -> Verdict:
-        run = Run(self._calendars.open(site, grant.lease), grant.lease.mailbox, window, UTC_ZONE)
+        run = Run(self._calendars.open(site, grant.lease), grant.lease.mailbox, window, UTC_ZONE, self._dry_run)
         work = [change for change in changes.values() if grant.standings[change.job_id].newest]
-        for change in changes.values():
-            if not grant.standings[change.job_id].newest:
-                run.verdict.results[change.job_id] = "superseded"
+        for job_id in changes:
+            standing = grant.standings[job_id]
+            if not standing.newest:
+                run.verdict.results[job_id] = "dated" if standing.dated else "superseded"
         try:
             run.zone = await self._zone(site, grant, run, work)
         except FAILURES as error:
@@ -149,6 +170,9 @@ class Reconciler:
 
     async def _finish(self, lease: Lease, run: Run, changes: Mapping[str, Change]) -> Verdict:
         try:
+            if self._dry_run:
+                await self._store.release(lease)
+                return run.verdict
             kept = await self._store.finish(lease, run.findings)
         except StoreUnavailableError as error:
             return Verdict(trouble=error)

@@ -10,8 +10,9 @@ import structlog
 from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.site import Site
 from consumer.sync.ports import Store
+from consumer.sync.report import Report
 from consumer.sync.sites import SiteStates
-from consumer.sync.sweep import Report, Sweeper
+from consumer.sync.sweep import Sweeper
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from consumer.domain.errors import (
 )
 from consumer.domain.event import RENDERING, Event, SeenEvent, tag
 from consumer.domain.job import Deletion, State
-from consumer.domain.link import Link, Memory, Pending, Tombstone
+from consumer.domain.link import Link, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Remake, Situation, Update, plan
 from consumer.domain.render import render
@@ -80,6 +80,8 @@ class Run:
     mailbox: Mailbox
     window: Window
     zone: Zone
+    dry: bool = False
+    """Only say what would be done."""
     findings: Findings = field(default_factory=Findings)
     verdict: Verdict = field(default_factory=Verdict)
 
@@ -109,24 +111,27 @@ class Run:
         job_tag = tag(self.mailbox.site, change.job_id)
         wanted = self._wanted(change.state)
         memory = standing.memory
-        seen = await self._look(change, memory, job_tag)
-        situation = Situation(wanted, change.state.rank, memory, seen)
+        seen = await self._look(change, standing, job_tag)
+        situation = Situation(wanted, change.state.rank, memory, seen, insists=standing.dated)
         planned = plan(situation, self.window)
+        if self.dry:
+            return _name(planned)
         try:
             return await self._apply(change.job_id, job_tag, standing, situation, planned)
         except DuplicateTransactionError as duplicate:
             seen = await self._made_by_transaction(change.job_id, job_tag, duplicate.event_id)
-            situation = Situation(wanted, change.state.rank, memory, seen)
+            situation = replace(situation, seen=seen)
             return await self._apply(change.job_id, job_tag, standing, situation, plan(situation, self.window))
 
-    async def _look(self, change: Change, memory: Memory | None, job_tag: str) -> tuple[SeenEvent, ...] | None:
+    async def _look(self, change: Change, standing: Standing, job_tag: str) -> tuple[SeenEvent, ...] | None:
         """The assignment's events, where something speaks for a look: a create in doubt, or what a sweep saw."""
+        memory, look = standing.memory, change.look
         if isinstance(memory, Pending):
-            return await self.calendar.find(job_tag) if memory.rank <= change.state.rank else None
+            return await self.calendar.find(job_tag) if memory.rank <= change.state.rank or standing.dated else None
         remembered = None if isinstance(memory, Tombstone) else memory
-        if change.look is None or change.look.basis != remembered:
+        if look is None or look.event_ids is None or look.basis != remembered:
             return None
-        looked = await asyncio.gather(*(self._get(event_id) for event_id in change.look.event_ids))
+        looked = await asyncio.gather(*(self._get(event_id) for event_id in look.event_ids))
         return tuple(seen for seen in looked if seen is not None and seen.tag == job_tag)
 
     async def _get(self, event_id: str) -> SeenEvent | None:
@@ -251,6 +256,17 @@ class Run:
             await self.calendar.delete(event_id)
         except GoneError:
             return
+
+
+def _name(planned: Plan) -> str:
+    """What a plan would do to Outlook, in a word; ``unchanged`` if nothing."""
+    match planned.step:
+        case Leave(stale=True):
+            return "stale"
+        case Leave() | Adopt():
+            return "delete the copy" if planned.surplus else "unchanged"
+        case step:
+            return type(step).__name__.lower()
 
 
 def span(state: State, mailbox: Mailbox) -> tuple[datetime, datetime] | None:

@@ -1,31 +1,32 @@
 """The sweep: Core's whole schedule of a site against its calendars, as a merge of two ordered streams."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
 
-from consumer.domain.compare import Finding, compare
+from consumer.domain.compare import Finding, Inspection, compare
 from consumer.domain.errors import CoreUnavailableError, InvalidRecordError, StoreUnavailableError
 from consumer.domain.fuse import is_blown
-from consumer.domain.job import Deletion, Job, State
+from consumer.domain.job import Deletion, Job, State, rank
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.window import Window
-from consumer.sync.change import Change, Look
-from consumer.sync.lanes import Lanes
-from consumer.sync.ports import Clock, Sighting, Store
-from consumer.sync.receipts import Receipt
+from consumer.sync.change import Look
+from consumer.sync.ports import Clock, Mark, Sighting, Store
+from consumer.sync.report import Planned, Report
 
 log = structlog.get_logger(__name__)
 
 MAILBOXES_AT_ONCE: Final = 128
 QUESTIONS_AT_ONCE: Final = 4
 """Core is asked for single jobs so many at a time."""
+OVERDUE_INTERVALS: Final = 2
+"""A sweep that has not ended after so many intervals is overdue, and has its share whatever changes wait."""
 _NO_PARTITION: Final = 2**32 - 1
+_LAST_RANK: Final = rank(2**62, deleted=True)
+_NOTHING_DONE: Final = frozenset({"unchanged", "stale", "superseded", "dated", "skipped", "dead_lettered"})
 
 
 class Wanted(Protocol):
@@ -46,6 +47,16 @@ class ScheduleSource(Protocol):
         """One job, or ``None`` if there is none. Raises ``InvalidRecordError`` too."""
 
 
+class Mailboxes(Protocol):
+    """Where the work is done: the lanes, or a rehearsal."""
+
+    def inspect(self, mailbox: Mailbox, overdue_at: float, /) -> Awaitable[Inspection | None]:
+        """What it holds; ``None`` if it cannot be served now."""
+
+    def repair(self, mailbox: Mailbox, job_id: str, state: State, look: Look) -> Awaitable[str]:
+        """Bring a job to its state there; what became of it."""
+
+
 class SweepMeter(Protocol):
     """What is counted of sweeps."""
 
@@ -59,59 +70,68 @@ class SweepMeter(Protocol):
         """Deletions that the fuse holds back now."""
 
 
-@dataclass(slots=True)
-class Report:
-    """What a sweep of one site did."""
-
-    site_id: str
-    mailboxes: int = 0
-    unserved: int = 0
-    """Mailboxes that could not be inspected: parked, or in trouble."""
-    events: int = 0
-    """Of ours, in the window."""
-    unusable: int = 0
-    """Rows of Core that say something impossible."""
-    repairs: Counter[str] = field(default_factory=Counter)
-    held: int = 0
-    failure: str | None = None
-    """Why the sweep broke off; nothing was deleted then."""
-
-    @property
-    def whole(self) -> bool:
-        """Whether everything was compared, and nothing held."""
-        return self.failure is None and not self.held
-
-
 class Sweeper:
     """Sweeps sites, one after another or several at a time."""
 
     def __init__(
         self,
         store: Store,
-        lanes: Lanes,
+        mailboxes: Mailboxes,
         core: ScheduleSource,
         clock: Clock,
         meter: SweepMeter,
         *,
         window_days: int,
+        interval: float,
+        dry_run: bool = False,
     ) -> None:
+        """``interval`` is in seconds; a dry run needs a rehearsal for ``mailboxes``."""
         self._store = store
-        self._lanes = lanes
+        self._mailboxes = mailboxes
         self._core = core
         self._clock = clock
         self._meter = meter
+        self._window_days = window_days
+        self._interval = interval
+        self._dry_run = dry_run
         self._aliases: set[Mailbox] = set()
         """Mailboxes of which it was told that another address leads to them."""
-        self._window_days = window_days
 
-    async def sweep(self, site: Site, *, allow_mass_delete: bool = False) -> Report:
-        """Compare everything of a site and repair what differs. Failures are told in the report."""
+    async def sweep(
+        self,
+        site: Site,
+        *,
+        allow_mass_delete: bool = False,
+        only: str | None = None,
+        named: bool = True,
+        progress: Callable[[Report], None] = lambda _report: None,
+    ) -> Report:
+        """Compare everything of a site and repair what differs. Failures are told in the report.
+
+        Args:
+            site: whose calendars.
+            allow_mass_delete: let vanished jobs' events go, however many.
+            only: sweep this address alone, whether Core and the links know of it or not.
+            named: that it is of this site was said by a person; else Core or a link must say so.
+            progress: called with the report whenever a mailbox has been compared.
+        """
         started = self._clock.monotonic()
         report = Report(site.site_id)
+        sweep = _Sweep(
+            self._store,
+            self._mailboxes,
+            self._core,
+            site,
+            report,
+            self._aliases,
+            progress,
+            overdue_at=started + OVERDUE_INTERVALS * self._interval,
+            allow_mass_delete=allow_mass_delete,
+            dry_run=self._dry_run,
+        )
+        window = Window.of(self._clock.now(), self._window_days)
         try:
-            await _Sweep(self._store, self._lanes, self._core, site, report, self._aliases).run(
-                Window.of(self._clock.now(), self._window_days), allow_mass_delete=allow_mass_delete
-            )
+            await (sweep.whole_site(window) if only is None else sweep.one_mailbox(only, window, named=named))
         except (CoreUnavailableError, StoreUnavailableError, InvalidRecordError) as error:
             report.failure = str(error)
             log.error("sweep failed, nothing was deleted", site=site.site_id, reason=str(error))
@@ -122,10 +142,8 @@ class Sweeper:
                 held=report.held,
                 events=report.events,
             )
-        for cause, count in report.repairs.items():
-            self._meter.repaired(site.site_id, cause, count)
-        self._meter.held(site.site_id, report.held)
-        self._meter.swept(site.site_id, self._clock.monotonic() - started, whole=report.whole)
+        if not self._dry_run and only is None:
+            self._count(report, self._clock.monotonic() - started)
         log.info(
             "site swept" if report.failure is None else "sweep broken off",
             site=site.site_id,
@@ -138,6 +156,12 @@ class Sweeper:
         )
         return report
 
+    def _count(self, report: Report, seconds: float) -> None:
+        for cause, count in report.repairs.items():
+            self._meter.repaired(report.site_id, cause, count)
+        self._meter.held(report.site_id, report.held)
+        self._meter.swept(report.site_id, seconds, whole=report.whole)
+
 
 class _Sweep:
     """One sweep of one site."""
@@ -145,45 +169,79 @@ class _Sweep:
     def __init__(
         self,
         store: Store,
-        lanes: Lanes,
+        mailboxes: Mailboxes,
         core: ScheduleSource,
         site: Site,
         report: Report,
         aliases: set[Mailbox],
+        progress: Callable[[Report], None],
+        *,
+        overdue_at: float,
+        allow_mass_delete: bool,
+        dry_run: bool,
     ) -> None:
-        self._aliases = aliases
         self._store = store
-        self._lanes = lanes
+        self._mailboxes = mailboxes
         self._core = core
         self._site = site
         self._report = report
+        self._aliases = aliases
+        self._progress = progress
+        self._overdue_at = overdue_at
+        self._allow_mass_delete = allow_mass_delete
+        self._dry_run = dry_run
         self._questions = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+        self._events_before = 0
+        """Of the whole site, if only one mailbox is swept."""
         self._unlisted: list[tuple[Mailbox, Finding]] = []
         self._stated: list[tuple[Mailbox, Finding, Job]] = []
         self._vanished: list[tuple[Mailbox, Finding]] = []
         self._left: set[str] = set()
         """Jobs whose marks stay: they were held, or handed over once more."""
 
-    async def run(self, window: Window, *, allow_mass_delete: bool) -> None:
+    async def whole_site(self, window: Window) -> None:
+        """Every mailbox that Core names or that has links, and all that was handed over."""
         site_id = self._site.site_id
         began = await self._store.time()
         marks = await self._store.dirty(site_id)
         await self._all_mailboxes(window, began)
-        # Only now, with Core's list read to its end, may anything be concluded from what it lacks.
-        await self._ask_of_unlisted(window, unbounded=allow_mass_delete)
+        await self._conclude(window, marks)
+        if not self._dry_run:
+            await self._store.remember_events(site_id, self._report.events)
+
+    async def one_mailbox(self, address: str, window: Window, *, named: bool) -> None:
+        """One mailbox and its marks, its time zone read again; nothing if it is not known, unless it was named."""
+        site_id, mailbox = self._site.site_id, Mailbox(self._site.site_id, address)
+        began = await self._store.time()
+        marks = [mark for mark in await self._store.dirty(site_id) if mark.address == address]
+        wanted = None
+        async for roster in self._core.schedule(site_id, window):
+            if roster.address == address:
+                wanted = roster
+        if not (named or wanted or address in [linked async for linked in self._linked()]):
+            return
+        if not self._dry_run:
+            await self._store.forget_zone(mailbox)
+        self._events_before = await self._store.events(site_id)
+        await self._mailbox(mailbox, wanted, window, began)
+        await self._conclude(window, marks)
+
+    async def _conclude(self, window: Window, marks: Sequence[Mark]) -> None:
+        """Only now, with Core's list read to its end, may anything be concluded from what it lacks."""
+        await self._ask_of_unlisted(window)
         await self._ask_of_marks(marks)
         await asyncio.gather(*(self._repair(mailbox, finding, job) for mailbox, finding, job in self._stated))
-        if self._is_blown and not allow_mass_delete:
+        if self._is_blown and not self._allow_mass_delete:
             self._report.held = len(self._vanished)
             self._left |= {finding.job_id for _, finding in self._vanished}
         else:
             await self._delete_vanished()
-        await self._store.clean(site_id, [mark for mark in marks if mark[1] not in self._left])
-        await self._store.remember_events(site_id, self._report.events)
+        if not self._dry_run:
+            await self._store.clean(self._site.site_id, [mark for mark in marks if mark.job_id not in self._left])
 
     @property
     def _is_blown(self) -> bool:
-        return is_blown(len(self._vanished), self._report.events)
+        return is_blown(len(self._vanished), max(self._report.events, self._events_before))
 
     async def _all_mailboxes(self, window: Window, began: float) -> None:
         room = asyncio.Semaphore(MAILBOXES_AT_ONCE)
@@ -222,11 +280,17 @@ class _Sweep:
             after = page[-1]
 
     async def _mailbox(self, mailbox: Mailbox, wanted: Wanted | None, window: Window, began: float) -> None:
-        inspection = await self._lanes.inspect(mailbox)
+        inspection = await self._mailboxes.inspect(mailbox, self._overdue_at)
         self._report.mailboxes += 1
         if inspection is None:
             self._report.unserved += 1
-            return
+        else:
+            await self._compare(mailbox, wanted, inspection, window, began)
+        self._progress(self._report)
+
+    async def _compare(
+        self, mailbox: Mailbox, wanted: Wanted | None, inspection: Inspection, window: Window, began: float
+    ) -> None:
         jobs: Mapping[str, Job] = wanted.jobs if wanted else {}
         unusable = wanted.unusable if wanted else {}
         self._report.unusable += len(unusable)
@@ -238,14 +302,14 @@ class _Sweep:
         if repairs:
             await asyncio.gather(*repairs)
 
-    async def _ask_of_unlisted(self, window: Window, *, unbounded: bool) -> None:
+    async def _ask_of_unlisted(self, window: Window) -> None:
         """Ask Core for each job that its list lacks; once the fuse has blown, for no more of them."""
 
         async def ask(mailbox: Mailbox, finding: Finding) -> None:
             if finding.basis is None and await self._is_another_addresses(mailbox, finding):
                 return
             async with self._questions:
-                if self._is_blown and not unbounded:
+                if self._is_blown and not self._allow_mass_delete:
                     return
                 job = await self._core.job(mailbox.site, finding.job_id)
             if job is None:
@@ -267,11 +331,11 @@ class _Sweep:
             log.warning("two addresses of this site lead to one mailbox", site=mailbox.site, job=finding.job_id)
         return True
 
-    async def _ask_of_marks(self, marks: Sequence[tuple[str, str]]) -> None:
+    async def _ask_of_marks(self, marks: Sequence[Mark]) -> None:
         """What was handed over, in the window or not: its state is Core's of now, in every mailbox it concerns."""
         by_job: dict[str, list[str]] = {}
-        for address, job_id in marks:
-            by_job.setdefault(job_id, []).append(address)
+        for mark in marks:
+            by_job.setdefault(mark.job_id, []).append(mark.address)
         known = {(mailbox, finding.job_id) for mailbox, finding in self._vanished}
 
         async def ask(job_id: str, addresses: Sequence[str]) -> None:
@@ -279,8 +343,7 @@ class _Sweep:
                 job = await self._core.job(self._site.site_id, job_id)
             mailboxes = {Mailbox(self._site.site_id, address) for address in addresses if address}
             if "" in addresses:
-                [where] = await self._store.route([Sighting(job_id, job.rank if job else 0, _NO_PARTITION, 0)])
-                mailboxes |= {*where.holders, *(job.mailboxes if job else ())}
+                mailboxes |= {*await self._store.holders(job_id), *(job.mailboxes if job else ())}
             finding = Finding(job_id, job, "orphaned" if job is None else "edited", None, None)
             for mailbox in sorted(mailboxes):
                 if job is not None:
@@ -293,20 +356,35 @@ class _Sweep:
     async def _delete_vanished(self) -> None:
         """The events of jobs that Core has no more: their state ranks above every one known of them."""
         job_ids = sorted({finding.job_id for _, finding in self._vanished})
-        routed = await self._store.route([Sighting(job_id, None, _NO_PARTITION, 0) for job_id in job_ids])
-        gone = {job_id: Deletion(job_id, where.rank) for job_id, where in zip(job_ids, routed, strict=True)}
+        if self._dry_run:
+            ranks = [_LAST_RANK] * len(job_ids)
+        else:
+            routed = await self._store.route([Sighting(job_id, None, _NO_PARTITION, 0) for job_id in job_ids])
+            ranks = [where.rank for where in routed]
+        gone = {job_id: Deletion(job_id, rank) for job_id, rank in zip(job_ids, ranks, strict=True)}
         await asyncio.gather(
             *(self._repair(mailbox, finding, gone[finding.job_id]) for mailbox, finding in self._vanished)
         )
 
     async def _repair(self, mailbox: Mailbox, finding: Finding, state: State) -> None:
-        """Have the mailbox's lane bring the assignment to its state, and wait for what became of it."""
-        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        receipt = Receipt(None, lambda _, result: None if done.done() else done.set_result(result), lambda: True)
-        look = None if finding.event_ids is None else Look(finding.basis, finding.event_ids)
-        self._lanes.add(mailbox, Change(finding.job_id, state, receipt, look=look))
-        result = await done
-        if result == "applied":
-            self._report.repairs[finding.cause] += 1
-        elif result == "handed_over":
+        look = Look(finding.basis, finding.event_ids)
+        result = await self._mailboxes.repair(mailbox, finding.job_id, state, look)
+        if result == "dated":
+            result = await self._insist(mailbox, finding)
+        if result == "handed_over":
             self._left.add(finding.job_id)
+        elif result not in _NOTHING_DONE:
+            self._report.repairs[finding.cause] += 1
+            if self._dry_run:
+                self._report.planned.append(Planned(mailbox.address, finding.job_id, result, finding.cause))
+
+    async def _insist(self, mailbox: Mailbox, finding: Finding) -> str:
+        """What we know to be newer is old: Core's database may have been restored. Asked once more, Core wins."""
+        async with self._questions:
+            job = await self._core.job(mailbox.site, finding.job_id)
+        if job is None:
+            return "skipped"  # the next sweep finds it unlisted
+        if self._dry_run:
+            return "insist on Core's state"
+        look = Look(finding.basis, finding.event_ids, insists=True)
+        return await self._mailboxes.repair(mailbox, finding.job_id, job, look)

@@ -1,7 +1,7 @@
 """The store port's contract, on the fake and on a real Valkey."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 
 from consumer.clock import SystemClock
-from consumer.domain.errors import StoreUnavailableError
+from consumer.domain.errors import ReadOnlyError, StoreUnavailableError
 from consumer.domain.job import rank
 from consumer.domain.link import Link, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
 from consumer.store.store import RedisStore
-from consumer.sync.ports import Busy, Findings, Grant, Intent, Parked, Parking, Sighting, Store
+from consumer.sync.ports import Busy, Findings, Grant, Intent, Mark, Parked, Parking, Sighting, Store
 from tests.fakes.store import MemoryStore
 
 ANNA = Mailbox("acme", "anna@acme.example")
@@ -227,11 +227,93 @@ async def test_dirty_marks_wait_for_the_sweep_of_their_site_until_it_has_seen_to
     await store.mark_dirty([(ANNA, "J1"), (Mailbox("other", ""), "J2"), (ANNA, "J1"), (BEN, "J1")])
     granted = await begin(store)
     await store.finish(granted.lease, Findings(forgotten={"J1"}, dirty={"J3"}))
-    assert await store.dirty("other") == [("", "J2")]
-    assert await store.dirty("acme") == [(ANNA.address, "J1"), (ANNA.address, "J3"), (BEN.address, "J1")]
-    await store.clean("acme", [(ANNA.address, "J1"), (BEN.address, "J1")])
+    assert await store.dirty("other") == [Mark("", "J2")]
+    marks = await store.dirty("acme")
+    assert marks == [Mark(ANNA.address, "J1", 2), Mark(ANNA.address, "J3"), Mark(BEN.address, "J1")]
+    await store.clean("acme", [marks[0], marks[2]])
     await store.clean("acme", [])
-    assert await store.dirty("acme") == [(ANNA.address, "J3")]
+    assert await store.dirty("acme") == [Mark(ANNA.address, "J3")]
+
+
+async def test_a_mark_that_was_set_anew_while_the_sweep_saw_to_it_stays(store: Store) -> None:
+    await store.mark_dirty([(ANNA, "J1"), (BEN, "J1")])
+    seen = await store.dirty("acme")
+    await store.mark_dirty([(ANNA, "J1")])
+    await store.clean("acme", seen)
+    assert await store.dirty("acme") == [Mark(ANNA.address, "J1", 2)]
+
+
+async def test_a_lease_that_is_released_leaves_everything_as_it_was(store: Store) -> None:
+    await store.park(ANNA, "ErrorAccessDenied", hourly=True)
+    await store.enable(ANNA)
+    granted = await begin(store, transaction_id=None)
+    await store.release(granted.lease)
+    again = await begin(store, transaction_id=None)
+    assert again.standings["J1"].memory is None
+    stranger = replace(again.lease, token="somebody else's")
+    await store.release(stranger)
+    assert isinstance(await store.begin(ANNA, APP, "other", []), Busy)
+
+
+async def test_a_zone_that_is_forgotten_is_read_again(store: Store) -> None:
+    granted = await begin(store)
+    await store.finish(granted.lease, Findings(zone="UTC"))
+    await store.forget_zone(ANNA)
+    assert (await begin(store)).zone is None
+
+
+async def test_what_a_sweep_says_does_not_stand_against_what_became_known_of_late(store: Store) -> None:
+    await store.route([at(5, 1)])
+    await linked(store, revision=5)
+    for insists in (False, True):
+        older = Intent("J1", rank(4), "t", swept=True, insists=insists)
+        granted = await store.begin(ANNA, APP, uuid4().hex, [older])
+        assert isinstance(granted, Grant)
+        standing = granted.standings["J1"]
+        assert (standing.newest, standing.dated) == (False, False)
+        await store.finish(granted.lease, Findings())
+
+
+async def test_how_many_events_a_sweep_found_is_remembered(store: Store) -> None:
+    assert await store.events("acme") == 0
+    await store.remember_events("acme", 7)
+    assert await store.events("acme") == 7
+
+
+async def test_a_store_that_is_read_only_lets_nothing_but_leases_be_written(valkey_url: str) -> None:
+    prefix = f"{uuid4()}:"
+    real = RedisStore.connect(valkey_url, prefix, SystemClock())
+    await linked(real)
+    await real.mark_dirty([(ANNA, "J1")])
+    dry = RedisStore.connect(valkey_url, prefix, SystemClock(), read_only=True)
+    granted = await dry.begin(ANNA, APP, "dry", [Intent("J1", rank(1), None, swept=True)], everything=True)
+    assert isinstance(granted, Grant)
+    assert granted.links == {"J1": link()}
+    assert await dry.renew(granted.lease)
+    assert await dry.dirty("acme")
+    writes: list[Callable[[], Awaitable[object]]] = [
+        lambda: dry.finish(granted.lease, Findings(links={"J1": link()})),
+        lambda: dry.begin(BEN, APP, "t", [Intent("J1", rank(1), "t1")]),
+        lambda: dry.begin(BEN, APP, "t", [Intent("J1", rank(1), None, swept=True, insists=True)]),
+        lambda: dry.route([at(1, 0)]),
+        lambda: dry.mark_dirty([(BEN, "J1")]),
+        lambda: dry.clean("acme", [Mark(ANNA.address, "J1")]),
+        lambda: dry.park(BEN, "code", hourly=True),
+        lambda: dry.enable(BEN),
+        lambda: dry.forget_zone(BEN),
+        lambda: dry.remember_events("acme", 1),
+        lambda: dry.count_deletions("acme", ["J1"], 1),
+        lambda: dry.claim_sweep("acme", 1),
+        lambda: dry.release_sweep("acme"),
+    ]
+    for write in writes:
+        with pytest.raises(ReadOnlyError):
+            await write()
+    await dry.release(granted.lease)
+    await dry.close()
+    again = await begin(real, revision=1)
+    assert again.standings["J1"].memory == link()
+    await real.close()
 
 
 async def test_everything_asked_for_brings_every_link_with_the_time_it_was_written(store: Store) -> None:

@@ -1,8 +1,10 @@
 """The store port in memory, on the clock it is given."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from consumer.domain.compare import PATIENCE_SECONDS
 from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
@@ -14,6 +16,7 @@ from consumer.sync.ports import (
     Grant,
     Intent,
     Lease,
+    Mark,
     Parked,
     Parking,
     Routed,
@@ -38,14 +41,14 @@ class MemoryStore:
 
     clock: Clock
     links: dict[Mailbox, dict[str, Link | Pending]] = field(default_factory=dict)
-    marks: set[tuple[Mailbox, str]] = field(default_factory=set)
+    marks: Counter[tuple[Mailbox, str]] = field(default_factory=Counter)
     parked: dict[Mailbox, tuple[str, float | None]] = field(default_factory=dict)
     down: bool = False
     _deleted: dict[str, tuple[float, set[str]]] = field(default_factory=dict)
     _events: dict[str, int] = field(default_factory=dict)
     _swept: dict[str, float] = field(default_factory=dict)
     _newest: dict[str, _Newest] = field(default_factory=dict)
-    _tombstones: dict[tuple[Mailbox, str], tuple[int, float]] = field(default_factory=dict)
+    _tombstones: dict[tuple[Mailbox, str], Tombstone] = field(default_factory=dict)
     _leases: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
     _zones: dict[Mailbox, tuple[str, float]] = field(default_factory=dict)
 
@@ -89,7 +92,7 @@ class MemoryStore:
         for job_id in [*findings.forgotten, *findings.buried]:
             links.pop(job_id, None)
         for job_id, rank in findings.buried.items():
-            self._tombstones[lease.mailbox, job_id] = (rank, now + KEPT_SECONDS)
+            self._tombstones[lease.mailbox, job_id] = Tombstone(rank, now)
         links.update({job_id: replace(link, written_at=now) for job_id, link in findings.links.items()})
         self.marks.update((lease.mailbox, job_id) for job_id in findings.dirty)
         if findings.zone is not None:
@@ -98,6 +101,11 @@ class MemoryStore:
             del self.parked[lease.mailbox]
         del self._leases[lease.app, lease.mailbox.address]
         return True
+
+    async def release(self, lease: Lease) -> None:
+        self._reach()
+        if self._holds(lease):
+            del self._leases[lease.app, lease.mailbox.address]
 
     async def mark_dirty(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
         self._reach()
@@ -125,17 +133,29 @@ class MemoryStore:
         )
         return [address for address in addresses if address.encode() > after.encode()][:3]
 
+    async def holders(self, job_id: str) -> list[Mailbox]:
+        return [mailbox for mailbox, links in self.links.items() if job_id in links]
+
     async def events_of(self, job_id: str) -> dict[Mailbox, str]:
         found = {mailbox: links.get(job_id) for mailbox, links in self.links.items()}
         return {mailbox: link.event_id for mailbox, link in found.items() if isinstance(link, Link)}
 
-    async def dirty(self, site_id: str) -> list[tuple[str, str]]:
-        self._reach()
-        return sorted((mailbox.address, job_id) for mailbox, job_id in self.marks if mailbox.site == site_id)
+    async def forget_zone(self, mailbox: Mailbox) -> None:
+        self._zones.pop(mailbox, None)
 
-    async def clean(self, site_id: str, marks: Sequence[tuple[str, str]]) -> None:
+    async def dirty(self, site_id: str) -> list[Mark]:
         self._reach()
-        self.marks -= {(Mailbox(site_id, address), job_id) for address, job_id in marks}
+        marks = self.marks.items()
+        return sorted(
+            Mark(mailbox.address, job_id, times) for (mailbox, job_id), times in marks if mailbox.site == site_id
+        )
+
+    async def clean(self, site_id: str, marks: Sequence[Mark]) -> None:
+        self._reach()
+        for mark in marks:
+            key = Mailbox(site_id, mark.address), mark.job_id
+            if self.marks[key] == mark.times:
+                del self.marks[key]
 
     async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
         self._reach()
@@ -156,6 +176,9 @@ class MemoryStore:
     async def remember_events(self, site_id: str, count: int) -> None:
         self._reach()
         self._events[site_id] = count
+
+    async def events(self, site_id: str) -> int:
+        return self._events.get(site_id, 0)
 
     async def claim_sweep(self, site_id: str, seconds: float) -> bool:
         self._reach()
@@ -205,18 +228,30 @@ class MemoryStore:
         links = self.links.setdefault(mailbox, {})
         memory: Memory | None = links.get(intent.job_id)
         tombstone = self._tombstones.get((mailbox, intent.job_id))
-        if memory is None and tombstone is not None and tombstone[1] > now:
-            memory = Tombstone(tombstone[0])
+        if memory is None and tombstone is not None and now - tombstone.written_at < KEPT_SECONDS:
+            memory = tombstone
         known = self._newest.get(intent.job_id)
-        newest = known is None or known.until <= now or known.rank <= intent.rank
+        routed = known if known is not None and known.until > now and known.rank > intent.rank else None
+        buried = isinstance(memory, Tombstone) and memory.rank >= intent.rank and intent.transaction_id is not None
+        newest, dated = routed is None, False
+        if intent.swept and (buried or routed or (memory and memory.rank > intent.rank)):
+            ages = [KEPT_SECONDS - (routed.until - now)] if routed else []
+            ages += [now - memory.written_at] if memory and (buried or memory.rank > intent.rank) else []
+            dated = min(ages) >= PATIENCE_SECONDS
+        if dated:
+            newest = intent.insists
+        if dated and newest:
+            buried = False
+            self._tombstones.pop((mailbox, intent.job_id), None)
+            if routed:
+                self._newest[intent.job_id] = replace(routed, rank=intent.rank, until=now + KEPT_SECONDS)
         used = None
-        buried = isinstance(memory, Tombstone) and memory.rank >= intent.rank
         if newest and intent.transaction_id is not None and not buried:
             if isinstance(memory, Pending):
-                if memory.rank <= intent.rank:
+                if dated or memory.rank <= intent.rank:
                     used = memory.transaction_id
             elif not isinstance(memory, Link):
                 used = intent.transaction_id
             if used is not None:
                 links[intent.job_id] = Pending(used, intent.rank, now)
-        return Standing(newest, memory, used)
+        return Standing(newest, memory, used, dated)

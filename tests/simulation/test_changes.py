@@ -86,7 +86,7 @@ def test_without_faults_the_calendars_equal_the_schedule(seed: int) -> None:
         world = World(seed)
         await play(world, changes=150)
         world.judge()
-        assert world.store.marks == set()
+        assert not world.store.marks
 
     simulate(story())
 
@@ -221,7 +221,7 @@ def test_graph_down_as_a_whole_hands_nothing_over_and_commits_nothing_unfinished
         for _ in range(50):
             world.core.change()
         await asyncio.sleep(1800)
-        assert world.store.marks == set()
+        assert not world.store.marks
         assert not world.log.done
         world.outlook.refusals.clear()
         await world.until_done()

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from consumer.domain.job import Job
 from tests.fakes.calendars import Faults
 from tests.simulation.loop import simulate
-from tests.simulation.test_changes import World, play
-from tests.simulation.world import Log, Replica
+from tests.simulation.test_changes import PARTITIONS, World, play
+from tests.simulation.world import SITES, Log, Replica
 
 
 async def settled_world(seed: int = 1, changes: int = 60) -> tuple[World, Replica]:
@@ -22,6 +23,13 @@ async def settled_world(seed: int = 1, changes: int = 60) -> tuple[World, Replic
 
 def events(world: World) -> list[tuple[str, str]]:
     return [(address, event_id) for address, box in world.outlook.events.items() for event_id in box]
+
+
+def state(world: World) -> list[tuple[str, object]]:
+    """All that Outlook and the store hold."""
+    held = [(address, event) for address, box in world.outlook.events.items() for event in box.values()]
+    linked = [(str(mailbox), link) for mailbox, links in world.store.links.items() for link in links.items()]
+    return [*held, *linked, *((str(mark), times) for mark, times in world.store.marks.items())]
 
 
 async def second_sweep_is_idle(world: World, replica: Replica, *, beyond: bool = True) -> None:
@@ -198,7 +206,7 @@ def test_a_wiped_table_that_arrives_as_deletions_is_held_on_the_topics_way_too(m
         assert events(world) == left
         await replica.sweep(world.core, allow_mass_delete=True)
         world.judge()
-        assert world.store.marks == set()
+        assert not world.store.marks
         assert events(world) == []
         replica.kill()
 
@@ -241,6 +249,157 @@ def test_a_body_that_graph_rewrites_strangely_is_repaired_once_and_then_left() -
     simulate(story())
 
 
+def restore(world: World, backup: dict[str, Job], revision: int) -> None:
+    """Core's database is as it was; what it said since then was never said."""
+    world.core.jobs = dict(backup)
+    world.core.revision = revision
+    world.log.records = {partition: [] for partition in world.log.records}
+    world.log.committed = dict.fromkeys(world.log.records, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("ranks", ["remembered", "forgotten"])
+def test_what_a_restored_database_says_wins_once_what_it_contradicts_is_a_quarter_of_an_hour_old(
+    seed: int, ranks: str
+) -> None:
+    async def story() -> None:
+        world, replica = await settled_world(seed)
+        backup, revision = dict(world.core.jobs), world.core.revision
+        for _ in range(20):
+            world.core.change()
+        await world.until_done()
+        restore(world, backup, revision)
+        if ranks == "forgotten":
+            world.store.forget_ranks()
+        written = world.outlook.writes
+        reports = await replica.sweep(world.core)
+        assert all(report.failure is None for report in reports)
+        # What is missing from Core's answers goes at once; what is newer than they are stays for now.
+        before, written = events(world), world.outlook.writes
+        await replica.sweep(world.core)
+        assert (events(world), world.outlook.writes) == (before, written)
+        await asyncio.sleep(900)
+        await replica.sweep(world.core, allow_mass_delete=True)
+        await second_sweep_is_idle(world, replica, beyond=False)
+        replica.kill()
+
+    simulate(story())
+
+
+def test_an_event_that_a_repeated_deletion_took_is_back_a_quarter_of_an_hour_later() -> None:
+    async def story() -> None:
+        world, replica = await settled_world()
+        job_id = next(iter(world.core.wanted()))[1].partition("/")[2]
+        world.store.forget_ranks()
+        world.log.append(job_id, None)  # of a row that was inserted again since: this record is old
+        await world.until_done()
+        await replica.sweep(world.core)
+        assert (await replica.sweep(world.core))[0].failure is None
+        assert not world.core.wanted() <= set(world.outlook.tags())
+        await asyncio.sleep(900)
+        await replica.sweep(world.core)
+        await second_sweep_is_idle(world, replica)
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_link_is_forgotten_when_its_event_is_over_for_a_month_and_the_event_stays() -> None:
+    async def story() -> None:
+        world, replica = await settled_world()
+        before = events(world)
+        world.core.jobs.clear()
+        for days in (35, 45):
+            replica.kill()
+            assert any(world.store.links.values())
+            await asyncio.sleep(timedelta(days=days).total_seconds())
+            replica = world.replica()
+            await replica.sweep(world.core)
+        assert not any(world.store.links.values())
+        assert events(world) == before
+        replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("runs_at_once", [1, 64])
+def test_an_overdue_sweep_ends_although_changes_never_do(runs_at_once: int) -> None:
+    """With one run at a time changes take every turn; with many, each mailbox always has a change waiting."""
+
+    async def story() -> None:
+        world, settled = await settled_world()
+        settled.kill()
+        replica = Replica(world.log, world.store, world.outlook, world.random, PARTITIONS, runs_at_once)
+        everyone = frozenset(world.core.addresses)
+        for site_id in SITES:
+            world.core.create(site_id, everyone)
+        own = [job for job in world.core.jobs.values() if job.addresses == everyone]
+
+        async def busy() -> None:
+            while True:
+                for job in own:
+                    world.core.put(replace(job, subject=f"edit {world.core.revision}"))
+                await asyncio.sleep(0.01)
+
+        changes = asyncio.create_task(busy())
+        await asyncio.sleep(1)
+        sweep = asyncio.create_task(replica.sweep(world.core, interval=20))
+        await asyncio.sleep(39)
+        assert not sweep.done()
+        async with asyncio.timeout(300):
+            await sweep
+        changes.cancel()
+        replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_dry_run_says_what_a_sweep_then_does_and_writes_nothing(seed: int) -> None:
+    async def story() -> None:
+        world, replica = await settled_world(seed)
+        world.core.log = Log(1)  # which nobody reads
+        for _ in range(30):
+            world.core.change()
+        for spoil, (address, event_id) in zip((edited, deleted, copied, moved), sorted(events(world)), strict=False):
+            await spoil(world, address, event_id)
+        before = state(world)
+        foretold = await replica.sweep(world.core, dry_run=True, allow_mass_delete=True)
+        assert state(world) == before
+        done = await replica.sweep(world.core, allow_mass_delete=True)
+        assert [report.repairs for report in foretold] == [report.repairs for report in done]
+        assert [len(report.planned) for report in foretold] == [report.repairs.total() for report in done]
+        assert sum(report.repairs.total() for report in done) > 3
+        replica.kill()
+
+    simulate(story())
+
+
+def test_one_mailbox_is_swept_alone_though_nobody_knows_of_it_any_more() -> None:
+    async def story() -> None:
+        world, replica = await settled_world()
+        left = next(address for address, _ in sorted(events(world)))
+        other = next(address for address, _ in sorted(events(world)) if address != left)
+        await edited(world, other, next(iter(world.outlook.events[other])))
+        for job in list(world.core.jobs.values()):
+            if left in job.addresses:
+                world.core.put(replace(job, addresses=job.addresses - {left}))
+        world.log.records = {partition: [] for partition in world.log.records}
+        world.core.addresses.remove(left)
+        world.store.links.clear()
+        views = world.outlook.views
+        reports = await replica.sweep(world.core, only=left, named=False)
+        assert [report.mailboxes for report in reports] == [0, 0]
+        assert world.outlook.views == views
+        await replica.sweep(world.core, only=left)
+        within = world.outlook.clock.now() + timedelta(days=20)
+        assert not [event for event in world.outlook.events[left].values() if event.start < within]
+        assert "Mine now" in [event.subject for event in world.outlook.events[other].values()]
+        replica.kill()
+
+    simulate(story())
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_sweeps_and_a_burst_of_changes_on_the_same_jobs_with_every_fault(seed: int) -> None:
     async def story() -> None:
@@ -264,7 +423,7 @@ def test_sweeps_and_a_burst_of_changes_on_the_same_jobs_with_every_fault(seed: i
         await replica.sweep(world.core)
         world.outlook.overwritten.clear()
         await second_sweep_is_idle(world, replica)
-        assert world.store.marks == set()
+        assert not world.store.marks
         replica.kill()
 
     simulate(story())

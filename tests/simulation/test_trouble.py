@@ -178,7 +178,7 @@ def test_a_refusal_of_the_old_secret_does_not_suspend_the_site_with_the_new_one(
         world.outlook.refusals.clear()
         await world.until_done()
         assert replica.meter.up["acme"] is True
-        assert world.store.marks == set()
+        assert not world.store.marks
         replica.kill()
 
     simulate(story())

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 from consumer.core.schedule import Roster
 from consumer.domain.errors import CoreUnavailableError
@@ -18,9 +19,11 @@ from consumer.sync.change import Change
 from consumer.sync.lanes import Lanes
 from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
+from consumer.sync.rehearsal import Rehearsal
+from consumer.sync.report import Report
 from consumer.sync.routing import Arrival, Router
 from consumer.sync.sites import SiteStates
-from consumer.sync.sweep import Report, Sweeper
+from consumer.sync.sweep import Sweeper
 from tests.fakes.calendars import MemoryOutlook
 from tests.fakes.store import MemoryStore
 from tests.simulation.loop import START, SimulatedClock
@@ -83,12 +86,21 @@ class Log:
 class Replica:
     """The service from the routing on, over some partitions of the log."""
 
-    def __init__(self, log: Log, store: MemoryStore, outlook: MemoryOutlook, random: Random, partitions: list[int]):
+    def __init__(
+        self,
+        log: Log,
+        store: MemoryStore,
+        outlook: MemoryOutlook,
+        random: Random,
+        partitions: list[int],
+        runs_at_once: int = 16,
+    ) -> None:
         clock = SimulatedClock()
         self.meter = Counts()
         self.sites = SiteStates(outlook, self.meter, on_resumed=lambda site_id: self.lanes.wake(site_id))
         self.sites.replace(SITES)
         self._ids = random
+        self._outlook = outlook
         self.reconciler = Reconciler(
             store,
             outlook,
@@ -98,7 +110,7 @@ class Replica:
             window_days=WINDOW_DAYS,
         )
         self.refused: list[Change] = []
-        self.lanes = Lanes(self.reconciler, store, self.sites, clock, random, self._refuse, runs_at_once=16)
+        self.lanes = Lanes(self.reconciler, store, self.sites, clock, random, self._refuse, runs_at_once=runs_at_once)
         self.router = Router(store, self.lanes, self.sites, clock, window_days=WINDOW_DAYS, fuse_seconds=300)
         self._log = log
         self._store = store
@@ -114,9 +126,29 @@ class Replica:
         for task in [*self._tasks, *self.lanes._tasks]:
             task.cancel()
 
-    async def sweep(self, core: "Core", **options: bool) -> list[Report]:
+    async def sweep(
+        self, core: "Core", *, dry_run: bool = False, interval: float = 300, **options: Any
+    ) -> list[Report]:
         """Every site once."""
-        sweeper = Sweeper(self._store, self.lanes, core, SimulatedClock(), self.meter, window_days=WINDOW_DAYS)
+        dry = Reconciler(
+            self._store,
+            self._outlook,
+            SimulatedClock(),
+            self.meter,
+            new_id=lambda: f"{self._ids.getrandbits(128):032x}",
+            window_days=WINDOW_DAYS,
+            dry_run=True,
+        )
+        sweeper = Sweeper(
+            self._store,
+            Rehearsal(dry, self.sites) if dry_run else self.lanes,
+            core,
+            SimulatedClock(),
+            self.meter,
+            window_days=WINDOW_DAYS,
+            interval=interval,
+            dry_run=dry_run,
+        )
         return [await sweeper.sweep(site, **options) for site in SITES.values()]
 
     async def _refuse(self, change: Change, refusal: Exception) -> None:

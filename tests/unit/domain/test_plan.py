@@ -12,7 +12,7 @@ from consumer.domain.job import Job, rank
 from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Remake, Situation, Update, plan
 from consumer.domain.render import render
-from consumer.domain.timezones import UTC_ZONE
+from consumer.domain.timezones import UTC_ZONE, mark, zone_for
 from consumer.domain.window import Window
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
@@ -46,7 +46,7 @@ def seen(shown: Event, event_id: str = "E1", subject: str | None = None, *, sing
 
 
 def link(to: Event, event_id: str = "E1", at: int = rank(5), rendering: int = RENDERING) -> Link:
-    return Link(event_id, "etag", to.fingerprint(), at, to.start, to.end, rendering)
+    return Link(event_id, "etag", to.fingerprint(), at, to.start, to.end, rendering, zone_mark=mark(to.zone))
 
 
 def decide(
@@ -105,6 +105,18 @@ def test_of_several_that_are_not_linked_every_replica_keeps_the_same_one() -> No
 def test_one_found_in_the_stead_of_the_linked_one_is_adopted_and_the_linked_one_goes() -> None:
     found = (seen(LIFT, "B"), seen(LIFT, "A"))
     assert decide(LIFT, link(LIFT, "gone"), found) == Plan(Adopt(found[1], LIFT), ("gone", "B"))
+
+
+def test_an_event_written_in_another_zone_is_written_anew_though_its_instants_are_right() -> None:
+    london = zone_for("Europe/London", "")
+    moved = render(Job("J-1", "acme", 1, "scheduled", subject="Lift"), LIFT.start, LIFT.end, london)
+    assert decide(moved, link(LIFT), (seen(LIFT),)) == Plan(Update("E1", moved))
+    assert decide(moved, link(moved), (seen(LIFT),)) == Plan(Adopt(seen(LIFT), moved))
+
+
+def test_what_both_zones_write_in_utc_is_not_written_anew() -> None:
+    in_either = replace(link(LIFT), zone_mark=zone_for("Europe/London", "").mark)
+    assert decide(LIFT, in_either, (seen(LIFT),)) == Plan(Adopt(seen(LIFT), LIFT))
 
 
 def test_a_series_is_never_kept() -> None:
@@ -304,3 +316,11 @@ def test_once_a_plan_is_carried_out_there_is_nothing_left_to_do(situation: Situa
         again = plan(replace(situation, memory=memory, seen=look), WINDOW)
         assert isinstance(again.step, Leave | Adopt)
         assert touched(again) == set()
+
+
+def test_a_state_that_insists_wins_over_a_newer_memory() -> None:
+    for memory in (link(HOIST, at=rank(9)), Tombstone(rank(9)), Pending("t1", rank(9))):
+        assert plan(Situation(LIFT, rank(5), memory), WINDOW) == Plan(Leave(stale=True))
+        assert plan(Situation(LIFT, rank(5), memory, insists=True), WINDOW) != Plan(Leave(stale=True))
+    assert plan(Situation(LIFT, rank(5), link(HOIST, at=rank(9)), insists=True), WINDOW) == Plan(Update("E1", LIFT))
+    assert plan(Situation(None, rank(5), link(HOIST, at=rank(9)), insists=True), WINDOW) == Plan(Delete(("E1",)))

@@ -1,0 +1,7 @@
+-- Remove marks that were not set anew since they were read. KEYS 1 dirty assignments; ARGV member, times, member, …
+for i = 1, #ARGV, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then
+    redis.call('HDEL', KEYS[1], ARGV[i])
+  end
+end
+return 1

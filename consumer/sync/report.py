@@ -1,0 +1,49 @@
+"""What a sweep of one site did, or in a dry run would do."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+CAUSES: Final = ("missed", "entered", "edited", "deleted", "copied", "orphaned")
+"""Why a sweep writes: no event though wanted; the same, for a job that has just come into the window; it differs;
+linked but gone; there more than once; there though not wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One change that a dry run did not make."""
+
+    address: str
+    job_id: str
+    step: str
+    """create, update, delete, remake (delete and create again), delete the copy, or insist on Core's state."""
+    cause: str
+    """One of ``CAUSES``."""
+
+
+@dataclass(slots=True)
+class Report:
+    """The account of one sweep; it grows while the sweep is under way."""
+
+    site_id: str
+    mailboxes: int = 0
+    unserved: int = 0
+    """Mailboxes that could not be inspected: parked, or in trouble."""
+    events: int = 0
+    """Of ours, in the window."""
+    unusable: int = 0
+    """Rows of Core that say something impossible."""
+    repairs: Counter[str] = field(default_factory=Counter)
+    """By cause."""
+    planned: list[Planned] = field(default_factory=list)
+    """In a dry run: what ``repairs`` counts."""
+    held: int = 0
+    done: bool = False
+    """Nothing will be added."""
+    failure: str | None = None
+    """Why the sweep broke off; nothing was deleted then."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything was compared, and nothing held."""
+        return self.failure is None and not self.held

@@ -1,0 +1,60 @@
+"""What commands print of a sweep."""
+
+import io
+import json
+from collections import Counter
+
+import pytest
+from rich.console import Console
+
+from consumer.ops.tables import planned_lines, sweep_json, sweep_table
+from consumer.sync.report import CAUSES, Planned, Report
+
+
+def report(**more: object) -> Report:
+    return Report("acme", mailboxes=3, unserved=1, events=40, repairs=Counter(missed=2, copied=1), **more)  # type: ignore[arg-type]
+
+
+def printed(reports: list[Report], *, dry_run: bool = False) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(sweep_table(reports, dry_run=dry_run))
+    return console.export_text()
+
+
+def test_the_table_has_a_row_a_site_and_a_column_a_cause() -> None:
+    lines = printed([report(), Report("globex")]).splitlines()
+    assert all(cause in lines[2] for cause in CAUSES)
+    assert [cell.strip() for cell in lines[4].split("│")[1:-1]] == [
+        *("acme", "whole", "3", "1", "40"),
+        *("2", "0", "0", "0", "1", "0"),
+        "0",
+    ]
+    assert "globex" in lines[5]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [({"failure": "HTTP 500"}, "failed: HTTP 500"), ({"held": 30}, "deletions held: see --allow-mass-delete")],
+)
+def test_what_is_wrong_stands_in_the_table(more: dict[str, object], told: str) -> None:
+    assert told in printed([report(**more)])
+
+
+def test_a_dry_run_names_each_change_in_the_order_of_mailboxes_and_jobs() -> None:
+    planned = [Planned("b@x", "J1", "create", "missed"), Planned("a@x", "J2", "delete the copy", "copied")]
+    found = report(planned=planned)
+    assert planned_lines(found) == [
+        "acme  a@x  job J2: delete the copy (copied)",
+        "acme  b@x  job J1: create (missed)",
+    ]
+    assert "would repair" in printed([found], dry_run=True)
+    [site] = json.loads(sweep_json([found], dry_run=True))["sites"]
+    assert site["changes"][0] == {"mailbox": "a@x", "job": "J2", "step": "delete the copy", "cause": "copied"}
+
+
+def test_the_document_has_every_cause_and_no_changes_unless_it_was_a_dry_run() -> None:
+    document = json.loads(sweep_json([report()], dry_run=False))
+    assert document["dry_run"] is False
+    [site] = document["sites"]
+    assert site["repairs"] == {"missed": 2, "entered": 0, "edited": 0, "deleted": 0, "copied": 1, "orphaned": 0}
+    assert "changes" not in site
