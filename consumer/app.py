@@ -1,23 +1,17 @@
-"""The only place that builds and wires. What runs, in which order it starts, and in which it stops."""
+"""The running service: what it is wired of, in which order it starts, and in which it stops."""
 
 import asyncio
 import os
-import secrets
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from random import Random
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 
-from consumer.clock import SystemClock
-from consumer.core.api import TIMEOUT_SECONDS, CoreApi
 from consumer.domain.errors import ConfigurationError, RequestRefusedError, StoreUnavailableError
-from consumer.domain.mailbox import normalise
-from consumer.domain.site import Site
-from consumer.graph.calendars import GraphCalendars
-from consumer.http import Http
+from consumer.engine import Engine, every
 from consumer.kafka.config import client_config, consumer_config, read_properties
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Decoder
@@ -27,88 +21,18 @@ from consumer.kafka.pump import Pump
 from consumer.kafka.record import Record
 from consumer.kafka.registry import Registry
 from consumer.ops.health import STALE_POLL_SECONDS, HealthServer
-from consumer.ops.metrics import Metrics
 from consumer.settings import Settings
 from consumer.sites import Sites, SitesFile
-from consumer.store.store import RedisStore
 from consumer.sync.change import Change
-from consumer.sync.lanes import Lanes
 from consumer.sync.receipts import Receipt
-from consumer.sync.reconcile import Reconciler
-from consumer.sync.rehearsal import Rehearsal
-from consumer.sync.report import Report
-from consumer.sync.rounds import SITES_AT_ONCE, Rounds, owner
-from consumer.sync.routing import Router
-from consumer.sync.sites import SiteStates
-from consumer.sync.sweep import Sweeper
+from consumer.sync.rounds import Rounds, owner
 
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS: Final = 20.0
 """How long a stop waits for requests under way; a request may take longer, and is then found by the next owner."""
 _LEAVE_SECONDS: Final = 8.0
-_RENEW_SECONDS: Final = 5.0
-_LAG_SECONDS: Final = 5.0
-
-
-class Engine:
-    """What brings calendars in line, whoever asks: the running service or a command."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        refuse: Callable[[Change, RequestRefusedError], Awaitable[None]],
-        on_resumed: Callable[[str], None],
-        dry_run: bool = False,
-    ) -> None:
-        """``refuse`` takes a change that Graph calls malformed; ``on_resumed`` a site that is served again.
-
-        In a dry run, the store and the calendars refuse every write.
-        """
-        clock = SystemClock()
-        days, interval = settings.window_days, settings.sweep_interval_seconds
-        self.metrics = Metrics()
-        self.http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
-        self.store = RedisStore.connect(
-            settings.redis_url.get_secret_value(), settings.redis_prefix, clock, read_only=dry_run
-        )
-        self.core = CoreApi(settings.core_api_url, settings.core_token(), self.http)
-        self.calendars = GraphCalendars(
-            settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, read_only=dry_run
-        )
-        self.states = SiteStates(self.calendars, self.metrics, on_resumed=on_resumed)
-        self.reconciler = Reconciler(
-            self.store,
-            self.calendars,
-            clock,
-            self.metrics,
-            new_id=lambda: secrets.token_hex(16),
-            window_days=days,
-            dry_run=dry_run,
-        )
-        self.lanes = Lanes(self.reconciler, self.store, self.states, clock, Random(), refuse)
-        self.router = Router(self.store, self.lanes, self.states, clock, window_days=days, fuse_seconds=interval)
-        self.sweeper = Sweeper(
-            self.store,
-            Rehearsal(self.reconciler, self.states) if dry_run else self.lanes,
-            self.core,
-            clock,
-            self.metrics,
-            window_days=days,
-            interval=interval,
-            dry_run=dry_run,
-        )
-
-    async def renew_leases(self) -> None:
-        """Until cancelled: keep the leases of runs that take long."""
-        await every(_RENEW_SECONDS, self.reconciler.renew_leases)
-
-    async def close(self) -> None:
-        """Give every connection back."""
-        await self.calendars.close()
-        await self.http.close()
-        await self.store.close()
+_LOOK_SECONDS: Final = 5.0
 
 
 class App:
@@ -138,6 +62,7 @@ class App:
         )
         group = consumer_config(brokers, settings.kafka_group, properties)
         self._sites_file_now: Sites = {}
+        self._born: str | None = None
         self._ended = asyncio.Event()
         self._asides: set[asyncio.Task[None]] = set()
         self._end_reason: str | None = None
@@ -173,12 +98,14 @@ class App:
             "leases": self._engine.renew_leases(),
             "sites file": self._sites_file.watch(self._take_sites),
             "site probes": self._engine.states.probe_forever(),
-            "lag": every(_LAG_SECONDS, self._measure_lag),
-            "gauges": every(_LAG_SECONDS, self._count_what_waits),
+            "lag": every(_LOOK_SECONDS, self._measure_lag),
+            "store": every(_LOOK_SECONDS, self._look_at_store),
             "sweeps": self._rounds.run(),
             "pump": self._ended.wait(),
         }
         tasks = [asyncio.create_task(work, name=name) for name, work in parts.items()]
+        with suppress(StoreUnavailableError):  # looked at again in a moment
+            await self._look_at_store()
         self._pump.start()
         log.info("running", http=address)
         await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -250,7 +177,13 @@ class App:
         self._end_reason = reason
         self._ended.set()
 
-    async def _count_what_waits(self) -> None:
+    async def _look_at_store(self) -> None:
+        """What operators have said by way of the store, and what waits there."""
+        self._engine.states.pause(await self._engine.store.paused())
+        born = await self._engine.store.born()
+        if born != self._born and self._born is not None:
+            log.error("Redis was emptied: sites paused and mailboxes parked by hand are served again")
+        self._born = born
         for site in self._sites_file_now.values():
             self._metrics.dirty(site.site_id, len(await self._engine.store.dirty(site.site_id)))
         self._metrics.parked(await self._engine.store.list_parked())
@@ -275,16 +208,6 @@ class App:
         return None
 
 
-async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Until cancelled: ``work`` again and again; Redis may be away meanwhile."""
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            await work()
-        except StoreUnavailableError as error:
-            log.warning("Redis is not there", reason=str(error))
-
-
 def _on_signal(stop: "asyncio.Future[signal.Signals]", number: signal.Signals) -> None:
     if stop.done():
         os._exit(130)  # asked twice: at once
@@ -295,66 +218,3 @@ def _on_signal(stop: "asyncio.Future[signal.Signals]", number: signal.Signals) -
 async def run(settings: Settings) -> int:
     """Run the service with these settings; returns the exit code."""
     return await App(settings).run()
-
-
-async def sweep(
-    settings: Settings,
-    site_ids: Sequence[str],
-    *,
-    mailbox: str | None = None,
-    dry_run: bool = False,
-    allow_mass_delete: bool = False,
-    progress: Callable[[Report], None] = lambda _report: None,
-) -> list[Report]:
-    """Sweep sites once, now: those named, or all; in each everything, or one mailbox.
-
-    ``progress`` is called with a site's report whenever a mailbox has been compared, and when the site is done.
-
-    Raises:
-        ConfigurationError: the sites file cannot be used or does not name one of the sites, or no site is known to
-            have the mailbox.
-    """
-    sites = SitesFile(settings.sites_file).load()
-    unknown = [f"--site {site_id}: the sites file does not name it" for site_id in site_ids if site_id not in sites]
-    if unknown:
-        raise ConfigurationError(unknown)
-    chosen = [sites[site_id] for site_id in (site_ids or sites)]
-    only = normalise(mailbox)
-
-    async def told(_change: Change, _refusal: RequestRefusedError) -> None:
-        """The lane has logged it; there is no record to dead-letter."""
-
-    engine = Engine(settings, refuse=told, on_resumed=lambda _site_id: None, dry_run=dry_run)
-    engine.states.replace(sites)
-    renewing = asyncio.create_task(engine.renew_leases())
-    turns = asyncio.Semaphore(SITES_AT_ONCE)
-
-    async def swept(site: Site) -> Report:
-        async with turns:
-            report = await engine.sweeper.sweep(
-                site,
-                allow_mass_delete=allow_mass_delete,
-                only=only,
-                named=len(chosen) == 1,
-                progress=progress,
-            )
-        fault = engine.states.suspended(site.site_id)
-        if fault is not None:
-            report.failure = report.failure or f"suspended: {fault}"
-        elif only is not None and report.unserved:
-            report.failure = report.failure or "the mailbox is parked or in trouble: see the log"
-        report.done = True
-        progress(report)
-        return report
-
-    try:
-        reports = await asyncio.gather(*map(swept, chosen))
-    finally:
-        renewing.cancel()
-        await engine.close()
-    if only is None:
-        return reports
-    found = [report for report in reports if report.mailboxes or report.failure]
-    if not found:
-        raise ConfigurationError([f"--mailbox {only}: neither Core nor a link names it; say whose it is with --site"])
-    return found

@@ -66,6 +66,8 @@ class Http:
             raise NoAnswerError(type(error).__name__, sent=False) from error
         except (httpx.HTTPError, TimeoutError) as error:
             raise NoAnswerError(type(error).__name__, sent=True) from error
+        # httpx ties an answer and its stream into a ring: cut, or every body waits for the garbage collector.
+        del response.stream
         return Answer(response.status_code, response.headers, response.content)
 
     async def close(self) -> None:

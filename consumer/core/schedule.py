@@ -66,12 +66,13 @@ async def rosters(site_id: str, pages: AsyncIterator[Page]) -> AsyncIterator[Ros
 
 
 def _unite(roster: Roster, site_id: str, rows: list[Mapping[str, Any]]) -> None:
+    addresses = frozenset({roster.address})
     for row in rows:
         job_id = row.get("job_id")
         if not isinstance(job_id, str) or not job_id or row.get("site_id") != site_id:
             raise CoreUnavailableError("Core's schedule has a row without job_id, or of another site")
         try:
-            job = job_of(row, frozenset({roster.address}))
+            job = job_of(row, addresses)
         except InvalidRecordError as error:
             roster.unusable[job_id] = str(error)
             continue
@@ -82,9 +83,9 @@ def _unite(roster: Roster, site_id: str, rows: list[Mapping[str, Any]]) -> None:
 
 def _is_worker(worker: Any) -> bool:
     return (
-        isinstance(worker, Mapping)
+        isinstance(worker, dict)
         and isinstance(worker.get("worker_id"), str)
         and isinstance(worker.get("calendar_email"), str)
         and isinstance(worker.get("jobs"), list)
-        and all(isinstance(row, Mapping) for row in worker["jobs"])
+        and all(isinstance(row, dict) for row in worker["jobs"])
     )

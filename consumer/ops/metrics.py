@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -174,8 +175,8 @@ class Metrics:
         self._site_up.clear()
         for site in sites.values():
             if site.client_secret_expires is not None:
-                expiry = time.mktime(site.client_secret_expires.timetuple())
-                self._secret_expiry.labels(site.site_id).set(expiry)
+                expiry = datetime.combine(site.client_secret_expires, datetime.min.time(), UTC)
+                self._secret_expiry.labels(site.site_id).set(expiry.timestamp())
 
     def lag(self, topic: str, records: Mapping[int, int], oldest: Mapping[int, float | None]) -> None:
         """The partitions held now: records behind, and Unix time of the oldest record not yet done."""

@@ -1,11 +1,14 @@
 """What commands print: tables for people, JSON with stable keys for machines."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from rich.table import Table
 
+from consumer.domain.mailbox import Mailbox
+from consumer.sync.ports import Parking, SiteStanding
 from consumer.sync.report import CAUSES, Planned, Report
 
 
@@ -49,7 +52,79 @@ def sweep_json(reports: Sequence[Report], *, dry_run: bool) -> str:
         | ({"changes": [_planned(planned) for planned in _in_order(report)]} if dry_run else {})
         for report in reports
     ]
-    return orjson.dumps({"dry_run": dry_run, "sites": sites}, option=orjson.OPT_INDENT_2).decode()
+    return document({"dry_run": dry_run, "sites": sites})
+
+
+def parked_table(parked: Sequence[tuple[Mailbox, Parking]]) -> Table:
+    """A row a parked mailbox."""
+    table = Table(title="Parked mailboxes", title_justify="left")
+    for column in ("site", "mailbox", "since", "reason", "tried"):
+        table.add_column(column, overflow="fold")
+    for mailbox, parking in parked:
+        reason = ": ".join(part for part in (parking.code, parking.note) if part)
+        tried = "hourly" if parking.hourly else "when enabled"
+        table.add_row(mailbox.site, mailbox.address, moment(parking.since), reason, tried)
+    return table
+
+
+def parked_json(parked: Sequence[tuple[Mailbox, Parking]]) -> str:
+    """One document: ``{"parked": [...]}``."""
+    entries = [
+        {
+            "site": mailbox.site,
+            "mailbox": mailbox.address,
+            "since": moment(parking.since),
+            "code": parking.code,
+            "note": parking.note,
+            "hourly": parking.hourly,
+        }
+        for mailbox, parking in parked
+    ]
+    return document({"parked": entries})
+
+
+def sites_table(standings: Sequence[SiteStanding]) -> Table:
+    """A row a site."""
+    table = Table(title="Sites", title_justify="left")
+    for column in ("site", "name", "state", "secret expires"):
+        table.add_column(column, overflow="fold")
+    for column in ("events", "parked mailboxes", "dirty"):
+        table.add_column(column, justify="right")
+    for standing in standings:
+        site = standing.site
+        state = "served" if standing.paused_since is None else f"paused since {moment(standing.paused_since)}"
+        counts = (standing.events, standing.parked, standing.dirty)
+        expires = site.client_secret_expires
+        table.add_row(site.site_id, site.name, state, str(expires or ""), *(str(count) for count in counts))
+    return table
+
+
+def sites_json(standings: Sequence[SiteStanding]) -> str:
+    """One document: ``{"sites": [...]}``."""
+    entries = [
+        {
+            "site": standing.site.site_id,
+            "name": standing.site.name,
+            "timezone": standing.site.timezone,
+            "paused_since": None if standing.paused_since is None else moment(standing.paused_since),
+            "client_secret_expires": standing.site.client_secret_expires,
+            "events": standing.events,
+            "parked_mailboxes": standing.parked,
+            "dirty": standing.dirty,
+        }
+        for standing in standings
+    ]
+    return document({"sites": entries})
+
+
+def moment(unix_time: float) -> str:
+    """RFC 3339, UTC, to the second."""
+    return datetime.fromtimestamp(unix_time, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def document(content: dict[str, Any]) -> str:
+    """JSON for machines, legible for people."""
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
 
 
 def _in_order(report: Report) -> list[Planned]:

@@ -51,13 +51,12 @@ def unpack(data: bytes) -> Memory | None:
     """A stored form read back; ``None`` for an empty one."""
     if not data:
         return None
-    kind, rank, milliseconds = _COMMON.unpack_from(data)
-    written_at = milliseconds / 1000
-    if kind == b"P":
-        return Pending(data[_COMMON.size :].decode(), rank, written_at)
-    if kind == b"T":
-        return Tombstone(rank, written_at)
-    *_, fingerprint, start, end, zone_mark, rendering, settled_size, etag_size = _HEAD.unpack_from(data)
+    if data[:1] != b"L":
+        kind, rank, milliseconds = _COMMON.unpack_from(data)
+        written_at = milliseconds / 1000
+        return Tombstone(rank, written_at) if kind == b"T" else Pending(data[_COMMON.size :].decode(), rank, written_at)
+    head = _HEAD.unpack_from(data)
+    _, rank, milliseconds, fingerprint, start, end, zone_mark, rendering, settled_size, etag_size = head
     settled_end = _HEAD.size + settled_size
     etag_end = settled_end + (etag_size >> 1)
     etag = _unpack_text(data[settled_end:etag_end])
@@ -71,7 +70,7 @@ def unpack(data: bytes) -> Memory | None:
         rendering=rendering,
         settled=data[_HEAD.size : settled_end],
         zone_mark=zone_mark,
-        written_at=written_at,
+        written_at=milliseconds / 1000,
     )
 
 

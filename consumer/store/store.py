@@ -10,7 +10,9 @@ Keys, below the prefix:
 ``mailboxes:{site}``      zset    addresses with links, in byte order
 ``lease:{app}/{address}`` string  the token of the run that holds the mailbox
 ``zone:{mailbox}``        string  the mailbox's time-zone setting; kept an hour
-``parked``                hash    mailbox → JSON: code, since, retry_at
+``parked``                hash    mailbox → JSON: code, since, retry_at, note
+``paused``                hash    site → Unix time since when
+``born``                  string  when this store was first used
 ``dirty:{site}``          hash    address, NUL, job: what the sweep shall look at → how often it was marked
 ``deleted:{site}``        set     events that deleted rows would take, within one sweep interval
 ``events:{site}``         string  how many events the last sweep found in the window
@@ -205,11 +207,31 @@ class RedisStore:
         """See the port."""
         entries = await self._hash("parked")
         found = [(Mailbox.parse(mailbox.decode()), orjson.loads(entry)) for mailbox, entry in entries.items()]
-        return [(mailbox, Parking(entry["code"], "retry_at" in entry)) for mailbox, entry in found]
+        return [
+            (mailbox, Parking(entry["code"], "retry_at" in entry, entry["since"], entry.get("note", "")))
+            for mailbox, entry in found
+        ]
 
     async def enable(self, mailbox: Mailbox) -> None:
         """See the port."""
         await self._call("HDEL", self._key("parked"), str(mailbox))
+
+    async def pause(self, site_id: str) -> None:
+        """See the port."""
+        await self._call("HSETNX", self._key("paused"), site_id, str(await self.time()))
+
+    async def resume(self, site_id: str) -> None:
+        """See the port."""
+        await self._call("HDEL", self._key("paused"), site_id)
+
+    async def paused(self) -> dict[str, float]:
+        """See the port."""
+        return {site_id.decode(): float(since) for site_id, since in (await self._hash("paused")).items()}
+
+    async def born(self) -> str:
+        """See the port."""
+        await self._call("SETNX", self._key("born"), str(await self.time()))
+        return str((await self._call("GET", self._key("born"))).decode())
 
     async def time(self) -> float:
         """See the port."""
@@ -295,10 +317,14 @@ class RedisStore:
         """See the port."""
         await self._call("DEL", self._key(f"swept:{site_id}"))
 
-    async def park(self, mailbox: Mailbox, code: str, *, hourly: bool) -> None:
+    async def park(self, mailbox: Mailbox, code: str, *, hourly: bool, note: str = "") -> None:
         """See the port."""
         seconds, _ = await self._call("TIME")
-        entry = {"code": code, "since": seconds} | ({"retry_at": seconds + KEPT_SECONDS} if hourly else {})
+        entry = {"code": code, "since": int(seconds)}
+        if hourly:
+            entry["retry_at"] = int(seconds) + KEPT_SECONDS
+        if note:
+            entry["note"] = note
         await self._call("HSET", self._key("parked"), str(mailbox), orjson.dumps(entry))
 
     async def _run(self, script: _Script, keys: list[str], *arguments: Argument) -> Any:

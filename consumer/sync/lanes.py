@@ -228,7 +228,7 @@ class Lanes:
         site = self._sites.get(lane.mailbox.site)
         if lane.inspection is None:
             return None  # its changes had lost their partition, and nobody asked for more
-        if site is not None and not self._sites.suspended(site.site_id) and not self._early(lane):
+        if site is not None and self._sites.is_served(site.site_id) and not self._early(lane):
             answer = await self._reconciler.inspect(site, lane.mailbox)
             if isinstance(answer, Inspection):
                 found = answer
@@ -250,7 +250,7 @@ class Lanes:
             for change in list(lane.running.values()):
                 self._drop(lane, change, "skipped")
             return None
-        if self._sites.suspended(site.site_id):
+        if not self._sites.is_served(site.site_id):
             self._sites.turned_away(site.site_id, lane.mailbox.address)
             return await self._hand_over(lane)
         if early := self._early(lane):

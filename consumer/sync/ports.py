@@ -12,6 +12,8 @@ from consumer.domain.site import Site
 
 LEASE_SECONDS = 45.0
 """How long a run may hold a mailbox without a word."""
+BY_HAND = "parked by hand"
+"""The code of mailboxes that an operator parked."""
 REQUEST_SECONDS = 30.0
 """How long one request may take; none is sent with less than this left of the lease."""
 
@@ -125,8 +127,28 @@ class Parking:
     """Why a mailbox is not to be tried."""
 
     code: str
+    """Graph's, or ``BY_HAND``."""
     hourly: bool
     """It is tried again every hour all the same."""
+    since: float = field(default=0.0, compare=False)
+    """Unix time on the store's clock."""
+    note: str = ""
+    """What the operator who parked it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteStanding:
+    """A site as operators see it."""
+
+    site: Site
+    paused_since: float | None
+    """Unix time."""
+    events: int
+    """Of ours in the window, as the last sweep found them."""
+    parked: int
+    """Mailboxes."""
+    dirty: int
+    """Assignments that wait for a sweep."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -178,7 +200,7 @@ class Store(Protocol):
     async def mark_dirty(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
         """Hand (mailbox, job) over to the sweep. An empty address means every mailbox of the job."""
 
-    async def park(self, mailbox: Mailbox, code: str, *, hourly: bool) -> None:
+    async def park(self, mailbox: Mailbox, code: str, *, hourly: bool, note: str = "") -> None:
         """Remember that the mailbox is not to be tried, or only hourly."""
 
     async def list_parked(self) -> list[tuple[Mailbox, Parking]]:
@@ -186,6 +208,18 @@ class Store(Protocol):
 
     async def enable(self, mailbox: Mailbox) -> None:
         """Park the mailbox no longer."""
+
+    async def pause(self, site_id: str) -> None:
+        """Remember that the site is not to be served, until it is resumed."""
+
+    async def resume(self, site_id: str) -> None:
+        """Pause the site no longer."""
+
+    async def paused(self) -> dict[str, float]:
+        """Every paused site, and since when (Unix time)."""
+
+    async def born(self) -> str:
+        """When this store was first used, as a mark: another one than before says that it was emptied."""
 
     async def time(self) -> float:
         """Unix time on the store's own clock, by which links are dated."""

@@ -9,14 +9,12 @@ RESULTS: Final = (
     "applied",
     "superseded",
     "stale",
-    "dated",
     "unchanged",
     "skipped",
 )
-"""What can become of a record. One that went to several mailboxes counts once, as the first of these it met.
-
-``dated`` is met by a sweep's changes alone: what is known to be newer has been so for long, and Core may be right.
-"""
+"""What can become of a record. One that went to several mailboxes counts once, as the first of these it met."""
+_STRONGEST_FIRST: Final = ("dated", *RESULTS)
+"""``dated`` is met by a sweep's changes alone: what is known to be newer has been so for long; Core may be right."""
 
 
 class Receipt:
@@ -47,8 +45,8 @@ class Receipt:
         self._parts += parts - 1
 
     def part_done(self, result: str) -> None:
-        """One part has ended with one of ``RESULTS``."""
-        if RESULTS.index(result) < RESULTS.index(self._result):
+        """One part has ended with one of ``RESULTS``, or ``dated``."""
+        if _STRONGEST_FIRST.index(result) < _STRONGEST_FIRST.index(self._result):
             self._result = result
         self._parts -= 1
         if self._parts == 0:

@@ -34,7 +34,7 @@ class Rehearsal:
         """What the mailbox holds; ``None`` if it cannot be served now. Nothing here is ever overdue."""
         site = self._sites.get(mailbox.site)
         for attempt in range(_ATTEMPTS):
-            if site is None or self._sites.suspended(mailbox.site):
+            if site is None or not self._sites.is_served(mailbox.site):
                 break
             async with self._turns[mailbox]:
                 found = await self._reconciler.inspect(site, mailbox)
@@ -49,7 +49,7 @@ class Rehearsal:
         site = self._sites.get(mailbox.site)
         change = Change(job_id, state, Receipt(None, lambda _receipt, _result: None, lambda: True), look=look)
         for attempt in range(_ATTEMPTS):
-            if site is None or self._sites.suspended(mailbox.site):
+            if site is None or not self._sites.is_served(mailbox.site):
                 break
             async with self._turns[mailbox]:
                 verdict = await self._reconciler.run(site, mailbox, {job_id: change})

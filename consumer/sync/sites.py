@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
@@ -29,6 +29,7 @@ class SiteStates:
         self._on_resumed = on_resumed
         self._sites: dict[str, Site] = {}
         self._suspended: dict[str, SiteRefusedError] = {}
+        self._paused: frozenset[str] = frozenset()
         self._answered: dict[str, list[str]] = {}
         self._others: dict[str, list[str]] = {}
         self._judging: dict[str, asyncio.Lock] = {}
@@ -49,9 +50,23 @@ class SiteStates:
         """The site, or ``None`` if the sites file does not name it."""
         return self._sites.get(site_id)
 
+    def is_served(self, site_id: str) -> bool:
+        """Whether the site is ours, and neither suspended nor paused."""
+        return site_id in self._sites and site_id not in self._suspended and site_id not in self._paused
+
     def served_now(self) -> list[Site]:
-        """The sites that are not suspended."""
-        return [site for site in self._sites.values() if site.site_id not in self._suspended]
+        """The sites that are neither suspended nor paused."""
+        return [site for site in self._sites.values() if self.is_served(site.site_id)]
+
+    def pause(self, site_ids: Collection[str]) -> None:
+        """Take which sites are paused by hand now, all of them."""
+        before, self._paused = self._paused, frozenset(site_ids)
+        for site_id in sorted(self._paused - before):
+            log.warning("site paused by hand", site=site_id)
+        for site_id in sorted(before - self._paused):
+            log.info("site resumed by hand", site=site_id)
+            if self.is_served(site_id):
+                self._on_resumed(site_id)
 
     def suspended(self, site_id: str) -> SiteRefusedError | None:
         """Why the site is not served now."""

@@ -14,7 +14,7 @@ from consumer.domain.job import rank
 from consumer.domain.link import Link, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
 from consumer.store.store import RedisStore
-from consumer.sync.ports import Busy, Findings, Grant, Intent, Mark, Parked, Parking, Sighting, Store
+from consumer.sync.ports import BY_HAND, Busy, Findings, Grant, Intent, Mark, Parked, Parking, Sighting, Store
 from tests.fakes.store import MemoryStore
 
 ANNA = Mailbox("acme", "anna@acme.example")
@@ -221,6 +221,31 @@ async def test_a_parked_mailbox_is_not_leased(store: Store) -> None:
     }
     await store.enable(ANNA)
     assert isinstance(await store.begin(ANNA, APP, "t", []), Grant)
+
+
+async def test_a_parked_mailbox_tells_since_when_and_what_was_said_of_it(store: Store) -> None:
+    before = await store.time()
+    await store.park(ANNA, BY_HAND, hourly=False, note="on leave")
+    [(mailbox, parking)] = await store.list_parked()
+    assert (mailbox, parking.note, parking.hourly) == (ANNA, "on leave", False)
+    assert before - 1 <= parking.since <= await store.time()
+
+
+async def test_a_site_is_paused_until_it_is_resumed_and_tells_since_when(store: Store) -> None:
+    assert await store.paused() == {}
+    before = await store.time()
+    await store.pause("acme")
+    [since] = (await store.paused()).values()
+    assert before - 1 <= since <= await store.time()
+    await store.pause("acme")
+    assert await store.paused() == {"acme": since}
+    await store.resume("acme")
+    await store.resume("acme")
+    assert await store.paused() == {}
+
+
+async def test_a_store_keeps_the_mark_of_its_birth(store: Store) -> None:
+    assert await store.born() == await store.born() != ""
 
 
 async def test_dirty_marks_wait_for_the_sweep_of_their_site_until_it_has_seen_to_them(store: Store) -> None:

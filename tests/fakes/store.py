@@ -42,7 +42,8 @@ class MemoryStore:
     clock: Clock
     links: dict[Mailbox, dict[str, Link | Pending]] = field(default_factory=dict)
     marks: Counter[tuple[Mailbox, str]] = field(default_factory=Counter)
-    parked: dict[Mailbox, tuple[str, float | None]] = field(default_factory=dict)
+    parked: dict[Mailbox, tuple[Parking, float | None]] = field(default_factory=dict)
+    pauses: dict[str, float] = field(default_factory=dict)
     down: bool = False
     _deleted: dict[str, tuple[float, set[str]]] = field(default_factory=dict)
     _events: dict[str, int] = field(default_factory=dict)
@@ -62,9 +63,9 @@ class MemoryStore:
         self._reach()
         now = self.clock.monotonic()
         if mailbox in self.parked:
-            code, retry_at = self.parked[mailbox]
+            parking, retry_at = self.parked[mailbox]
             if retry_at is None or now < retry_at:
-                return Parked(code)
+                return Parked(parking.code)
         held = self._leases.get((app, mailbox.address))
         if held is not None and held[0] != token and held[1] > now:
             return Busy(min(1.0, max(0.01, held[1] - now)))
@@ -111,15 +112,28 @@ class MemoryStore:
         self._reach()
         self.marks.update(assignments)
 
-    async def park(self, mailbox: Mailbox, code: str, *, hourly: bool) -> None:
+    async def park(self, mailbox: Mailbox, code: str, *, hourly: bool, note: str = "") -> None:
         self._reach()
-        self.parked[mailbox] = (code, self.clock.monotonic() + KEPT_SECONDS if hourly else None)
+        now = self.clock.monotonic()
+        self.parked[mailbox] = Parking(code, hourly, now, note), now + KEPT_SECONDS if hourly else None
 
     async def list_parked(self) -> list[tuple[Mailbox, Parking]]:
-        return [(mailbox, Parking(code, retry_at is not None)) for mailbox, (code, retry_at) in self.parked.items()]
+        return [(mailbox, parking) for mailbox, (parking, _) in self.parked.items()]
 
     async def enable(self, mailbox: Mailbox) -> None:
         self.parked.pop(mailbox, None)
+
+    async def pause(self, site_id: str) -> None:
+        self.pauses.setdefault(site_id, self.clock.monotonic())
+
+    async def resume(self, site_id: str) -> None:
+        self.pauses.pop(site_id, None)
+
+    async def paused(self) -> dict[str, float]:
+        return dict(self.pauses)
+
+    async def born(self) -> str:
+        return str(id(self))
 
     async def time(self) -> float:
         self._reach()

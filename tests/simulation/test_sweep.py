@@ -377,7 +377,7 @@ def test_a_dry_run_says_what_a_sweep_then_does_and_writes_nothing(seed: int) -> 
 
 def test_one_mailbox_is_swept_alone_though_nobody_knows_of_it_any_more() -> None:
     async def story() -> None:
-        world, replica = await settled_world()
+        world, replica = await settled_world(changes=400)
         left = next(address for address, _ in sorted(events(world)))
         other = next(address for address, _ in sorted(events(world)) if address != left)
         await edited(world, other, next(iter(world.outlook.events[other])))

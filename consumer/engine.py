@@ -1,0 +1,99 @@
+"""What brings calendars in line, whoever asks: built and wired here, for the running service and for commands."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Final
+
+import structlog
+
+from consumer.clock import SystemClock
+from consumer.core.api import TIMEOUT_SECONDS, CoreApi
+from consumer.domain.errors import RequestRefusedError, StoreUnavailableError
+from consumer.graph.calendars import GraphCalendars
+from consumer.http import Http
+from consumer.ops.metrics import Metrics
+from consumer.settings import Settings
+from consumer.store.store import RedisStore
+from consumer.sync.change import Change
+from consumer.sync.lanes import Lanes
+from consumer.sync.reconcile import Reconciler
+from consumer.sync.rehearsal import Rehearsal
+from consumer.sync.routing import Router
+from consumer.sync.sites import SiteStates
+from consumer.sync.sweep import Sweeper
+
+log = structlog.get_logger(__name__)
+
+_RENEW_SECONDS: Final = 5.0
+
+
+class Engine:
+    """What brings calendars in line, whoever asks: the running service or a command."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        refuse: Callable[[Change, RequestRefusedError], Awaitable[None]],
+        on_resumed: Callable[[str], None],
+        dry_run: bool = False,
+    ) -> None:
+        """``refuse`` takes a change that Graph calls malformed; ``on_resumed`` a site that is served again.
+
+        In a dry run, the store and the calendars refuse every write.
+        """
+        clock = SystemClock()
+        days, interval = settings.window_days, settings.sweep_interval_seconds
+        self.metrics = Metrics()
+        self.http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
+        self.store = RedisStore.connect(
+            settings.redis_url.get_secret_value(), settings.redis_prefix, clock, read_only=dry_run
+        )
+        self.core = CoreApi(settings.core_api_url, settings.core_token(), self.http)
+        self.calendars = GraphCalendars(
+            settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, read_only=dry_run
+        )
+        self.states = SiteStates(self.calendars, self.metrics, on_resumed=on_resumed)
+        self.reconciler = Reconciler(
+            self.store,
+            self.calendars,
+            clock,
+            self.metrics,
+            new_id=lambda: secrets.token_hex(16),
+            window_days=days,
+            dry_run=dry_run,
+        )
+        self.lanes = Lanes(self.reconciler, self.store, self.states, clock, Random(), refuse)
+        self.router = Router(self.store, self.lanes, self.states, clock, window_days=days, fuse_seconds=interval)
+        self.sweeper = Sweeper(
+            self.store,
+            Rehearsal(self.reconciler, self.states) if dry_run else self.lanes,
+            self.core,
+            clock,
+            self.metrics,
+            window_days=days,
+            interval=interval,
+            dry_run=dry_run,
+        )
+
+    async def renew_leases(self) -> None:
+        """Until cancelled: keep the leases of runs that take long."""
+        await every(_RENEW_SECONDS, self.reconciler.renew_leases)
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        await self.calendars.close()
+        await self.http.close()
+        await self.store.close()
+
+
+async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Until cancelled: ``work`` again and again; Redis may be away meanwhile."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except StoreUnavailableError as error:
+            log.warning("Redis is not there", reason=str(error))
