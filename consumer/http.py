@@ -63,7 +63,7 @@ class Http:
             async with asyncio.timeout(self._timeout + CONNECT_SECONDS):
                 response = await self._client.request(method, url, headers=headers, content=body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise NoAnswerError(type(error).__name__, sent=False) from error
+            raise NoAnswerError(reason(error), sent=False) from error
         except (httpx.HTTPError, TimeoutError) as error:
             raise NoAnswerError(type(error).__name__, sent=True) from error
         # httpx ties an answer and its stream into a ring: cut, or every body waits for the garbage collector.
@@ -73,3 +73,10 @@ class Http:
     async def close(self) -> None:
         """Give the connections back."""
         await self._client.aclose()
+
+
+def reason(error: Exception) -> str:
+    """Why there is no connection, in words that hold no address but help."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "its certificate is not to be trusted: is its authority in CALSYNC_CA_FILE?"
+    return type(error).__name__

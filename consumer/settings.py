@@ -109,6 +109,8 @@ class Settings(BaseSettings):
         """On the field, since a model's validator runs only when no field has a problem."""
         if (others.data.get("core_api_token") is None) == (token_file is None):
             raise ValueError("set one of CALSYNC_CORE_API_TOKEN and CALSYNC_CORE_API_TOKEN_FILE")
+        if token_file is not None and not token_file.read_text(encoding="utf-8").strip():
+            raise ValueError("the file is empty")
         return token_file
 
     def core_token(self) -> str:

@@ -115,3 +115,7 @@ class RequestRefusedError(CalsyncError):
         super().__init__(f"Graph refused the request: {status} {code}")
         self.status = status
         self.code = code
+
+
+class ZoneRefusedError(RequestRefusedError):
+    """Graph does not know the time zone that the event's times are written in."""

@@ -124,7 +124,11 @@ class GraphCalendar:
         """All pages: one that fails fails the read."""
         entries: list[Any] = []
         following: str | None = path
+        followed: set[str] = set()
         while following is not None:
+            if following in followed:
+                raise TransientError("Graph's pages lead round in a ring")
+            followed.add(following)
             page = await self._read(operation, following)
             if not isinstance(page, dict) or not isinstance(page.get("value"), list):
                 raise TransientError("Graph's answer is no list of events")

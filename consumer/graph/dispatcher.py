@@ -11,6 +11,7 @@ import orjson
 
 from consumer.domain.errors import CalsyncError, ReadOnlyError, SiteRefusedError, TransientError
 from consumer.domain.site import Site
+from consumer.graph.budget import APP_REQUESTS, APP_SECONDS, MAILBOX_REQUESTS, MAILBOX_SECONDS, Budget
 from consumer.graph.errors import error_of, retry_after
 from consumer.graph.tokens import Tokens
 from consumer.http import Answer, Http, NoAnswerError
@@ -86,6 +87,8 @@ class Dispatcher:
         self._tokens = tokens
         self._meter = meter
         self._read_only = read_only
+        self._app_budget = Budget(APP_REQUESTS, APP_SECONDS)
+        self._mailbox_budget = Budget(MAILBOX_REQUESTS, MAILBOX_SECONDS)
         self._waiting: dict[str, deque[Call]] = {}
         self._ready: deque[str] = deque()
         self._flying: set[str] = set()
@@ -103,10 +106,14 @@ class Dispatcher:
         """
         if self._read_only and call.write:
             raise ReadOnlyError(call.operation)
-        wait = self._not_before - time.monotonic()
+        # Waiting is the lanes' business: nobody sleeps here holding a lease.
+        now = time.monotonic()
+        wait = max(self._not_before - now, self._app_budget.take("", now))
         if wait > 0:
-            # Waiting is the lanes' business: nobody sleeps here holding a lease.
             raise TransientError("the app is throttled", retry_after=wait, tenant_wide=True)
+        wait = self._mailbox_budget.take(call.address, now)
+        if wait > 0:
+            raise TransientError("the mailbox has had its requests for now", retry_after=wait)
         queue = self._waiting.setdefault(call.address, deque())
         queue.append(call)
         if len(queue) == 1 and call.address not in self._flying:

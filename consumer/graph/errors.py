@@ -15,6 +15,7 @@ from consumer.domain.errors import (
     MailboxRefusedError,
     RequestRefusedError,
     TransientError,
+    ZoneRefusedError,
 )
 
 
@@ -30,6 +31,8 @@ class Kind(Enum):
     PARK_HOURLY = auto()
     FORBIDDEN = auto()
     DUPLICATE = auto()
+    ZONE = auto()
+    """The time zone is not known there: written in UTC it is accepted."""
     MALFORMED = auto()
     """A fault of ours."""
 
@@ -49,6 +52,8 @@ _BY_CODE: Final = {
     "duplicatetransactionid": Kind.DUPLICATE,
     "invalidauthenticationtoken": Kind.WAIT,
     "nopermissionsinaccesstoken": Kind.FORBIDDEN,
+    "timezonenotsupportedexception": Kind.ZONE,
+    "timezonenotsupported": Kind.ZONE,
 }
 _BY_STATUS: Final = {
     401: Kind.WAIT,
@@ -93,6 +98,8 @@ def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool)
         case Kind.DUPLICATE:
             existing = error.get("@event.existingEventId")
             return DuplicateTransactionError(existing if isinstance(existing, str) else None)
+        case Kind.ZONE:
+            return ZoneRefusedError(status, name)
         case Kind.MALFORMED:
             return RequestRefusedError(status, name)
         case Kind.CONFLICT:

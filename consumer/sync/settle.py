@@ -1,6 +1,7 @@
 """One assignment within a run: look if in doubt, plan, apply. Its failure is its own."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from consumer.domain.errors import (
     RequestRefusedError,
     SiteRefusedError,
     TransientError,
+    ZoneRefusedError,
 )
 from consumer.domain.event import RENDERING, Event, SeenEvent, tag
 from consumer.domain.job import Deletion, State
@@ -158,7 +160,8 @@ class Run:
                 if standing.transaction_id is None:
                     # The window came to hold the job after the intents were written.
                     raise TransientError("no intent was written for this create", retry_after=0.0)
-                written = await self.calendar.create(event, job_tag, standing.transaction_id)
+                transaction_id = standing.transaction_id
+                written = await self._write(event, lambda event: self.calendar.create(event, job_tag, transaction_id))
                 await self._written(job_id, written, event, situation.rank)
             case Update(event_id, event):
                 await self._update(job_id, event_id, event, situation.rank)
@@ -190,7 +193,7 @@ class Run:
 
     async def _update(self, job_id: str, event_id: str, event: Event, rank: int) -> None:
         try:
-            written = await self.calendar.update(event_id, event)
+            written = await self._write(event, lambda event: self.calendar.update(event_id, event))
         except GoneError:
             # Somebody deleted it. A create needs its intent written first, so come back for it.
             self.findings.forgotten.add(job_id)
@@ -201,6 +204,15 @@ class Run:
                 self.findings.dirty.add(job_id)
             raise
         await self._written(job_id, written, event, rank)
+
+    async def _write(self, event: Event, send: Callable[[Event], Awaitable[SeenEvent]]) -> SeenEvent:
+        """Send the event; in UTC if Graph does not know the mailbox's zone, whose setting may have changed."""
+        try:
+            return await send(event)
+        except ZoneRefusedError:
+            log.warning("Graph does not know the mailbox's time zone", site=self.mailbox.site, zone=event.zone)
+            self.findings.zone = await self.calendar.time_zone()
+            return await send(event.in_utc())
 
     async def _written(self, job_id: str, written: SeenEvent, event: Event, rank: int) -> None:
         """Remember the event; write it once more in UTC if Graph read its local times as other instants."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from random import Random
 from typing import TypeVar
 
-from consumer.domain.errors import DuplicateTransactionError, GoneError, TransientError
+from consumer.domain.errors import DuplicateTransactionError, GoneError, TransientError, ZoneRefusedError
 from consumer.domain.event import REMINDER_MINUTES, Event, Glimpse, SeenEvent
 from consumer.domain.site import Site
 from consumer.sync.ports import REQUEST_SECONDS, Clock, Lease
@@ -47,6 +47,9 @@ class MemoryOutlook:
     aliases: dict[str, str] = field(default_factory=dict)
     """Addresses that lead to another's mailbox."""
     zones: dict[str, str] = field(default_factory=dict)
+    unknown_zones: set[str] = field(default_factory=set)
+    """Names that this Exchange refuses in an event."""
+    zone_reads: int = 0
     refusals: dict[str, Exception] = field(default_factory=dict)
     """By address: what every request to it gets."""
     refused: Counter[str] = field(default_factory=Counter)
@@ -151,10 +154,18 @@ class MemoryCalendar:
         return await self.outlook.request(self.lease, lambda: self._view(start, end), write=False)
 
     async def time_zone(self) -> str:
-        zone = self.outlook.zones.get(self.lease.mailbox.address, "GMT Standard Time")
-        return await self.outlook.request(self.lease, lambda: zone, write=False)
+        return await self.outlook.request(self.lease, self._time_zone, write=False)
+
+    def _check(self, event: Event) -> None:
+        if event.zone in self.outlook.unknown_zones:
+            raise ZoneRefusedError(400, "TimeZoneNotSupportedException")
+
+    def _time_zone(self) -> str:
+        self.outlook.zone_reads += 1
+        return self.outlook.zones.get(self.lease.mailbox.address, "GMT Standard Time")
 
     def _create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
+        self._check(event)
         key = self.lease.mailbox.address, transaction_id
         if key in self.outlook.transactions:
             event_id, first = self.outlook.transactions[key]
@@ -170,6 +181,7 @@ class MemoryCalendar:
         return self._box[event_id]
 
     def _update(self, event_id: str, event: Event) -> SeenEvent:
+        self._check(event)
         present = self._get(event_id)
         if self.outlook.strange:
             event = replace(event, body=f"{event.body}<br>strange")

@@ -227,3 +227,41 @@ def test_an_event_beyond_the_window_that_comes_into_sight_is_put_back() -> None:
         replica.kill()
 
     simulate(story())
+
+
+def test_a_zone_that_graph_does_not_know_costs_no_event_and_is_read_again() -> None:
+    async def story() -> None:
+        world = World(1)
+        world.outlook.unknown_zones = {"GMT Standard Time"}
+        replica = world.replica()
+        for _ in range(40):
+            world.core.change()
+        await world.until_done()
+        world.judge()
+        assert replica.refused == []
+        assert world.outlook.zone_reads > len(world.outlook.events)
+        writes = world.outlook.writes
+        await replica.sweep(world.core)
+        assert world.outlook.writes == writes
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_site_that_is_paused_holds_up_no_offset_and_is_done_when_it_is_resumed() -> None:
+    async def story() -> None:
+        world = World(1)
+        replica = world.replica()
+        replica.sites.pause({"acme"})
+        for _ in range(40):
+            world.core.change()
+        await world.until_done()
+        assert {job_tag.partition("/")[0] for _, job_tag in world.outlook.tags()} == {"globex"}
+        assert replica.meter.up["acme"]
+        replica.sites.pause(())
+        await replica.sweep(world.core)
+        world.judge()
+        assert not world.store.marks
+        replica.kill()
+
+    simulate(story())

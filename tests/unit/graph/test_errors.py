@@ -14,6 +14,7 @@ from consumer.domain.errors import (
     MailboxRefusedError,
     RequestRefusedError,
     TransientError,
+    ZoneRefusedError,
 )
 from consumer.graph.errors import error_of, kind_of, retry_after
 
@@ -27,7 +28,7 @@ def answer(status: int, code: str, *, write: bool = True, headers: dict[str, str
     ("status", "code", "expected"),
     [
         (400, "ErrorInvalidRequest", RequestRefusedError),
-        (400, "TimeZoneNotSupportedException", RequestRefusedError),
+        (400, "TimeZoneNotSupportedException", ZoneRefusedError),
         (400, "ErrorPropertyValidationFailure", RequestRefusedError),
         (400, "ErrorCalendarEndDateIsEarlierThanStartDate", RequestRefusedError),
         (400, "ErrorCalendarDurationIsTooLong", RequestRefusedError),
