@@ -15,6 +15,7 @@ from consumer.engine import Engine, every
 from consumer.kafka.config import client_config, consumer_config, read_properties
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Decoder
+from consumer.kafka.heartbeats import Heartbeats
 from consumer.kafka.intake import Intake
 from consumer.kafka.lag import Lag
 from consumer.kafka.pump import Pump
@@ -59,6 +60,7 @@ class App:
             DeadLetters(client_config(brokers, properties), settings.kafka_dlq_topic),
             self._give_back,
             self._metrics.dead_letter,
+            self._block,
         )
         group = consumer_config(brokers, settings.kafka_group, properties)
         self._sites_file_now: Sites = {}
@@ -67,9 +69,15 @@ class App:
         self._asides: set[asyncio.Task[None]] = set()
         self._end_reason: str | None = None
         self._pump = Pump(
-            group, settings.kafka_topic, asyncio.get_running_loop(), self._intake.deliver, self._on_pump_end
+            group,
+            settings.kafka_topic,
+            asyncio.get_running_loop(),
+            self._intake.deliver,
+            self._on_pump_end,
+            self._on_overrun,
         )
         self._lag = Lag(group, settings.kafka_topic)
+        self._heartbeats = Heartbeats(group, settings.kafka_heartbeat_topic)
         self._partition_count = 0
         self._rounds = Rounds(
             engine.sweeper,
@@ -99,6 +107,7 @@ class App:
             "sites file": self._sites_file.watch(self._take_sites),
             "site probes": self._engine.states.probe_forever(),
             "lag": every(_LOOK_SECONDS, self._measure_lag),
+            "heartbeats": every(_LOOK_SECONDS, self._listen_for_heartbeats),
             "store": every(_LOOK_SECONDS, self._look_at_store),
             "sweeps": self._rounds.run(),
             "pump": self._ended.wait(),
@@ -129,6 +138,7 @@ class App:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._health.stop()
         await asyncio.to_thread(self._lag.close)
+        await asyncio.to_thread(self._heartbeats.close)
         await self._engine.close()
         log.info("stopped", seconds=round(time.monotonic() - started, 2))
         return left
@@ -173,6 +183,27 @@ class App:
             self._metrics.event(result)
             self._pump.done(record)
 
+    async def _block(self, record: Record) -> None:
+        """Wherever the partition goes from here: nobody reads it any further."""
+        log.error(
+            "so many unreadable records in a row that the partition is blocked: see calsync dead-letters",
+            partition=record.partition,
+            offset=record.offset,
+        )
+        while True:
+            try:
+                await self._engine.store.block(record.partition, record.offset + 1)
+                await self._look_at_store()
+            except StoreUnavailableError as error:
+                log.error("Redis is not there, consumption waits", reason=str(error))
+                await asyncio.sleep(_LOOK_SECONDS)
+            else:
+                return
+
+    def _on_overrun(self) -> None:
+        for site_id in self._sites_file_now:
+            self._aside(self._rounds.afresh(site_id, every_mailbox=False))
+
     def _on_pump_end(self, reason: str | None) -> None:
         self._end_reason = reason
         self._ended.set()
@@ -180,6 +211,9 @@ class App:
     async def _look_at_store(self) -> None:
         """What operators have said by way of the store, and what waits there."""
         self._engine.states.pause(await self._engine.store.paused())
+        blocked = await self._engine.store.blocked()
+        self._pump.block({partition: block.offset for partition, block in blocked.items()})
+        self._metrics.blocked(self._settings.kafka_topic, list(blocked))
         born = await self._engine.store.born()
         if born != self._born and self._born is not None:
             log.error("Redis was emptied: sites paused and mailboxes parked by hand are served again")
@@ -193,6 +227,11 @@ class App:
         partitions = self._pump.partitions
         behind = await asyncio.to_thread(self._lag.measure, partitions) if partitions else {}
         self._metrics.lag(self._settings.kafka_topic, behind, dict(self._pump.oldest))
+
+    async def _listen_for_heartbeats(self) -> None:
+        newest = await asyncio.to_thread(self._heartbeats.newest)
+        if newest is not None:
+            self._metrics.heartbeat(newest)
 
     async def _live(self) -> str | None:
         age = time.monotonic() - self._pump.polled_at

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sandbox.core.rows import Job
+from sandbox.core.rows import Job, Worker
 from sandbox.core.schedule import Schedule, normal_address
 from sandbox.oracle_text import body_agrees, cut, line_agrees, one_line, text_lines
 
@@ -58,17 +58,21 @@ class Calendars:
 
 
 def expect(
-    schedule: Schedule, now: datetime, window: timedelta = WINDOW, *, entered_within: timedelta = timedelta(0)
+    schedule: Schedule,
+    now: datetime,
+    window: timedelta = WINDOW,
+    *,
+    entered_within: timedelta = timedelta(0),
+    aliases: Mapping[str, str] | None = None,
 ) -> Calendars:
     """What the calendars must hold at `now`.
 
     A job that entered the window less than `entered_within` ago may still be without its event: the sweep that
-    creates it comes every few minutes.
+    creates it comes every few minutes. `aliases` are further addresses of mailboxes, each with the mailbox's own;
+    a job of both has one event there.
     """
     mailboxes: dict[str, dict[str, Event]] = {
-        normal_address(worker.calendar_email): {}
-        for worker in schedule.workers.values()
-        if worker.calendar_email and worker.calendar_email.strip()
+        address: {} for worker in schedule.workers.values() if (address := _address(worker, aliases))
     }
     free, coming = set(), set()
     for job in schedule.jobs.values():
@@ -84,8 +88,8 @@ def expect(
         required = job.overlaps(now, now + window - entered_within)
         event = _event(job, tag, job.starts_at, job.ends_at, required=required)
         for worker in job.workers:
-            if worker.calendar_email and worker.calendar_email.strip():
-                mailboxes.setdefault(normal_address(worker.calendar_email), {})[tag] = event
+            if address := _address(worker, aliases):
+                mailboxes.setdefault(address, {})[tag] = event
     return Calendars(now, frozenset(schedule.sites), mailboxes, frozenset(free), frozenset(coming))
 
 
@@ -176,6 +180,12 @@ def _event(job: Job, tag: str, start: datetime, end: datetime, *, required: bool
     if notes:
         lines += [f"Notes: {notes[0]}", *notes[1:]]
     return Event(tag, cut(subject, _LINE_LIMIT), cut(address, _LINE_LIMIT), tuple(lines), start, end, required)
+
+
+def _address(worker: Worker, aliases: Mapping[str, str] | None) -> str | None:
+    """Of the worker's mailbox, if there is one."""
+    address = normal_address(worker.calendar_email or "")
+    return (aliases or {}).get(address, address) or None
 
 
 def _is_past(job: Job, now: datetime) -> bool:

@@ -1,7 +1,10 @@
 """A company to sync: Core's schedule in the test's own hands, its feed on a broker, its calendars in the sandbox."""
 
 import asyncio
+import json
+import os
 import re
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,10 +14,9 @@ from random import Random
 from typing import Any
 
 import httpx
-import orjson
 from confluent_kafka import Consumer, TopicPartition
 
-from sandbox.control import GraphControl, Mailbox, Secret
+from sandbox.control import CoreControl, GraphControl, Mailbox, Secret
 from sandbox.core.document import dump
 from sandbox.core.feed import Encoder, Record
 from sandbox.core.generate import generate
@@ -42,18 +44,37 @@ async def eventually(check: Callable[[], Awaitable[Any]], what: str, within: flo
         await asyncio.sleep(0.05)
 
 
+@dataclass(frozen=True)
+class Swept:
+    """What ``calsync sweep --json`` said."""
+
+    status: int
+    """Its exit status."""
+    sites: dict[str, dict[str, Any]]
+    """Its rows, by site."""
+    errors: str
+    """What it wrote beside them."""
+
+    def repairs(self, site_id: str) -> dict[str, int]:
+        """How often each cause that occurred did."""
+        return {cause: count for cause, count in self.sites[site_id]["repairs"].items() if count}
+
+
 @dataclass
 class Company:
     """Everything a test needs to change Core, to run the service, and to look at the calendars."""
 
     stack: Stack
     graph: GraphControl
+    core: CoreControl
     producer: FeedProducer
     sites: list[SiteSpec]
     random: Random
     schedule: Schedule = field(default_factory=lambda: Schedule(now))
     encoder: Encoder = field(default_factory=Encoder)
     parked: set[str] = field(default_factory=set)
+    aliases: dict[str, str] = field(default_factory=dict)
+    """Further addresses of mailboxes, and the mailbox's own."""
     services: list[Service] = field(default_factory=list)
 
     def generate(self, *, workers: int, jobs: int, days: int = 19) -> list[Change]:
@@ -113,9 +134,44 @@ class Company:
 
     async def give_core_the_schedule(self) -> None:
         """Let Core's API serve the schedule as it is now."""
-        async with httpx.AsyncClient() as client:
-            answer = await client.put(f"{self.stack.core_url}/_sandbox/schedule", content=_json(dump(self.schedule)))
-            answer.raise_for_status()
+        await self.core.put_schedule(dump(self.schedule))
+
+    async def command(self, *arguments: str, within: float = 120.0) -> subprocess.CompletedProcess[str]:
+        """What ``calsync`` with these arguments printed, and its exit status."""
+        process = self.stack.service().process
+        return await asyncio.to_thread(
+            subprocess.run,
+            [process.command[0], *arguments],
+            env={**os.environ, **process.environment},
+            capture_output=True,
+            text=True,
+            timeout=within,
+            check=False,
+        )
+
+    async def sweep(self, *options: str) -> Swept:
+        """Sweep once, now, with the real command."""
+        done = await self.command("sweep", "--json", *options)
+        assert done.stdout, done.stderr
+        sites = {site["site"]: site for site in json.loads(done.stdout)["sites"]}
+        return Swept(done.returncode, sites, done.stderr)
+
+    async def sweeps(self, service: Service, site_id: str) -> float:
+        """How many sweeps of a site the replica has ended."""
+        return await self.metric(service, f'calsync_sweep_seconds_count{{site="{site_id}"}}')
+
+    async def equal(self, within: float = 30.0) -> None:
+        """Wait until the calendars equal the schedule."""
+
+        async def none_differs() -> bool:
+            return await self.differences() == []
+
+        await eventually(none_differs, "the calendars equal the schedule", within)
+
+    async def writes(self) -> int:
+        """Requests that would change a calendar, since the statistics were last reset."""
+        requests = (await self.graph.stats())["requests"]
+        return sum(sum(requests.get(operation, {}).values()) for operation in ("create", "update", "delete"))
 
     async def consumed(self, within: float = 60.0) -> None:
         """Wait until the group has committed the whole topic."""
@@ -131,13 +187,25 @@ class Company:
 
     async def differences(self) -> list[str]:
         """What is wrong in the calendars."""
-        return compare(expect(self.schedule, now()), await self.graph.events(), exempt=self.parked)
+        expected = expect(self.schedule, now(), aliases=self.aliases)
+        return compare(expected, await self.graph.events(), exempt=self.parked)
 
     async def judge(self) -> None:
         """The calendars equal the schedule, and no event was ever there twice."""
         wrong = await self.differences()
         assert wrong == [], "\n".join(wrong[:20])
         assert (await self.graph.stats())["duplicates"] == []
+
+    async def ours(self) -> list[tuple[str, dict[str, Any]]]:
+        """Every event with a tag that is in a calendar, with its mailbox, in the order of mailbox and tag."""
+        held = [(address, event) for address, events in (await self.graph.events()).items() for event in events]
+        live = [(address, event) for address, event in held if event["tag"] and not event["in_deleted_items"]]
+        return sorted(live, key=lambda each: (each[0], each[1]["tag"]))
+
+    async def move_etags(self) -> None:
+        """Exchange gives every event of ours another etag, for reasons of its own."""
+        for address, event in await self.ours():
+            await self.graph.user_edit(address, {}, event_id=event["id"])
 
     def dead_letters(self, count: int) -> list[Any]:
         """The records on the dead-letter topic, which shall be ``count``."""
@@ -158,10 +226,6 @@ class Company:
             return sorted(found, key=lambda message: (message.value() or b"", message.offset()))
         finally:
             consumer.close()
-
-
-def _json(document: Any) -> bytes:
-    return orjson.dumps(document, option=orjson.OPT_UTC_Z)
 
 
 def _done(consumer: Consumer, topic: str) -> bool:
@@ -200,11 +264,12 @@ async def found_company(
             kafka_properties=kafka_properties or {},
         )
         stack.write_sites(sites)
-        async with GraphControl(stack.graph_url) as control:
+        async with GraphControl(stack.graph_url) as control, CoreControl(stack.core_url) as core_control:
             for site in sites:
                 await control.add_tenant(site.tenant_id)
                 await control.add_app(site.tenant_id, site.client_id, [Secret(SECRET)], ROLES)
-            company = Company(stack, control, FeedProducer(bootstrap_servers, name), sites, Random(seed))
+            producer = FeedProducer(bootstrap_servers, name)
+            company = Company(stack, control, core_control, producer, sites, Random(seed))
             try:
                 yield company
             finally:

@@ -14,6 +14,8 @@ from consumer.domain.window import Window
 from consumer.http import Answer, Http, NoAnswerError
 
 TIMEOUT_SECONDS: Final = 30.0
+_EMPTY_PAGES: Final = 100
+"""So many in a row are no schedule: it would be read for ever."""
 
 
 class CoreApi:
@@ -52,6 +54,7 @@ class CoreApi:
         span = {"from": window.start.isoformat(), "to": window.end.isoformat()}
         cursors = {""}
         cursor: str | None = ""
+        empty = 0
         while cursor is not None:
             query = urlencode(span | ({"cursor": cursor} if cursor else {}))
             answer = await self._get(f"/sites/{quote(site_id, safe='')}/schedule?{query}")
@@ -60,6 +63,9 @@ class CoreApi:
             page = Page.of(_document(answer))
             yield page
             cursor = page.next_cursor
+            empty = 0 if page.workers else empty + 1
+            if empty > _EMPTY_PAGES:
+                raise CoreUnavailableError("Core's schedule goes on without workers")
             if cursor in cursors:
                 raise CoreUnavailableError("Core's schedule repeats a page")
             cursors.add(cursor or "")

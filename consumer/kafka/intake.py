@@ -1,7 +1,7 @@
 """The intake: what a poll brought is decoded, completed, and routed, poll by poll, in order."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -27,6 +27,8 @@ from consumer.sync.routing import Arrival, Router
 
 log = structlog.get_logger(__name__)
 
+UNREADABLE_RUN: Final = 50
+"""So many unreadable records in a row block their partition until ``calsync dead-letters resume``."""
 _RETRY_SECONDS: Final = 1.0
 
 
@@ -50,8 +52,12 @@ class Intake:
         dead_letters: DeadLetters,
         give_back: Callable[[Receipt, str], None],
         on_dead_letter: Callable[[str], None],
+        block: Callable[[Record], Awaitable[None]],
     ) -> None:
-        """``on_dead_letter`` is told the kind of fault: undecodable, invalid or refused."""
+        """``on_dead_letter`` is told the kind of fault: undecodable, invalid or refused.
+
+        ``block`` is given the last of ``UNREADABLE_RUN`` unreadable records in a row of one partition.
+        """
         self._decoder = decoder
         self._registry = registry
         self._router = router
@@ -60,6 +66,9 @@ class Intake:
         self._dead_letters = dead_letters
         self._give_back = give_back
         self._on_dead_letter = on_dead_letter
+        self._block = block
+        self._unreadable: dict[int, int] = {}
+        """Of each partition: how many unreadable records came in a row."""
         self._queue: asyncio.Queue[Sequence[Record]] = asyncio.Queue()
 
     def deliver(self, records: Sequence[Record]) -> None:
@@ -89,18 +98,31 @@ class Intake:
                 return
 
     async def _arrival(self, record: Record) -> Arrival | None:
-        if not record.epoch.live:
+        if not record.epoch.live or record.epoch.stopped:
             return None
         receipt = Receipt(record, self._give_back, lambda: record.epoch.live)
         try:
             decoded = await self._decode(record)
-            return await self._understand(record, receipt, decoded)
+            arrival = await self._understand(record, receipt, decoded)
         except UndecodableError as error:
             await self._bury(record, "undecodable", str(error))
         except InvalidRecordError as error:
             await self._bury(record, "invalid", str(error))
+        else:
+            self._unreadable.pop(record.partition, None)
+            return arrival
+        await self._count_unreadable(record)
         receipt.part_done("dead_lettered")
         return None
+
+    async def _count_unreadable(self, record: Record) -> None:
+        """A bad deployment of Core's feed is not to be drained into the dead-letter topic."""
+        run = self._unreadable.get(record.partition, 0) + 1
+        self._unreadable[record.partition] = run
+        if run >= UNREADABLE_RUN:
+            del self._unreadable[record.partition]
+            await self._block(record)
+            record.epoch.stopped = True
 
     async def _decode(self, record: Record) -> Decoded:
         while True:

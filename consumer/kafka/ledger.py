@@ -29,6 +29,10 @@ class Ledger:
         while self._open and self._open[0][0] in self._done:
             self._done.discard(self._open.popleft()[0])
 
+    def first_open(self) -> int | None:
+        """The first offset that is not done; ``None`` when all are."""
+        return self._open[0][0] if self._open else None
+
     def oldest(self) -> float | None:
         """The time of the oldest record not yet done; ``None`` when all are."""
         return self._open[0][1] if self._open else None

@@ -8,7 +8,7 @@ serialises every call behind a running poll (confluent-kafka-python#2322), hence
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Final, cast
 
@@ -19,6 +19,7 @@ from consumer.kafka.config import Config
 from consumer.kafka.ledger import Ledger
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
 from consumer.kafka.record import Epoch, Headers, Record
+from consumer.kafka.remedies import remedy
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +29,7 @@ _POLL_SECONDS: Final = 0.1
 _POLL_RECORDS: Final = 500
 _COMMIT_SECONDS: Final = 1.0
 _LAST_COMMIT_SECONDS: Final = 2.0
+_ASK_SECONDS: Final = 5.0
 _RETRIABLE: Final = frozenset(
     {
         KafkaError.REBALANCE_IN_PROGRESS,
@@ -55,6 +57,7 @@ class Pump:
         loop: asyncio.AbstractEventLoop,
         deliver: Callable[[Sequence[Record]], None],
         on_end: Callable[[str | None], None],
+        on_overrun: Callable[[], None],
         *,
         high_water: int = HIGH_WATER,
     ) -> None:
@@ -62,9 +65,10 @@ class Pump:
         Args:
             config: see :func:`consumer.kafka.config.consumer_config`.
             topic: what to subscribe to.
-            loop: where ``deliver`` and ``on_end`` are called.
+            loop: where the callables below are called.
             deliver: takes the records of one poll.
             on_end: called when the thread ends; with a reason if it must not have ended.
+            on_overrun: called when the broker has deleted records that were not consumed.
             high_water: see ``HIGH_WATER``.
         """
         self._config = {**config, "error_cb": self._on_error, "on_commit": self._on_commit, "logger": LibrdkafkaLog()}
@@ -72,10 +76,13 @@ class Pump:
         self._loop = loop
         self._deliver = deliver
         self._on_end = on_end
+        self._on_overrun = on_overrun
         self._high_water = high_water
         self._inbox: SimpleQueue[Record] = SimpleQueue()
         self._ledgers: dict[int, tuple[Epoch, Ledger]] = {}
         self._paused = False
+        self._blocked: Mapping[int, int | None] = {}
+        self._held: set[int] = set()
         self._draining = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kafka-pump", daemon=True)
@@ -100,6 +107,13 @@ class Pump:
     def done(self, record: Record) -> None:
         """Give a record's receipt back; from any thread."""
         self._inbox.put(record)
+
+    def block(self, partitions: Mapping[int, int | None]) -> None:
+        """Read these partitions no further, and all others on; from any thread. They stay ours.
+
+        Each with the offset to come back to, once everything before it is done; ``None`` for wherever it stands.
+        """
+        self._blocked = partitions
 
     def drain(self) -> None:
         """Take no more records, but stay in the group and keep committing."""
@@ -138,6 +152,7 @@ class Pump:
             self.polled_at = time.monotonic()
             self._take_receipts()
             self._press(consumer)
+            self._hold(consumer)
             first = consumer.poll(_POLL_SECONDS)
             if first is not None:
                 # One is there; whatever else is buffered comes along without waiting.
@@ -149,7 +164,7 @@ class Pump:
                     elif error.fatal():
                         return str(error)
                     else:
-                        log.warning("Kafka", error=error.name(), reason=error.str())
+                        log.warning("Kafka", error=error.name(), reason=error.str(), remedy=remedy(error))
                 if records:
                     self._loop.call_soon_threadsafe(self._deliver, records)
             if self.polled_at >= commit_at:
@@ -187,10 +202,40 @@ class Pump:
         wanted = self._draining.is_set() or waiting > (self._high_water // 2 if self._paused else self._high_water)
         if wanted == self._paused:
             return
-        partitions = consumer.assignment()
+        partitions = [partition for partition in consumer.assignment() if partition.partition not in self._held]
         (consumer.pause if wanted else consumer.resume)(partitions)
         self._paused = wanted
         log.info("consumption paused" if wanted else "consumption resumed", records=waiting)
+
+    def _hold(self, consumer: Consumer) -> None:
+        """Pause what is to be blocked, and what was taken of it too far give back; resume what is blocked no more."""
+        blocked = self._blocked
+        for partition in [number for number in blocked if number in self._ledgers and number not in self._held]:
+            consumer.pause([TopicPartition(self._topic, partition)])
+            self._held.add(partition)
+            log.error("partition blocked", partition=partition)
+        for partition in list(self._held):
+            first = self._ledgers[partition][1].first_open()
+            stop = blocked.get(partition)
+            if first is not None and (partition not in blocked or stop is None or first >= stop):
+                self._rewind(consumer, partition, first)
+            if partition not in blocked:
+                self._held.discard(partition)
+                if not self._paused:
+                    consumer.resume([TopicPartition(self._topic, partition)])
+                log.info("partition no longer blocked", partition=partition)
+
+    def _rewind(self, consumer: Consumer, partition: int, offset: int) -> None:
+        """Forget what was taken from ``offset`` on: it comes again."""
+        self._commit(consumer)
+        try:
+            consumer.seek(TopicPartition(self._topic, partition, offset))
+        except KafkaException as error:
+            log.info("seek postponed", error=error.args[0].name())
+            return
+        self._ledgers[partition][0].live = False
+        self._ledgers[partition] = (Epoch(partition), Ledger())
+        self.oldest[partition] = None
 
     def _commit(self, consumer: Consumer) -> None:
         offsets = self._positions(list(self._ledgers))
@@ -258,6 +303,7 @@ class Pump:
         self.joined = True
         # A pause survives a rebalance in librdkafka: a partition that comes back would stay silent.
         (consumer.pause if self._paused else consumer.resume)(partitions)
+        self._tell_overrun(consumer, partitions)
         log.info("partitions assigned", partitions=[partition.partition for partition in partitions])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -284,11 +330,28 @@ class Pump:
             held = self._ledgers.pop(partition, None)
             if held is not None:
                 held[0].live = False
+            self._held.discard(partition)
             self.oldest.pop(partition, None)
             self.positions.pop(partition, None)
 
+    def _tell_overrun(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Records that the broker deleted before they were consumed: nothing else would say so."""
+        try:
+            for committed in consumer.committed(partitions, timeout=_ASK_SECONDS):
+                low, _ = consumer.get_watermark_offsets(committed, timeout=_ASK_SECONDS, cached=False)
+                if 0 <= committed.offset < low:
+                    log.error(
+                        "the broker has deleted records that were not consumed: raise the topic's retention; "
+                        "the next sweep repairs what they said",
+                        partition=committed.partition,
+                        records=low - committed.offset,
+                    )
+                    self._loop.call_soon_threadsafe(self._on_overrun)
+        except KafkaException as error:
+            log.info("the committed positions could not be checked", error=error.args[0].name())
+
     def _on_error(self, error: KafkaError) -> None:
-        log.warning("Kafka", error=error.name(), reason=error.str(), fatal=error.fatal())
+        log.warning("Kafka", error=error.name(), reason=error.str(), remedy=remedy(error), fatal=error.fatal())
 
 
 def _number(value: int | None) -> int:

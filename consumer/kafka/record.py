@@ -12,6 +12,8 @@ class Epoch:
     partition: int
     live: bool = True
     """Written by the pump's thread alone, when the partition goes."""
+    stopped: bool = False
+    """Written by the intake alone, when it reads no further: what follows comes again when the block is lifted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,17 @@ class Metrics:
         self._parked = Gauge(
             "calsync_mailboxes_parked", "Mailboxes that are not tried.", ["site", "reason"], registry=registry
         )
+        self._blocked = Gauge(
+            "calsync_kafka_blocked",
+            "1 for a partition that is not read any further: too many unreadable records in a row.",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self._heartbeat = Gauge(
+            "calsync_cdc_heartbeat_timestamp_seconds",
+            "Of Debezium's newest heartbeat: old while Core is quiet means that the feed is dead.",
+            registry=registry,
+        )
         for result in RESULTS:
             self._events.labels(result)
         for reason in _DEAD_LETTER_REASONS:
@@ -177,6 +188,16 @@ class Metrics:
             if site.client_secret_expires is not None:
                 expiry = datetime.combine(site.client_secret_expires, datetime.min.time(), UTC)
                 self._secret_expiry.labels(site.site_id).set(expiry.timestamp())
+
+    def blocked(self, topic: str, partitions: Sequence[int]) -> None:
+        """The partitions that are blocked now."""
+        self._blocked.clear()
+        for partition in partitions:
+            self._blocked.labels(topic, partition).set(1)
+
+    def heartbeat(self, unix_time: float) -> None:
+        """Debezium's newest heartbeat."""
+        self._heartbeat.set(unix_time)
 
     def lag(self, topic: str, records: Mapping[int, int], oldest: Mapping[int, float | None]) -> None:
         """The partitions held now: records behind, and Unix time of the oldest record not yet done."""

@@ -13,17 +13,18 @@ from consumer.sync.report import CAUSES, Planned, Report
 
 
 def sweep_table(reports: Sequence[Report], *, dry_run: bool) -> Table:
-    """A row a site: what was repaired, or would be, by cause."""
-    title = "What a sweep would repair" if dry_run else "What the sweep repaired"
-    table = Table(title=title, title_justify="left")
+    """A row a site: what was repaired, or would be, by cause; legible on 80 columns too."""
+    table = Table(title="Sweep: a dry run" if dry_run else "Sweep", title_justify="left")
     table.add_column("site", no_wrap=True)
-    table.add_column("result", overflow="fold")
-    columns = ("mailboxes", "unserved", "events", *CAUSES, "held")
-    for column in columns:
+    table.add_column("result", overflow="fold", ratio=1)
+    for column in ("mailboxes", "unserved", "events"):
         table.add_column(column, justify="right")
+    table.add_column("would repair" if dry_run else "repaired", overflow="fold")
+    table.add_column("held", justify="right")
     for report in reports:
-        counts = (report.mailboxes, report.unserved, report.events, *(report.repairs[cause] for cause in CAUSES))
-        table.add_row(report.site_id, _result(report), *(str(count) for count in (*counts, report.held)))
+        counts = (str(count) for count in (report.mailboxes, report.unserved, report.events))
+        repairs = ", ".join(f"{report.repairs[cause]} {cause}" for cause in CAUSES if report.repairs[cause])
+        table.add_row(report.site_id, _result(report), *counts, repairs or "nothing", str(report.held))
     return table
 
 

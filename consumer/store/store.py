@@ -13,6 +13,7 @@ Keys, below the prefix:
 ``parked``                hash    mailbox → JSON: code, since, retry_at, note
 ``paused``                hash    site → Unix time since when
 ``born``                  string  when this store was first used
+``blocked``               hash    partition → JSON: offset, since; too many unreadable records in a row
 ``dirty:{site}``          hash    address, NUL, job: what the sweep shall look at → how often it was marked
 ``deleted:{site}``        set     events that deleted rows would take, within one sweep interval
 ``events:{site}``         string  how many events the last sweep found in the window
@@ -25,6 +26,7 @@ Scripts compute keys, so this is for one Redis (with replicas, if you like), not
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
 
@@ -78,6 +80,16 @@ _LEASING: Final = (_BEGIN, _RENEW, _RELEASE)
 _READING: Final = frozenset({"TIME", "GET", "HGET", "HKEYS", "HGETALL", "ZRANGEBYLEX", "SCARD"})
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Where and since when a partition is not read any further."""
+
+    offset: int
+    """The first that was not read."""
+    since: int
+    """Unix time."""
+
+
 class RedisStore:
     """The store port on one Redis."""
 
@@ -127,6 +139,7 @@ class RedisStore:
                     links,
                     sighting.job_id,
                     KEPT_SECONDS,
+                    sighting.site,
                 )
                 for sighting in sightings
             )
@@ -215,6 +228,20 @@ class RedisStore:
     async def enable(self, mailbox: Mailbox) -> None:
         """See the port."""
         await self._call("HDEL", self._key("parked"), str(mailbox))
+
+    async def block(self, partition: int, offset: int) -> None:
+        """Have no replica read the partition any further than ``offset``, until it is unblocked."""
+        entry = orjson.dumps({"offset": offset, "since": int(await self.time())})
+        await self._call("HSET", self._key("blocked"), str(partition), entry)
+
+    async def unblock(self, partition: int) -> None:
+        """Block the partition no longer."""
+        await self._call("HDEL", self._key("blocked"), str(partition))
+
+    async def blocked(self) -> dict[int, Block]:
+        """Every blocked partition."""
+        entries = (await self._hash("blocked")).items()
+        return {int(partition): Block(**orjson.loads(entry)) for partition, entry in sorted(entries)}
 
     async def pause(self, site_id: str) -> None:
         """See the port."""

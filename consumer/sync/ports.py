@@ -37,6 +37,8 @@ class Sighting:
     """``None`` for a deletion: its rank follows from what was there before it."""
     partition: int
     offset: int
+    site: str = ""
+    """Of the sweep that found the row gone there: a job that another site holds has moved, and keeps its rank."""
 
 
 @dataclass(frozen=True, slots=True)

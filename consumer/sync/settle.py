@@ -1,7 +1,7 @@
 """One assignment within a run: look if in doubt, plan, apply. Its failure is its own."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -152,7 +152,7 @@ class Run:
         result = "applied"
         match planned.step:
             case Leave():
-                result = self._leave(job_id, standing, planned.step)
+                result = self._leave(job_id, standing, planned.step, situation.seen)
             case Adopt(found, event):
                 self._remember(job_id, found, event, situation.rank)
                 result = "applied" if isinstance(standing.memory, Pending) else "unchanged"
@@ -181,8 +181,12 @@ class Run:
             await self._delete(event_id)
         return "applied" if planned.surplus else result
 
-    def _leave(self, job_id: str, standing: Standing, step: Leave) -> str:
+    def _leave(self, job_id: str, standing: Standing, step: Leave, seen: Sequence[SeenEvent] | None) -> str:
         self.verdict.unsettled += step.unsettled
+        if step.unsettled and isinstance(standing.memory, Link) and seen:
+            # Looked at: until its etag moves again, it needs no other look.
+            etag = next((event.etag for event in seen if event.event_id == standing.memory.event_id), "")
+            self.findings.links[job_id] = replace(standing.memory, etag=etag)
         if step.stale:
             return "stale"
         if isinstance(standing.memory, Pending):

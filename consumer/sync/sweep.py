@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 import structlog
@@ -10,6 +11,7 @@ from consumer.domain.compare import Finding, Inspection, compare
 from consumer.domain.errors import CoreUnavailableError, InvalidRecordError, StoreUnavailableError
 from consumer.domain.fuse import is_blown
 from consumer.domain.job import Deletion, Job, State, rank
+from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.window import Window
@@ -311,7 +313,7 @@ class _Sweep:
             async with self._questions:
                 if self._is_blown and not self._allow_mass_delete:
                     return
-                job = await self._core.job(mailbox.site, finding.job_id)
+                job = await self._job(finding.job_id)
             if job is None:
                 self._vanished.append((mailbox, finding))
             elif mailbox in job.mailboxes and job.scheduled and window.holds(*job.scheduled):
@@ -320,6 +322,15 @@ class _Sweep:
                 self._stated.append((mailbox, finding, job))
 
         await asyncio.gather(*(ask(mailbox, finding) for mailbox, finding in self._unlisted))
+
+    async def _job(self, job_id: str) -> Job | None:
+        """The job as Core has it, at another site too if that holds its event: then it has moved, not vanished."""
+        held = {mailbox.site for mailbox in await self._store.events_of(job_id)} - {self._site.site_id}
+        for site_id in (self._site.site_id, *sorted(held)):
+            job = await self._core.job(site_id, job_id)
+            if job is not None:
+                return job
+        return None
 
     async def _is_another_addresses(self, mailbox: Mailbox, finding: Finding) -> bool:
         """Whether the events seen are another address's, by its link: two addresses may lead to one mailbox."""
@@ -340,7 +351,7 @@ class _Sweep:
 
         async def ask(job_id: str, addresses: Sequence[str]) -> None:
             async with self._questions:
-                job = await self._core.job(self._site.site_id, job_id)
+                job = await self._job(job_id)
             mailboxes = {Mailbox(self._site.site_id, address) for address in addresses if address}
             if "" in addresses:
                 mailboxes |= {*await self._store.holders(job_id), *(job.mailboxes if job else ())}
@@ -359,14 +370,25 @@ class _Sweep:
         if self._dry_run:
             ranks = [_LAST_RANK] * len(job_ids)
         else:
-            routed = await self._store.route([Sighting(job_id, None, _NO_PARTITION, 0) for job_id in job_ids])
+            site_id = self._site.site_id
+            routed = await self._store.route([Sighting(job_id, None, _NO_PARTITION, 0, site_id) for job_id in job_ids])
             ranks = [where.rank for where in routed]
         gone = {job_id: Deletion(job_id, rank) for job_id, rank in zip(job_ids, ranks, strict=True)}
         await asyncio.gather(
             *(self._repair(mailbox, finding, gone[finding.job_id]) for mailbox, finding in self._vanished)
         )
 
+    async def _without_others(self, mailbox: Mailbox, finding: Finding) -> Finding:
+        """The finding less the events that are another address's by its link: two may lead to one mailbox."""
+        linked = finding.basis.event_id if isinstance(finding.basis, Link) else None
+        if set(finding.event_ids or ()) <= {linked}:
+            return finding
+        events = await self._store.events_of(finding.job_id)
+        others = {event_id for holder, event_id in events.items() if holder != mailbox} - {linked}
+        return replace(finding, event_ids=tuple(event for event in finding.event_ids or () if event not in others))
+
     async def _repair(self, mailbox: Mailbox, finding: Finding, state: State) -> None:
+        finding = await self._without_others(mailbox, finding)
         look = Look(finding.basis, finding.event_ids)
         result = await self._mailboxes.repair(mailbox, finding.job_id, state, look)
         if result == "dated":

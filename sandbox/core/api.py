@@ -4,9 +4,6 @@ Everything under `/_sandbox/` drives the stand-in itself and is no part of Core 
 """
 
 import asyncio
-import base64
-import binascii
-import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,6 +15,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from sandbox.core.cursors import read_cursor, write_cursor
 from sandbox.core.faults import Fault, Faults, Operation, spoil
 from sandbox.core.rows import instant, row_json, worker_json
 from sandbox.core.schedule import RosterKey, Schedule
@@ -94,8 +92,11 @@ async def get_schedule(request: web.Request) -> web.StreamResponse:
     """One page of a site's schedule."""
     core = request.app[CORE]
     site_id = request.match_info["site_id"]
-    cursor = request.query.get("cursor") or _cursor(1, None)
-    number, after = _read_cursor(cursor)
+    cursor = request.query.get("cursor") or write_cursor(1, None)
+    try:
+        number, after = read_cursor(cursor)
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"cursor: {error}") from None
     fault = core.faults.strike("schedule", site_id, page=number)
     if (answer := await _before(fault)) is not None:
         return answer
@@ -145,7 +146,7 @@ def _page(
         for _, worker in shown
     ]
     more = len(found) > len(shown)
-    return {"workers": workers, "next_cursor": _cursor(number + 1, shown[-1][0]) if more else None}
+    return {"workers": workers, "next_cursor": write_cursor(number + 1, shown[-1][0]) if more else None}
 
 
 async def _before(fault: Fault | None) -> web.Response | None:
@@ -182,17 +183,3 @@ def _instant(request: web.Request, name: str) -> datetime:
         raise web.HTTPBadRequest(text=f"{name}: is missing") from None
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"{name}: {error}") from None
-
-
-def _cursor(number: int, after: RosterKey | None) -> str:
-    """Leads to the page of this number, which goes on after this place in the order."""
-    place = None if after is None else [after[0].decode(), after[1]]
-    return base64.urlsafe_b64encode(json.dumps([number, place]).encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[int, RosterKey | None]:
-    try:
-        number, place = json.loads(base64.urlsafe_b64decode(cursor))
-        return int(number), None if place is None else (str(place[0]).encode(), str(place[1]))
-    except (binascii.Error, ValueError, TypeError, LookupError):
-        raise web.HTTPBadRequest(text=f"cursor: {cursor!r} is none of ours") from None

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from sandbox.core.cursors import read_cursor, write_cursor
+
 Page = dict[str, Any]
 Operation = Literal["schedule", "job"]
 Kind = Literal[
@@ -14,6 +16,7 @@ Kind = Literal[
     "empty",  # a well-formed list of nobody
     "cut",  # leave out the second half of the page's workers and call it the last page
     "repeat",  # `next_cursor` leads to the same page again
+    "rewind",  # `next_cursor`, never the same one, leads to the first page again
     "step_back",  # the first and the last worker of the page change places
     "missing_rows",  # no worker of the page has any job
     "unusable_row",  # the page's first job ends before it starts
@@ -95,6 +98,11 @@ def _repeat(page: Page, cursor: str) -> Page:
     return {**page, "next_cursor": cursor}
 
 
+def _rewind(page: Page, cursor: str) -> Page:
+    number, _ = read_cursor(cursor)
+    return {**page, "next_cursor": write_cursor(number + 1, None)}
+
+
 def _step_back(page: Page, _cursor: str) -> Page:
     if len(page["workers"]) < 2:
         return page
@@ -121,6 +129,7 @@ _SPOIL: dict[Kind, Callable[[Page, str], Page]] = {
     "empty": _empty,
     "cut": _cut,
     "repeat": _repeat,
+    "rewind": _rewind,
     "step_back": _step_back,
     "missing_rows": _missing_rows,
     "unusable_row": _unusable_row,

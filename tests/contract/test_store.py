@@ -162,6 +162,15 @@ async def test_a_deletion_of_a_job_known_by_its_links_alone_outranks_them(store:
     assert deleted.holders == (ANNA,)
 
 
+async def test_a_row_gone_at_one_site_does_not_outrank_what_another_site_holds(store: Store) -> None:
+    await linked(store, ANNA, revision=5)
+    await linked(store, Mailbox("other", BEN.address), revision=9)
+    [gone] = await store.route([Sighting("J1", None, 2**32 - 1, 0, "acme")])
+    assert gone.rank == rank(5, deleted=True)
+    [moved] = await store.route([at(9, 0)])
+    assert moved.rank == moved.newest == rank(9)
+
+
 async def test_the_events_of_a_job_are_told_by_the_mailboxes_linked_to_it(store: Store) -> None:
     await linked(store, ANNA)
     await begin(store, BEN)

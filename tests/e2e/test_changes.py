@@ -1,7 +1,6 @@
 """The service against a real Kafka and a real Redis, with replicas killed while they work."""
 
 import asyncio
-import subprocess
 from datetime import timedelta
 from pathlib import Path
 
@@ -45,18 +44,8 @@ async def test_five_thousand_changes_three_replicas_one_killed_one_stopped(
         await company.consumed(within=180)
         # So many rows were deleted in one interval that the fuse left some to a sweep: an operator lets them go.
         await company.give_core_the_schedule()
-        sweep = company.stack.service("sweep").process
-        command = [sweep.command[0], "sweep", "--allow-mass-delete"]
-        done = await asyncio.to_thread(
-            subprocess.run,
-            command,
-            env=dict(sweep.environment),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = await company.sweep("--allow-mass-delete")
+        assert done.status == 0, done.errors
         await company.judge()
         assert third.process.running
         stats = await company.graph.stats()

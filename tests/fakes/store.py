@@ -229,7 +229,8 @@ class MemoryStore:
         if rank is None:
             if known and known.partition == sighting.partition and known.offset > sighting.offset:
                 return Routed(0, top, tuple(held))
-            rank = max([top, *(link.rank for link in held.values())]) | 1
+            ours = {box: link for box, link in held.items() if sighting.site in ("", box.site)}
+            rank = max([top if len(ours) == len(held) else 0, *(link.rank for link in ours.values())]) | 1
         if rank >= top:
             top = rank
             self._newest[sighting.job_id] = _Newest(rank, sighting.partition, sighting.offset, now + KEPT_SECONDS)

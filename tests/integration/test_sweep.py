@@ -1,35 +1,13 @@
 """The sweep through the real service: the calendars are right again a moment later, whatever was missed or edited."""
 
-import asyncio
-import json
-import subprocess
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from sandbox.control import Secret
 from sandbox.core.generate import random_change
 from tests.company import Company, eventually, now
 
 SWEEPING = {"CALSYNC_SWEEP_INTERVAL_SECONDS": "1"}
-
-
-async def swept(company: Company, within: float = 20.0) -> None:
-    """Wait until the sweeps have made the calendars equal to the schedule."""
-
-    async def equal() -> bool:
-        return await company.differences() == []
-
-    await eventually(equal, "the sweep has repaired everything", within)
-
-
-async def live(company: Company) -> tuple[str, dict[str, Any]]:
-    """A mailbox and one of our events in it, in the window."""
-    for address, events in sorted((await company.graph.events()).items()):
-        for event in events:
-            if event["tag"] and not event["in_deleted_items"]:
-                return address, event
-    raise AssertionError("no event is there")
 
 
 async def test_changes_that_were_never_sent_are_repaired(company: Company) -> None:
@@ -42,7 +20,7 @@ async def test_changes_that_were_never_sent_are_repaired(company: Company) -> No
     await company.give_core_the_schedule()
     await company.start(**SWEEPING)
     await company.consumed()
-    await swept(company)
+    await company.equal()
     await company.judge()
 
 
@@ -52,8 +30,8 @@ async def test_what_people_do_is_put_right_and_what_is_theirs_is_left(company: C
     await company.give_core_the_schedule()
     service = await company.start(**SWEEPING)
     await company.consumed()
-    await swept(company)
-    address, event = await live(company)
+    await company.equal()
+    address, event = (await company.ours())[0]
     theirs = await company.graph.user_create(
         address,
         {
@@ -81,9 +59,9 @@ async def test_what_people_do_is_put_right_and_what_is_theirs_is_left(company: C
         lambda: company.graph.user_make_series(address, tag=event["tag"]),
     ):
         await act()
-        await swept(company)
+        await company.equal()
     await company.graph.user_copy(address, tag=event["tag"])
-    await swept(company)
+    await company.equal()
     dump = {found["id"]: found for found in (await company.graph.events())[address]}
     assert dump[theirs["id"]] == theirs
     assert dump[near["id"]] == near
@@ -97,20 +75,18 @@ async def test_a_second_sweep_writes_nothing_though_etags_move_by_themselves(com
     await company.give_core_the_schedule()
     service = await company.start(**SWEEPING)
     await company.consumed()
-    await swept(company)
-    sweeps = 'calsync_sweep_seconds_count{site="site-1"}'
+    await company.equal()
 
     async def another(after: float) -> None:
         async def done() -> bool:
-            return await company.metric(service, sweeps) > after
+            return await company.sweeps(service, "site-1") > after
 
         await eventually(done, "another sweep has ended")
 
-    await another(await company.metric(service, sweeps) + 1)
+    await another(await company.sweeps(service, "site-1") + 1)
     await company.graph.reset_stats()
-    await another(await company.metric(service, sweeps) + 1)
-    requests = (await company.graph.stats())["requests"]
-    assert not {"create", "update", "delete"} & set(requests), requests
+    await another(await company.sweeps(service, "site-1") + 1)
+    assert await company.writes() == 0
 
 
 async def test_work_handed_over_while_a_site_was_suspended_is_done_when_it_is_back(company: Company) -> None:
@@ -124,7 +100,7 @@ async def test_work_handed_over_while_a_site_was_suspended_is_done_when_it_is_ba
     assert await company.differences()
     await company.graph.add_app(first.tenant_id, first.client_id, [Secret("renewed")])
     company.stack.write_sites([replace(first, client_secret="renewed"), second])
-    await swept(company)
+    await company.equal()
     await company.judge()
 
 
@@ -142,25 +118,17 @@ async def test_a_failed_read_of_core_deletes_nothing(company: Company) -> None:
     assert await company.graph.events() == before
 
 
-def calsync_sweep(company: Company, *arguments: str) -> subprocess.CompletedProcess[str]:
-    process = company.stack.service().process
-    command = [process.command[0], "sweep", *arguments]
-    return subprocess.run(
-        command, env=dict(process.environment), capture_output=True, text=True, timeout=60, check=False
-    )
-
-
 async def test_the_command_sweeps_once_and_tells_what_it_did(company: Company) -> None:
     company.generate(workers=4, jobs=3)
     await company.open_mailboxes()
     await company.give_core_the_schedule()
-    done = await asyncio.to_thread(calsync_sweep, company, "--json")
-    assert done.returncode == 0, done.stderr
+    done = await company.sweep()
+    assert done.status == 0, done.errors
     await company.judge()
-    first, second = json.loads(done.stdout)["sites"]
-    assert first["whole"]
-    assert second["repairs"]["missed"] + second["repairs"]["entered"] > 0
-    again = await asyncio.to_thread(calsync_sweep, company, "--site", "site-1")
+    assert done.sites["site-1"]["whole"]
+    assert set(done.repairs("site-2")) <= {"missed", "entered"}
+    assert done.repairs("site-2")
+    again = await company.command("sweep", "--site", "site-1")
     assert again.returncode == 0
     assert "site-1" in again.stdout
     assert "site-2" not in again.stdout
@@ -170,17 +138,17 @@ async def test_vanished_jobs_are_held_with_exit_code_1_until_they_are_allowed_to
     company.generate(workers=6, jobs=12)
     await company.open_mailboxes()
     await company.give_core_the_schedule()
-    await asyncio.to_thread(calsync_sweep, company)
+    await company.sweep()
     before = await company.graph.events()
     workers = dict(company.schedule.workers)
     company.schedule.restore(company.schedule.sites.values(), workers.values(), [], 10_000)
     await company.give_core_the_schedule()
-    held = await asyncio.to_thread(calsync_sweep, company, "--json")
-    assert held.returncode == 1
-    assert all(site["held"] > 20 for site in json.loads(held.stdout)["sites"])
+    held = await company.sweep()
+    assert held.status == 1
+    assert all(site["held"] > 20 for site in held.sites.values())
     assert await company.graph.events() == before
-    gone = await asyncio.to_thread(calsync_sweep, company, "--allow-mass-delete")
-    assert gone.returncode == 0
+    gone = await company.sweep("--allow-mass-delete")
+    assert gone.status == 0
     await company.judge()
 
 
@@ -189,9 +157,9 @@ async def test_a_suspended_or_unknown_site_is_told_by_the_exit_code(company: Com
     await company.open_mailboxes()
     await company.give_core_the_schedule()
     await company.graph.add_app(company.sites[0].tenant_id, company.sites[0].client_id, [])
-    done = await asyncio.to_thread(calsync_sweep, company, "--json")
-    assert done.returncode == 1
-    assert "AADSTS7000215" in json.loads(done.stdout)["sites"][0]["failure"]
-    unknown = await asyncio.to_thread(calsync_sweep, company, "--site", "nobody")
+    done = await company.sweep()
+    assert done.status == 1
+    assert "AADSTS7000215" in done.sites["site-1"]["failure"]
+    unknown = await company.command("sweep", "--site", "nobody")
     assert unknown.returncode == 2
     assert "--site nobody" in unknown.stderr

@@ -1,8 +1,10 @@
-"""A request ends within its time, however the other side behaves."""
+"""A request ends within its time, however the other side behaves, and leaves nothing behind."""
 
 import asyncio
+import gc
 from contextlib import suppress
 
+import httpx
 import pytest
 
 from consumer import http
@@ -34,3 +36,22 @@ async def test_an_answer_that_trickles_does_not_take_for_ever(monkeypatch: pytes
         assert refused.value.sent
         await client.close()
         await left.wait()
+
+
+async def test_an_answer_is_let_go_at_once_and_not_by_the_garbage_collector() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = Http(ca_file=None, timeout=5)
+        gc.collect()
+        gc.disable()
+        try:
+            assert (await client.request("GET", f"http://127.0.0.1:{port}/")).body == b"ok"
+            assert [held for held in gc.get_objects() if type(held) is httpx.Response] == []
+        finally:
+            gc.enable()
+        await client.close()

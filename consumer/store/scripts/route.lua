@@ -1,7 +1,7 @@
 -- Raise a job's newest known rank and tell who holds it.
 -- KEYS  1 the job's newest rank, 2 its holders
 -- ARGV  1 rank (8 bytes, big-endian; empty: a deletion), 2 partition, 3 offset (both big-endian), 4 prefix of
---       links, 5 job, 6 seconds to remember
+--       links, 5 job, 6 seconds to remember, 7 site: of the sweep that found the row gone, or ''
 -- Returns {rank, newest, for a deletion: how many events of the job are not over, holder...}
 local newest = redis.call('GET', KEYS[1])
 local holders = redis.call('HKEYS', KEYS[2])
@@ -16,8 +16,15 @@ if rank == '' then
     return {string.rep('\0', 8), top, 0, unpack(holders)}
   end
   local time = redis.call('TIME')
-  rank = top
+  local ours, there = {}, ARGV[7] .. '/'
   for _, holder in ipairs(holders) do
+    if ARGV[7] == '' or string.sub(holder, 1, #there) == there then
+      ours[#ours + 1] = holder
+    end
+  end
+  -- A job that another site holds has moved there: what this site lacks must not outrank its states.
+  rank = #ours == #holders and top or string.rep('\0', 8)
+  for _, holder in ipairs(ours) do
     local link = redis.call('HGET', ARGV[4] .. holder, ARGV[5])
     if link and string.sub(link, 2, 9) > rank then
       rank = string.sub(link, 2, 9)

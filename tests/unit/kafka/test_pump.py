@@ -65,6 +65,9 @@ class Consumer:
         error = KafkaError(KafkaError.COORDINATOR_NOT_AVAILABLE) if self.commits.count(8) == 1 else None
         self._served.append(lambda: self._on_commit(error, self._stored))
 
+    def committed(self, _partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return []
+
     def __getattr__(self, _name: str) -> Any:
         return lambda *_: None
 
@@ -75,7 +78,7 @@ async def test_a_commit_that_the_broker_refuses_later_is_made_again(monkeypatch:
     loop = asyncio.get_running_loop()
     taken: asyncio.Future[Record] = loop.create_future()
     ended: asyncio.Future[str | None] = loop.create_future()
-    running = Pump({}, "topic", loop, lambda records: taken.set_result(records[0]), ended.set_result)
+    running = Pump({}, "topic", loop, lambda records: taken.set_result(records[0]), ended.set_result, lambda: None)
     running.start()
     running.done(await taken)
     async with asyncio.timeout(5):

@@ -237,6 +237,10 @@ async def test_lists_can_be_empty_cut_repeated_or_out_of_order(core: Client) -> 
     assert ([w["worker_id"] for w in cut["workers"]], cut["next_cursor"]) == (["w7"], None)
     repeated = await spoiled(kind="repeat")
     assert (await core.page(repeated["next_cursor"]))[1] == repeated
+    begun_again = await spoiled(kind="rewind", page=1)
+    again = (await core.page(begun_again["next_cursor"]))[1]
+    assert again["workers"] == begun_again["workers"]
+    assert again["next_cursor"] != begun_again["next_cursor"]
     assert [w["worker_id"] for w in (await spoiled(kind="step_back"))["workers"]] == ["w3", "w7"]
 
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+TENANT = "11111111-2222-4333-8444-555555555555"
 IMMUTABLE = 'IdType="ImmutableId"'
 KEYS = {
     "@odata.context", "@odata.etag", "id", "createdDateTime", "lastModifiedDateTime", "changeKey", "categories",
@@ -71,6 +72,21 @@ async def test_every_style_keeps_the_text(outlook, style):
     [held] = (await outlook.control.events())["ann@acme.example"]
     assert held["body_text"] == "Job: Boiler\r\nNotes: it's hot"
     assert ('<div class="x"><span>Job: Boiler</span></div>' in held["body"]) is (style == "strange")
+
+
+@pytest.mark.parametrize(
+    ("style", "lines"),
+    [
+        ("banner", [r"CAUTION: .+", "Job: Boiler", "Notes: it's hot"]),
+        ("stamped", ["Job: Boiler", "Notes: it's hot", r"Item \d+"]),
+        ("joined", ["Job: Boiler Notes: it's hot"]),
+    ],
+)
+async def test_a_style_can_change_what_a_reader_sees(outlook, style, lines):
+    await outlook.control.set_switches(body_style=style)
+    await outlook.create()
+    [held] = (await outlook.control.events())["ann@acme.example"]
+    assert re.fullmatch("\r\n".join(lines), held["body_text"])
 
 
 async def test_a_patch_changes_what_it_names(outlook):
@@ -230,10 +246,15 @@ async def test_a_background_write_bumps_the_change_key(outlook):
 
 async def test_addresses_ignore_case_and_may_be_encoded(outlook):
     assert (await outlook.create(mailbox="ANN%40Acme.example")).status_code == 201
-    guid = (await outlook.control.tenants())["11111111-2222-4333-8444-555555555555"]["mailboxes"]["ann@acme.example"][
-        "guid"
-    ]
+    guid = (await outlook.control.tenants())[TENANT]["mailboxes"]["ann@acme.example"]["guid"]
     assert len((await outlook.ask("GET", "/events", mailbox=guid)).json()["value"]) == 1
+
+
+async def test_an_alias_leads_to_the_same_mailbox(outlook):
+    await outlook.control.set_mailbox(TENANT, "ann@acme.example", aliases=["Annie@acme.example"])
+    made = (await outlook.create(mailbox="annie@ACME.example")).json()
+    assert (await outlook.ask("GET", f"/events/{made['id']}")).status_code == 200
+    assert list(await outlook.control.events()) == ["ann@acme.example", "bob@acme.example"]
 
 
 async def test_a_body_must_be_json(outlook):

@@ -1,0 +1,67 @@
+"""Debezium's heartbeats: they tell a quiet Core from a dead feed."""
+
+from typing import Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from consumer.kafka.config import Config
+from consumer.kafka.librdkafka_log import LibrdkafkaLog
+
+log = structlog.get_logger(__name__)
+
+_TIMEOUT_SECONDS: Final = 5.0
+
+
+class Heartbeats:
+    """Reads the heartbeat topic's end, without a group: every replica sees every heartbeat."""
+
+    def __init__(self, config: Config, topic: str) -> None:
+        self._consumer = Consumer({**config, "logger": LibrdkafkaLog()})
+        self._topic = topic
+        self._assigned = False
+        self._missing = False
+        self._newest = 0.0
+
+    def newest(self) -> float | None:
+        """Unix time of the newest heartbeat; ``None`` while there is none. Blocks."""
+        try:
+            if not self._assigned:
+                self._assign()
+            for message in self._consumer.consume(100, 0.1):
+                if message.error() is None:
+                    self._newest = max(self._newest, _time_of(message))
+        except KafkaException as error:
+            log.warning("heartbeats cannot be read", topic=self._topic, error=error.args[0].name())
+        return self._newest or None
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()
+
+    def _assign(self) -> None:
+        """To the last record of each partition."""
+        found = self._consumer.list_topics(self._topic, timeout=_TIMEOUT_SECONDS).topics[self._topic]
+        if found.error is not None:
+            if not self._missing:
+                log.warning(
+                    "no heartbeats: create the topic and set heartbeat.interval.ms in Core's connector, or check "
+                    "CALSYNC_KAFKA_HEARTBEAT_TOPIC",
+                    topic=self._topic,
+                    error=found.error.name(),
+                )
+            self._missing = True
+            return
+        last = []
+        for partition in found.partitions:
+            low, high = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=_TIMEOUT_SECONDS
+            )
+            last.append(TopicPartition(self._topic, partition, max(low, high - 1)))
+        self._consumer.assign(last)
+        self._assigned = True
+
+
+def _time_of(message: Message) -> float:
+    """The record's own time is that of the heartbeat: so none is lost on a schema or a converter."""
+    return (message.timestamp()[1] or 0) / 1000

@@ -1,0 +1,103 @@
+"""Outlook shows our bodies in a way that the service never saw: it may write each event once more, and no oftener."""
+
+import pytest
+
+from sandbox.stack import Service
+from tests.company import Company, eventually
+
+STRANGE = [("banner", "always"), ("stamped", "never")]
+"""How a body is rewritten so that a reader sees another text, and whether the write's own answer hides that."""
+
+
+async def next_sweeps(company: Company, service: Service) -> None:
+    """Wait for a sweep of each site that began after now to end."""
+    before = {site.site_id: await company.sweeps(service, site.site_id) for site in company.sites}
+
+    async def ended() -> bool:
+        return all([await company.sweeps(service, site) >= count + 2 for site, count in before.items()])
+
+    await eventually(ended, "each site was swept again")
+
+
+async def unsettled(company: Company, service: Service) -> float:
+    samples = [f'calsync_sweep_repairs_total{{cause="unsettled",site="{site.site_id}"}}' for site in company.sites]
+    return sum([await company.metric(service, sample) for sample in samples])
+
+
+async def serve(company: Company) -> Service:
+    """A service that has made the calendars equal to the schedule, and sweeps them every second."""
+    company.publish(company.generate(workers=4, jobs=4))
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    service = await company.start(CALSYNC_SWEEP_INTERVAL_SECONDS="1")
+    await company.consumed()
+    await company.equal()
+    return service
+
+
+async def only_bodies_differ(company: Company) -> bool:
+    return all("body differs" in line for line in await company.differences())
+
+
+@pytest.mark.parametrize(("style", "echo"), STRANGE)
+async def test_rewritten_bodies_are_repaired_once_then_left_until_a_person_edits_them(
+    company: Company, style: str, echo: str
+) -> None:
+    service = await serve(company)
+    await company.graph.set_switches(body_style=style, echo_body=echo)
+    await company.graph.reset_stats()
+    ours = await company.ours()
+    for address, event in ours:
+        body = {"body": {"contentType": "html", "content": event["body"]}}
+        await company.graph.user_edit(address, body, event_id=event["id"])
+    await next_sweeps(company, service)
+    assert (await company.graph.stats())["requests"]["update"] == {"200": len(ours)}
+    assert await company.writes() == len(ours)
+    await company.graph.reset_stats()
+    for _ in range(2):
+        looked = await unsettled(company, service)
+        await company.move_etags()
+        await next_sweeps(company, service)
+        assert await unsettled(company, service) >= looked + len(ours)
+    assert await company.writes() == 0
+    # Whether a person edits the body or anything else, it is ours again, by one write each.
+    (address, first), (other, second) = ours[0], ours[-1]
+    await company.graph.user_edit(address, {"subject": "Mine now"}, event_id=first["id"])
+    await company.graph.user_edit(
+        other, {"body": {"contentType": "html", "content": "<p>Gone fishing</p>"}}, event_id=second["id"]
+    )
+    await next_sweeps(company, service)
+    assert await company.writes() == 2
+    assert await only_bodies_differ(company)
+    assert not [event for _, event in await company.ours() if "Gone fishing" in event["body"]]
+    await company.move_etags()
+    await next_sweeps(company, service)
+    assert await company.writes() == 2
+    assert (await company.graph.stats())["duplicates"] == []
+
+
+async def test_bodies_rewritten_from_the_first_day_are_written_at_most_once_more(company: Company) -> None:
+    await company.graph.set_switches(body_style="joined")
+    company.generate(workers=4, jobs=4)
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    assert (await company.sweep()).status == 0
+    ours = await company.ours()
+    assert await only_bodies_differ(company)
+    await company.graph.reset_stats()
+    assert (await company.sweep()).status == 0
+    assert await company.writes() == 0, "nobody has touched them since they were made"
+    for _ in range(3):
+        await company.move_etags()
+        assert (await company.sweep()).status == 0
+    assert await company.writes() == len(ours)
+    assert await only_bodies_differ(company)
+    # Core's next change is written once, though how it will read is not known before.
+    job = next(job for job in company.schedule.jobs.values() if f"site-1/{job.job_id}" == ours[0][1]["tag"])
+    company.schedule.change_job(job.job_id, client_name="Fabrikam")
+    await company.give_core_the_schedule()
+    await company.graph.reset_stats()
+    for _ in range(2):
+        assert (await company.sweep()).status == 0
+    assert await company.writes() == sum(event["tag"] == ours[0][1]["tag"] for _, event in ours)
+    assert await only_bodies_differ(company)
