@@ -8,10 +8,10 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test e2e lint format bench lock clean
+.PHONY: help install demo test e2e lint format bench bench-sweep lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/.installed ## Make the development environment (PYTHON=… chooses the interpreter)
 
@@ -36,6 +36,9 @@ format: .venv/.installed ## Format the code and mend what can be mended by itsel
 
 bench: .venv/.installed ## Measure speed and memory, and print them
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-sweep: .venv/.installed ## Measure sweeps alone (ARGS="--mailboxes 10000 --events 60": a large site)
+	@$(BIN)/python -m benchmarks sweep $(ARGS)
 
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header $(if $(UPGRADE),--upgrade)

@@ -19,7 +19,7 @@ from sandbox.servers.embedded import embedded_broker, embedded_valkey
 from sandbox.stack import SECRET, Service, SiteSpec, Stack, stand_in, url_of
 
 SITE = SiteSpec("bench", "Bench")
-_ROLES = ("Calendars.ReadWrite", "MailboxSettings.Read")
+ROLES = ("Calendars.ReadWrite", "MailboxSettings.Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +49,24 @@ class Rig:
 
     def add_job(self, number: int, worker_id: str) -> list[Change]:
         """A job a day or more from now."""
-        start = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1, minutes=number % 20_000)
-        job = Job(
-            job_id=f"J{number}",
-            site_id=SITE.site_id,
-            subject="Annual inspection",
-            client_name="Northwind",
-            site_name="Plant 4",
-            contact_name="Sam Field",
-            address="1 High Street\nLeeds\nLS1 1AA",
-            notes="Ring the bell twice.\nAsk for Sam at the gate.",
-            starts_at=start,
-            ends_at=start + timedelta(hours=2),
-        )
-        return self.schedule.add_job(job, [worker_id])
+        return self.schedule.add_job(job(f"J{number}", timedelta(days=1, minutes=number % 20_000)), [worker_id])
+
+
+def job(job_id: str, ahead: timedelta) -> Job:
+    """A job that begins so long from now."""
+    start = datetime.now(UTC).replace(microsecond=0) + ahead
+    return Job(
+        job_id=job_id,
+        site_id=SITE.site_id,
+        subject="Annual inspection",
+        client_name="Northwind",
+        site_name="Plant 4",
+        contact_name="Sam Field",
+        address="1 High Street\nLeeds\nLS1 1AA",
+        notes="Ring the bell twice.\nAsk for Sam at the gate.",
+        starts_at=start,
+        ends_at=start + timedelta(hours=2),
+    )
 
 
 @asynccontextmanager
@@ -84,7 +88,7 @@ async def rig(folder: Path, name: str, mailboxes: int, latency_ms: float) -> Asy
         schedule.put_site(Site(SITE.site_id, SITE.name, SITE.timezone))
         async with GraphControl(stack.graph_url) as control:
             await control.add_tenant(SITE.tenant_id)
-            await control.add_app(SITE.tenant_id, SITE.client_id, [Secret(SECRET)], _ROLES)
+            await control.add_app(SITE.tenant_id, SITE.client_id, [Secret(SECRET)], ROLES)
             await control.add_many_mailboxes(SITE.tenant_id, "w{n}@bench.example", mailboxes)
             for n in range(1, mailboxes + 1):
                 schedule.put_worker(Worker(f"w{n}", SITE.site_id, f"w{n}@bench.example"))

@@ -1,17 +1,20 @@
 """The command ``calsync``."""
 
+import re
 import sys
+import time
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 import uvloop
 from rich.console import Console
 
-from consumer import __version__, app, commands, settings
-from consumer.domain.errors import ConfigurationError, StoreUnavailableError
+from consumer import __version__, app, commands, feed_commands, feed_tables, settings
+from consumer.domain.errors import ConfigurationError, CoreUnavailableError, StoreUnavailableError
 from consumer.ops import logging, tables
-from consumer.ops.progress import sweep_progress
+from consumer.ops.progress import counted_progress, sweep_progress
 from consumer.sync.report import Report
 
 FAULT = 1
@@ -28,6 +31,8 @@ cli = typer.Typer(
 )
 mailboxes = typer.Typer(help="Mailboxes that are not tried.", no_args_is_help=True)
 sites = typer.Typer(help="Customers: served or paused.", no_args_is_help=True)
+letters = typer.Typer(help="Records that could not be carried out.", no_args_is_help=True)
+cli.add_typer(letters, name="dead-letters")
 cli.add_typer(mailboxes, name="mailbox")
 cli.add_typer(sites, name="site")
 
@@ -139,6 +144,76 @@ def resume_site(site: SiteArgument) -> None:
     output.print(f"resumed: {site}; every replica knows within five seconds")
 
 
+@letters.command("list")
+def list_letters(
+    everything: Annotated[bool, typer.Option("--all", help="Those too that were replayed already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The records that could not be carried out, and the partitions that are blocked for them."""
+    found, blocked = _run(feed_commands.letters(_settings(), everything=everything))
+    if as_json:
+        sys.stdout.write(f"{feed_tables.letters_json(found, blocked)}\n")
+    else:
+        output.print(feed_tables.letters_table(found, blocked))
+
+
+@letters.command("replay")
+def replay_letters() -> None:
+    """Put every dead letter that was not replayed yet through the service once more, as it came."""
+    with counted_progress(errors, "replaying") as progress:
+        replayed = _run(feed_commands.replay_letters(_settings(), progress))
+    output.print(feed_tables.replayed_table(replayed.records, replayed.results))
+    raise typer.Exit(FAULT if replayed.results["dead_lettered"] else 0)
+
+
+@letters.command("resume")
+def resume_partitions(
+    partition: Annotated[list[int] | None, typer.Option(help="Only this one; may be given several times.")] = None,
+) -> None:
+    """Have blocked partitions read on, once what was unreadable there is mended."""
+    resumed = _run(feed_commands.unblock(_settings(), partition or []))
+    numbers = ", ".join(str(number) for number in resumed)
+    output.print(f"resumed: {numbers}; its replica knows within five seconds" if resumed else "nothing is blocked")
+
+
+@cli.command()
+def replay(
+    since: Annotated[str, typer.Option("--from", help="RFC 3339, or an age such as 90m, 6h, 2d.")],
+) -> None:
+    """Read the topic again from a time on, and bring every job it names to the state that Core has now."""
+    start = _moment(since)
+    with counted_progress(errors, "replaying") as progress:
+        replayed = _run(feed_commands.replay(_settings(), start, progress))
+    output.print(feed_tables.replayed_table(replayed.records, replayed.results))
+
+
+@cli.command(name="check-feed")
+def check_feed(
+    topic: Annotated[str | None, typer.Option(help="Another topic than CALSYNC_KAFKA_TOPIC.")] = None,
+    newest: Annotated[int, typer.Option(min=1, help="So many records of each partition.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Tell Core's team what is wrong with the newest records of its feed."""
+    check = _run(feed_commands.check_feed(_settings(), topic, newest))
+    if as_json:
+        sys.stdout.write(f"{feed_tables.feed_json(check)}\n")
+    else:
+        output.print(feed_tables.feed_table(check))
+    raise typer.Exit(FAULT if check.faults else 0)
+
+
+def _moment(text: str) -> float:
+    """Unix time of a moment or an age. Raises ``ConfigurationError``."""
+    age = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
+    if age:
+        return time.time() - int(age[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[age[2]]
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ConfigurationError([f"--from {text}: neither RFC 3339 nor an age such as 90m, 6h, 2d"]) from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
 def _settings() -> settings.Settings:
     """The environment's settings, with logging set up as they say."""
     chosen = settings.load()
@@ -171,4 +246,7 @@ def main() -> None:
         sys.exit(USAGE)
     except StoreUnavailableError as error:
         errors.print(f"calsync: CALSYNC_REDIS_URL: {error}", soft_wrap=True)
+        sys.exit(FAULT)
+    except CoreUnavailableError as error:
+        errors.print(f"calsync: CALSYNC_CORE_API_URL: {error}", soft_wrap=True)
         sys.exit(FAULT)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 from httpx_aiohttp import AiohttpTransport
@@ -63,7 +64,7 @@ class Http:
             async with asyncio.timeout(self._timeout + CONNECT_SECONDS):
                 response = await self._client.request(method, url, headers=headers, content=body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise NoAnswerError(reason(error), sent=False) from error
+            raise NoAnswerError(reason(error, url), sent=False) from error
         except (httpx.HTTPError, TimeoutError) as error:
             raise NoAnswerError(type(error).__name__, sent=True) from error
         # httpx ties an answer and its stream into a ring: cut, or every body waits for the garbage collector.
@@ -75,8 +76,9 @@ class Http:
         await self._client.aclose()
 
 
-def reason(error: Exception) -> str:
-    """Why there is no connection, in words that hold no address but help."""
+def reason(error: Exception, url: str) -> str:
+    """Why there is no connection, in words that hold nothing of the URL but its host."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return "its certificate is not to be trusted: is its authority in CALSYNC_CA_FILE?"
+        host = urlsplit(url).netloc
+        return f"the certificate of {host} is not to be trusted: is its authority in CALSYNC_CA_FILE?"
     return type(error).__name__

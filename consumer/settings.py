@@ -1,6 +1,7 @@
 """Settings: environment variables, read once, checked whole."""
 
 import ipaddress
+import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -59,6 +60,14 @@ def _bind(value: str) -> str:
     return value
 
 
+def _authorities(value: Path) -> Path:
+    try:
+        ssl.create_default_context(cafile=value)
+    except ssl.SSLError:
+        raise ValueError("holds no certificate in PEM form") from None
+    return value
+
+
 def _readable(value: Path) -> Path:
     try:
         if not value.is_file():
@@ -95,7 +104,7 @@ class Settings(BaseSettings):
     sites_file: ReadableFile
     graph_url: MicrosoftUrl = "https://graph.microsoft.com/v1.0"
     entra_url: MicrosoftUrl = "https://login.microsoftonline.com"
-    ca_file: ReadableFile | None = None
+    ca_file: Annotated[ReadableFile, AfterValidator(_authorities)] | None = None
     sweep_interval_seconds: float = Field(default=300, gt=0, allow_inf_nan=False)
     window_days: int = Field(default=21, ge=1, le=365)
     http_bind: Annotated[str, AfterValidator(_bind)] = "0.0.0.0:9464"

@@ -68,9 +68,11 @@ class _App:
 
     def __init__(self, site: Site, entra_url: str, ca_file: Path | None, scope: str) -> None:
         self._site = site
+        self._entra_url = entra_url
         self._http = _EntraHttp(entra_url, ca_file)
         self._scope = scope
         self._client: msal.ConfidentialClientApplication | None = None
+        self._forgotten = False
         self.lock = asyncio.Lock()
         self.token = ""
         self.expires_at = 0.0
@@ -91,9 +93,13 @@ class _App:
                     authority=f"{LOGIN}/{self._site.tenant_id}",
                     http_client=self._http,
                 )
+            if self._forgotten:
+                # Here, in the thread, since MSAL asks Entra for its aliases on the way.
+                self._client.remove_tokens_for_client()
+                self._forgotten = False
             answer = self._client.acquire_token_for_client(scopes=[self._scope])
         except (requests.RequestException, msal.exceptions.MsalError, OSError, RuntimeError, JSONDecodeError) as error:
-            raise TransientError(f"Entra: {reason(error)}", tenant_wide=True) from None
+            raise TransientError(f"Entra: {reason(error, self._entra_url)}", tenant_wide=True) from None
         except ValueError as error:
             if isinstance(error.__context__, JSONDecodeError):
                 # A proxy's page, say: MSAL tells it as it tells an unknown tenant.
@@ -107,9 +113,8 @@ class _App:
         self.expires_at = time.monotonic() + float(answer.get("expires_in", 0)) - _MARGIN_SECONDS
 
     def forget(self) -> None:
-        self.token, self.expires_at = "", 0.0
-        if self._client is not None:
-            self._client.remove_tokens_for_client()
+        """The next token comes from Entra, not from MSAL's cache. Nothing is sent yet."""
+        self.token, self.expires_at, self._forgotten = "", 0.0, True
 
     def close(self) -> None:
         self._http.close()

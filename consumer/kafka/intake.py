@@ -78,9 +78,12 @@ class Intake:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            records = await self._queue.get()
-            arrivals = [arrival for record in records if (arrival := await self._arrival(record))]
-            await self._route(arrivals)
+            await self.process(await self._queue.get())
+
+    async def process(self, records: Sequence[Record]) -> None:
+        """Decode and route these records; their receipts come back as they are done."""
+        arrivals = [arrival for record in records if (arrival := await self._arrival(record))]
+        await self._route(arrivals)
 
     async def refuse(self, change: Change, refusal: RequestRefusedError) -> None:
         """Dead-letter the record of a change that Graph calls malformed."""
@@ -102,7 +105,7 @@ class Intake:
             return None
         receipt = Receipt(record, self._give_back, lambda: record.epoch.live)
         try:
-            decoded = await self._decode(record)
+            decoded = await decode(self._decoder, self._registry, record)
             arrival = await self._understand(record, receipt, decoded)
         except UndecodableError as error:
             await self._bury(record, "undecodable", str(error))
@@ -123,17 +126,6 @@ class Intake:
             del self._unreadable[record.partition]
             await self._block(record)
             record.epoch.stopped = True
-
-    async def _decode(self, record: Record) -> Decoded:
-        while True:
-            try:
-                return self._decoder.decode(record)
-            except SchemaNeededError as needed:
-                try:
-                    await self._registry.fetch(needed.schema_id)
-                except TransientError as error:
-                    log.error("waiting for the schema registry", reason=str(error))
-                    await asyncio.sleep(_RETRY_SECONDS)
 
     async def _understand(self, record: Record, receipt: Receipt, decoded: Decoded) -> Arrival | None:
         match decoded:
@@ -177,3 +169,21 @@ class Intake:
     async def _bury(self, record: Record, kind: str, reason: str) -> None:
         await self._dead_letters.put(record, f"{kind}: {reason}")
         self._on_dead_letter(kind)
+
+
+async def decode(decoder: Decoder, registry: Registry, record: Record) -> Decoded:
+    """What a record says, its schema fetched if need be: while the registry is away, this waits.
+
+    Raises:
+        UndecodableError: these bytes are no record of ours.
+        InvalidRecordError: it can be read, but states something impossible.
+    """
+    while True:
+        try:
+            return decoder.decode(record)
+        except SchemaNeededError as needed:
+            try:
+                await registry.fetch(needed.schema_id)
+            except TransientError as error:
+                log.error("waiting for the schema registry", reason=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)

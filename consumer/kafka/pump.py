@@ -301,8 +301,12 @@ class Pump:
             self.oldest[partition.partition] = None
         consumer.incremental_assign(partitions)
         self.joined = True
+        held = [partition for partition in partitions if partition.partition in self._blocked]
+        self._held |= {partition.partition for partition in held}
         # A pause survives a rebalance in librdkafka: a partition that comes back would stay silent.
-        (consumer.pause if self._paused else consumer.resume)(partitions)
+        consumer.pause(partitions if self._paused else held)
+        if not self._paused:
+            consumer.resume([partition for partition in partitions if partition not in held])
         self._tell_overrun(consumer, partitions)
         log.info("partitions assigned", partitions=[partition.partition for partition in partitions])
 

@@ -12,6 +12,7 @@ Keys, below the prefix:
 ``zone:{mailbox}``        string  the mailbox's time-zone setting; kept an hour
 ``parked``                hash    mailbox → JSON: code, since, retry_at, note
 ``paused``                hash    site → Unix time since when
+``replayed``              hash    partition of the dead letters → the first that was not replayed
 ``born``                  string  when this store was first used
 ``blocked``               hash    partition → JSON: offset, since; too many unreadable records in a row
 ``dirty:{site}``          hash    address, NUL, job: what the sweep shall look at → how often it was marked
@@ -25,7 +26,7 @@ Scripts compute keys, so this is for one Redis (with replicas, if you like), not
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
@@ -242,6 +243,15 @@ class RedisStore:
         """Every blocked partition."""
         entries = (await self._hash("blocked")).items()
         return {int(partition): Block(**orjson.loads(entry)) for partition, entry in sorted(entries)}
+
+    async def replayed(self) -> dict[int, int]:
+        """Of each partition of the dead-letter topic: the first offset that was not replayed."""
+        return {int(partition): int(offset) for partition, offset in (await self._hash("replayed")).items()}
+
+    async def remember_replayed(self, offsets: Mapping[int, int]) -> None:
+        """Dead letters before these offsets were replayed."""
+        for partition, offset in offsets.items():
+            await self._call("HSET", self._key("replayed"), str(partition), offset)
 
     async def pause(self, site_id: str) -> None:
         """See the port."""

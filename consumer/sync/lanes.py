@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -34,6 +34,10 @@ If none was, Graph is down as a whole, or the tenant is: then nothing is handed 
 OVERDUE_SHARE: Final = 10
 """One run in so many is for a sweep that is overdue, whatever changes wait."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
+_TELL_SECONDS: Final = 60.0
+_ASKED_TO_WAIT: Final = TransientError("Graph has asked us to wait")
+Seen: TypeAlias = Inspection | TransientError | None
+"""What an inspection found; else the mailbox's trouble, or ``None``: parked, or its site is not served."""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +86,7 @@ class Lanes:
         self._tasks: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, set[Mailbox]] = {}
         self._last_success: dict[str, float] = {}
+        self._told: dict[str, float] = {}
         self._runs = 0
         self._stopping = False
 
@@ -117,8 +122,8 @@ class Lanes:
         self._put(lane, change)
         self._queue(lane)
 
-    def inspect(self, mailbox: Mailbox, overdue_at: float = math.inf) -> "asyncio.Future[Inspection | None]":
-        """Have the mailbox inspected when no change is waiting; ``None`` if it cannot be served now.
+    def inspect(self, mailbox: Mailbox, overdue_at: float = math.inf) -> "asyncio.Future[Seen]":
+        """Have the mailbox inspected when no change is waiting.
 
         From ``overdue_at`` on, on the monotonic clock, one run in ten is for inspections even while changes wait.
         """
@@ -223,12 +228,16 @@ class Lanes:
 
     async def _inspect(self, lane: _Lane) -> float | None:
         """An inspection that fails is not repeated: the next sweep comes soon, and nothing is concluded from it."""
-        found: Inspection | None = None
+        found: Seen = None
         wait: float | None = None
         site = self._sites.get(lane.mailbox.site)
         if lane.inspection is None:
             return None  # its changes had lost their partition, and nobody asked for more
-        if site is not None and self._sites.is_served(site.site_id) and not self._early(lane):
+        if site is None or not self._sites.is_served(site.site_id):
+            pass
+        elif self._early(lane):
+            found = _ASKED_TO_WAIT
+        else:
             answer = await self._reconciler.inspect(site, lane.mailbox)
             if isinstance(answer, Inspection):
                 found = answer
@@ -237,6 +246,7 @@ class Lanes:
             elif answer.busy is not None:
                 return answer.busy
             else:
+                found = answer.trouble
                 wait = await self._decide(lane, site, answer)
         if not lane.inspection.done():
             lane.inspection.set_result(found)
@@ -305,7 +315,9 @@ class Lanes:
         lane.not_before = now + (trouble.retry_after or 0.0)
         if lane.failing_since is None:
             lane.failing_since = now
-        elif (
+        else:
+            self._tell(lane, site, trouble)
+        if (
             now - lane.failing_since >= HAND_OVER_SECONDS
             and self._last_success.get(site.app, float("-inf")) > lane.failing_since
             and not isinstance(trouble, StoreUnavailableError)
@@ -313,6 +325,15 @@ class Lanes:
             log.warning("mailbox unavailable, handed over to the sweep", site=site.site_id, reason=str(trouble))
             return await self._hand_over(lane)
         return self._backoff(lane, trouble)
+
+    def _tell(self, lane: _Lane, site: Site, trouble: TransientError) -> None:
+        """Once in a while, if nothing of the app comes through: lag says that work waits, but not for what."""
+        now = self._clock.monotonic()
+        if self._last_success.get(site.app, -math.inf) > (lane.failing_since or now):
+            return
+        if now >= self._told.get(site.app, -math.inf) + _TELL_SECONDS:
+            self._told[site.app] = now
+            log.warning("nothing of the site comes through, its work waits", site=site.site_id, reason=str(trouble))
 
     def _backoff(self, lane: _Lane, trouble: TransientError) -> float:
         """Seconds to wait: what was asked for, else doubling, jittered so that lanes do not march in step."""

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from consumer.domain.compare import Inspection
+from consumer.domain.errors import TransientError
 from consumer.domain.job import State
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.change import Change, Look
@@ -30,9 +31,10 @@ class Rehearsal:
         self._sites = sites
         self._turns: defaultdict[Mailbox, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def inspect(self, mailbox: Mailbox, _overdue_at: float = math.inf) -> Inspection | None:
-        """What the mailbox holds; ``None`` if it cannot be served now. Nothing here is ever overdue."""
+    async def inspect(self, mailbox: Mailbox, _overdue_at: float = math.inf) -> Inspection | TransientError | None:
+        """See :class:`consumer.sync.sweep.Mailboxes`. Nothing here is ever overdue."""
         site = self._sites.get(mailbox.site)
+        trouble: TransientError | None = None
         for attempt in range(_ATTEMPTS):
             if site is None or not self._sites.is_served(mailbox.site):
                 break
@@ -40,9 +42,10 @@ class Rehearsal:
                 found = await self._reconciler.inspect(site, mailbox)
             if isinstance(found, Inspection):
                 return found
+            trouble = found.trouble
             if not await self._is_worth_another(mailbox, found, attempt):
                 break
-        return None
+        return trouble
 
     async def repair(self, mailbox: Mailbox, job_id: str, state: State, look: Look) -> str:
         """What the mailbox's lane would do to bring the job to this state, in a word."""

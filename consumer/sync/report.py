@@ -29,6 +29,8 @@ class Report:
     mailboxes: int = 0
     unserved: int = 0
     """Mailboxes that could not be inspected: parked, or in trouble."""
+    troubles: Counter[str] = field(default_factory=Counter)
+    """Why mailboxes that are not parked could not be inspected, and how many."""
     events: int = 0
     """Of ours, in the window."""
     unusable: int = 0
@@ -41,7 +43,7 @@ class Report:
     done: bool = False
     """Nothing will be added."""
     failure: str | None = None
-    """Why the sweep broke off; nothing was deleted then."""
+    """Why the sweep broke off, or not one mailbox could be inspected; nothing was deleted then."""
 
     @property
     def whole(self) -> bool:

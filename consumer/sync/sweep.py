@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import structlog
 
 from consumer.domain.compare import Finding, Inspection, compare
-from consumer.domain.errors import CoreUnavailableError, InvalidRecordError, StoreUnavailableError
+from consumer.domain.errors import CoreUnavailableError, InvalidRecordError, StoreUnavailableError, TransientError
 from consumer.domain.fuse import is_blown
 from consumer.domain.job import Deletion, Job, State, rank
 from consumer.domain.link import Link
@@ -52,8 +52,8 @@ class ScheduleSource(Protocol):
 class Mailboxes(Protocol):
     """Where the work is done: the lanes, or a rehearsal."""
 
-    def inspect(self, mailbox: Mailbox, overdue_at: float, /) -> Awaitable[Inspection | None]:
-        """What it holds; ``None`` if it cannot be served now."""
+    def inspect(self, mailbox: Mailbox, overdue_at: float, /) -> Awaitable[Inspection | TransientError | None]:
+        """What it holds, or why that cannot be told now; ``None`` if it is parked or its site is not served."""
 
     def repair(self, mailbox: Mailbox, job_id: str, state: State, look: Look) -> Awaitable[str]:
         """Bring a job to its state there; what became of it."""
@@ -137,6 +137,8 @@ class Sweeper:
         except (CoreUnavailableError, StoreUnavailableError, InvalidRecordError) as error:
             report.failure = str(error)
             log.error("sweep failed, nothing was deleted", site=site.site_id, reason=str(error))
+        if report.troubles:
+            self._tell_troubles(report)
         if report.held:
             log.error(
                 "deletions held: so many jobs vanished that Core may be wrong; see calsync sweep --allow-mass-delete",
@@ -157,6 +159,15 @@ class Sweeper:
             seconds=round(self._clock.monotonic() - started, 2),
         )
         return report
+
+    @staticmethod
+    def _tell_troubles(report: Report) -> None:
+        """A sick mailbox fails no sweep; but one that could look at none has compared nothing."""
+        [(reason, _)] = report.troubles.most_common(1)
+        count = report.troubles.total()
+        if report.unserved == report.mailboxes:
+            report.failure = report.failure or f"no mailbox could be read: {reason}"
+        log.warning("mailboxes could not be read", site=report.site_id, mailboxes=count, reason=reason)
 
     def _count(self, report: Report, seconds: float) -> None:
         for cause, count in report.repairs.items():
@@ -284,8 +295,10 @@ class _Sweep:
     async def _mailbox(self, mailbox: Mailbox, wanted: Wanted | None, window: Window, began: float) -> None:
         inspection = await self._mailboxes.inspect(mailbox, self._overdue_at)
         self._report.mailboxes += 1
-        if inspection is None:
+        if not isinstance(inspection, Inspection):
             self._report.unserved += 1
+            if inspection is not None:
+                self._report.troubles[str(inspection)] += 1
         else:
             await self._compare(mailbox, wanted, inspection, window, began)
         self._progress(self._report)

@@ -40,7 +40,7 @@ def test_the_readme_names_every_command_with_its_options() -> None:
         for full, each in {f"{name} {inner}": part for inner, part in within.items()}.items() or [(name, command)]:
             options = {option for parameter in each.params for option in parameter.opts if option.startswith("--")}
             expected[full] = options - {"--help"}
-    rows = re.findall(r"^\| `calsync ([a-z -]*[a-z])(.*?)` \|", README, re.MULTILINE)
+    rows = re.findall(r"^\| `calsync ([a-z]+(?:-[a-z]+)*(?: [a-z]+)?)(.*?)` \|", README, re.MULTILINE)
     assert {name: set(re.findall(r"--[a-z-]+", options)) for name, options in rows} == expected
 
 

@@ -1,0 +1,96 @@
+"""What is wrong with the feed, for the team that emits it. Pure."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+from consumer.kafka.decode import Changed, Decoded, Deleted, Incomplete, Truncated
+from consumer.kafka.record import Record
+
+_AHEAD_SECONDS: Final = 60.0
+
+
+@dataclass(slots=True)
+class Fault:
+    """One kind of fault, wherever it was met."""
+
+    what: str
+    remedy: str
+    count: int = 0
+    partition: int = 0
+    """Of the newest record that has it."""
+    offset: int = 0
+
+
+@dataclass(slots=True)
+class FeedCheck:
+    """Looks at records one by one, in the order of their partitions."""
+
+    sites: Collection[str]
+    """Those of the sites file."""
+    records: int = 0
+    jobs: set[str] = field(default_factory=set)
+    newest: float | None = None
+    """Unix time of the newest commit seen."""
+    faults: dict[str, Fault] = field(default_factory=dict)
+    _revisions: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def unreadable(self, record: Record, reason: str) -> None:
+        """A record that the decoder refuses: it would be dead-lettered."""
+        self.records += 1
+        self._found(record, reason, "such a record goes to the dead letters; docs/for-cores-team.md has what is read")
+
+    def read(self, record: Record, decoded: Decoded) -> None:
+        """A record that can be read: is what it says plausible?"""
+        self.records += 1
+        match decoded:
+            case Changed(job, committed_at):
+                self._job(record, job.job_id, committed_at)
+                self._revision(record, job.job_id, job.revision)
+                if job.site_id not in self.sites:
+                    self._found(
+                        record,
+                        "a site that the sites file does not name",
+                        "its records are skipped: have the site added, or correct site_id",
+                    )
+            case Incomplete(job_id, _, committed_at):
+                self._job(record, job_id, committed_at)
+                self._found(
+                    record,
+                    "values that the database did not log",
+                    "each costs a question to Core's API: set REPLICA IDENTITY FULL, or keep long texts out of the row",
+                )
+            case Deleted(job_id, committed_at):
+                self._job(record, job_id, committed_at)
+                self._revisions.pop(job_id, None)
+            case Truncated():
+                self._found(record, "the table was truncated", "nothing is deleted for that: delete rows instead")
+
+    def topic_wide(self, what: str, remedy: str) -> None:
+        """A fault that no single record has."""
+        self.faults.setdefault(what, Fault(what, remedy)).count += 1
+
+    def _job(self, record: Record, job_id: str, committed_at: float | None) -> None:
+        self.jobs.add(job_id)
+        if committed_at is None:
+            return
+        self.newest = max(self.newest or committed_at, committed_at)
+        if committed_at > record.timestamp + _AHEAD_SECONDS:
+            self._found(
+                record, "committed later than written to Kafka", "the database's clock or the broker's is wrong"
+            )
+
+    def _revision(self, record: Record, job_id: str, revision: int) -> None:
+        offset, known = self._revisions.get(job_id, (-1, -1))
+        if record.offset > offset and revision < known:
+            self._found(
+                record,
+                "a revision lower than the one before it",
+                "such a state is stale and changes nothing: draw revision from one sequence with every change",
+            )
+        self._revisions[job_id] = record.offset, max(revision, known)
+
+    def _found(self, record: Record, what: str, remedy: str) -> None:
+        fault = self.faults.setdefault(what, Fault(what, remedy))
+        fault.count += 1
+        fault.partition, fault.offset = record.partition, record.offset

@@ -1,0 +1,48 @@
+"""A dead letter as it lies on its topic: the record it was, and why it is there."""
+
+from dataclasses import dataclass
+
+from consumer.kafka.dead_letters import PREFIX
+from consumer.kafka.record import Epoch, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter."""
+
+    partition: int
+    """Of the dead-letter topic."""
+    offset: int
+    written_at: float
+    """Unix time."""
+    reason: str
+    attempts: int
+    """How often it has failed."""
+    record: Record
+    """As it was consumed, with its own partition and offset."""
+
+
+def letter_of(found: Record) -> Letter:
+    """The letter in a record of the dead-letter topic; what is not said in its headers is taken as it stands."""
+    about = {
+        name.removeprefix(PREFIX): value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
+        for name, value in found.headers
+        if name.startswith(PREFIX)
+    }
+    partition = _number(about.get("partition"), found.partition)
+    record = Record(
+        about.get("topic") or found.topic,
+        partition,
+        _number(about.get("offset"), found.offset),
+        found.key,
+        found.value,
+        found.headers,
+        found.timestamp,
+        Epoch(partition),
+    )
+    attempts = _number(about.get("attempts"), 1)
+    return Letter(found.partition, found.offset, found.timestamp, about.get("reason", ""), attempts, record)
+
+
+def _number(text: str | None, otherwise: int) -> int:
+    return int(text) if text is not None and text.isdecimal() else otherwise

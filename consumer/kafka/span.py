@@ -1,0 +1,120 @@
+"""Reading a span of a topic, beside the live group and without moving its offsets."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from consumer.domain.errors import ConfigurationError
+from consumer.kafka.config import Config
+from consumer.kafka.librdkafka_log import LibrdkafkaLog
+from consumer.kafka.record import Epoch, Headers, Record
+from consumer.kafka.remedies import remedy
+
+_TIMEOUT_SECONDS: Final = 10.0
+_BATCH: Final = 500
+
+
+class Span:
+    """What a topic holds from some offsets on to where its partitions ended when it was opened."""
+
+    def __init__(self, consumer: Consumer, topic: str) -> None:
+        """Blocks. Raises ``ConfigurationError`` if the topic cannot be read."""
+        self._consumer = consumer
+        self._topic = topic
+        self._open: dict[int, int] = {}
+        """Of each partition that is not read to its end: that end."""
+        self.length = 0
+        """Records at most: compaction leaves gaps."""
+        try:
+            found = consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
+        except KafkaException as error:
+            raise _unreadable(topic, error.args[0]) from None
+        if found.error is not None:
+            raise _unreadable(topic, found.error)
+        self.partitions = sorted(found.partitions)
+
+    def from_offsets(self, offsets: Mapping[int, int]) -> None:
+        """Read from these offsets on, and partitions that are not named from their beginning. Blocks."""
+        self._begin(lambda partition, low, _high: max(low, offsets.get(partition, low)))
+
+    def from_time(self, unix_time: float) -> None:
+        """Read what was written at this time and later. Blocks."""
+        asked = [TopicPartition(self._topic, partition, int(unix_time * 1000)) for partition in self.partitions]
+        found = {at.partition: at.offset for at in self._consumer.offsets_for_times(asked, timeout=_TIMEOUT_SECONDS)}
+        # Negative: there is nothing so young.
+        self._begin(lambda partition, _low, high: found[partition] if found[partition] >= 0 else high)
+
+    def newest(self, count: int) -> None:
+        """Read the last ``count`` records of each partition. Blocks."""
+        self._begin(lambda _partition, low, high: max(low, high - count))
+
+    def read(self) -> list[Record]:
+        """The next records; none at the end. Blocks until there are some."""
+        records: list[Record] = []
+        while self._open and not records:
+            for message in self._consumer.consume(_BATCH, 0.2):
+                record = self._take(message)
+                if record is not None:
+                    records.append(record)
+        return records
+
+    def _begin(self, start: Callable[[int, int, int], int]) -> None:
+        starts = []
+        for partition in self.partitions:
+            low, high = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=_TIMEOUT_SECONDS
+            )
+            first = start(partition, low, high)
+            if first < high:
+                self._open[partition] = high
+                self.length += high - first
+                starts.append(TopicPartition(self._topic, partition, first))
+        self._consumer.assign(starts)
+
+    def _take(self, message: Message) -> Record | None:
+        partition, offset = message.partition() or 0, message.offset() or 0
+        error = message.error()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                self._open.pop(partition, None)
+            elif remedy(error) is not None:
+                raise _unreadable(self._topic, error)
+            return None
+        end = self._open.get(partition)
+        if end is None or offset >= end:
+            self._open.pop(partition, None)
+            return None
+        if offset == end - 1:
+            del self._open[partition]
+        headers = cast("Headers", message.headers() or [])
+        key, value = message.key(), message.value()
+        return Record(
+            self._topic, partition, offset, key, value, headers, message.timestamp()[1] / 1000, Epoch(partition)
+        )
+
+
+@contextmanager
+def span(config: Config, topic: str) -> Iterator[Span]:
+    """A span of a topic, closed at the end. Raises ``ConfigurationError`` if the topic cannot be read."""
+    consumer = Consumer(
+        {
+            **config,
+            "group.id": "calsync-reader",  # librdkafka wants one; it is neither joined nor committed to
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "allow.auto.create.topics": False,
+            "logger": LibrdkafkaLog(),
+        }
+    )
+    try:
+        yield Span(consumer, topic)
+    finally:
+        consumer.close()
+
+
+def _unreadable(topic: str, error: KafkaError) -> ConfigurationError:
+    advice = remedy(error)
+    return ConfigurationError([f"topic {topic} cannot be read: {error.str()}{f': {advice}' if advice else ''}"])

@@ -1,0 +1,105 @@
+"""Unreadable records through the real service: blocked partitions, dead letters, replays, and the check of the feed."""
+
+import json
+from dataclasses import replace
+
+from sandbox.core.feed import Record
+from sandbox.core.producer import FeedProducer
+from tests.company import Company, eventually
+
+
+def unreadable(count: int) -> list[Record]:
+    """So many records of one key, and so of one partition, that nobody can read."""
+    return [Record(b"J-unreadable", b"\x07 no framing of ours") for _ in range(count)]
+
+
+async def blocked(company: Company) -> list[dict[str, int]]:
+    listed = await company.command("dead-letters", "list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    return list(json.loads(listed.stdout)["blocked"])
+
+
+async def test_a_run_of_unreadable_records_blocks_its_partition_until_it_is_resumed(company: Company) -> None:
+    company.publish(company.generate(workers=3, jobs=3))
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    service = await company.start()
+    await company.consumed()
+    company.publish_raw(*unreadable(60))
+
+    async def letters() -> bool:
+        return await company.metric(service, 'calsync_dead_letters_total{reason="undecodable"}') >= 50
+
+    await eventually(letters, "fifty are dead letters")
+    [block] = await blocked(company)
+    sample = f'calsync_kafka_blocked{{partition="{block["partition"]}",topic="{company.stack.topic}"}}'
+
+    async def told() -> bool:
+        return await company.metric(service, sample) == 1
+
+    await eventually(told, "the block is told")
+    # Every other partition is read on; what is on this one waits.
+    changes = [
+        change
+        for job in list(company.schedule.jobs.values())
+        for change in company.schedule.change_job(job.job_id, notes="Bring a ladder.")
+    ]
+    company.publish(changes)
+
+    async def others_are_done() -> bool:
+        return len(await company.differences()) < len(changes)
+
+    await eventually(others_are_done, "other partitions are read on")
+    assert len(company.dead_letters(60)) == 50
+    resumed = await company.command("dead-letters", "resume")
+    assert resumed.returncode == 0, resumed.stderr
+    await company.consumed()
+    await company.judge()
+    assert len(company.dead_letters(70)) == 60
+    assert await blocked(company) == []
+    strange = await company.command("dead-letters", "resume", "--partition", "0")
+    assert strange.returncode == 2
+    assert "not blocked" in strange.stderr
+
+
+async def test_dead_letters_are_listed_and_replayed_and_what_fails_again_comes_back_with_its_count(
+    company: Company,
+) -> None:
+    """As if all had been unreadable until the service was mended, but for one."""
+    changes = company.generate(workers=2, jobs=2)
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    good = [record for change in changes for record in company.encoder.records(change)]
+    about = (("calsync.reason", b"undecodable: once"), ("calsync.attempts", b"3"))
+    beside = FeedProducer(company.stack.bootstrap_servers, f"{company.stack.topic}.dlq")
+    beside.send(replace(record, headers=about) for record in [*good, *unreadable(1)])
+    beside.flush()
+    listed = json.loads((await company.command("dead-letters", "list", "--json")).stdout)["letters"]
+    assert {(letter["attempts"], letter["reason"]) for letter in listed} == {(3, "undecodable: once")}
+    assert len(listed) == len(good) + 1
+    assert "undecodable" in (await company.command("dead-letters", "list")).stdout
+    done = await company.command("dead-letters", "replay")
+    assert done.returncode == 1, done.stderr
+    assert "dead_lettered" in done.stdout
+    assert "applied" in done.stdout
+    await company.judge()
+    again = json.loads((await company.command("dead-letters", "list", "--json")).stdout)["letters"]
+    assert [letter["attempts"] for letter in again] == [4]
+    everything = json.loads((await company.command("dead-letters", "list", "--all", "--json")).stdout)["letters"]
+    assert len(everything) == len(listed) + 1
+
+
+async def test_the_feeds_faults_are_told_with_what_to_do(company: Company) -> None:
+    changes = company.generate(workers=2, jobs=3)
+    company.publish(changes)
+    well = json.loads((await company.command("check-feed", "--json")).stdout)
+    assert well["records"] == len(changes)
+    assert {fault["fault"] for fault in well["faults"]} <= {"the topic is not compacted"}
+    company.publish([changes[-1], *reversed(changes)])
+    company.publish_raw(*unreadable(3))
+    found = await company.command("check-feed", "--json")
+    assert found.returncode == 1
+    faults = {fault["fault"]: fault for fault in json.loads(found.stdout)["faults"]}
+    assert faults["the first bytes are neither a schema-registry id nor an Avro single object"]["records"] == 3
+    table = (await company.command("check-feed")).stdout
+    assert "what to do" in table
