@@ -20,6 +20,7 @@ _CONSUMER: Final[Config] = {
     "heartbeat.interval.ms": 1000,
     "allow.auto.create.topics": False,
 }
+_CLASSIC_ONLY: Final = frozenset({"partition.assignment.strategy", "heartbeat.interval.ms"})
 _FIXED: Final = frozenset(
     {
         "bootstrap.servers",
@@ -69,7 +70,11 @@ def read_properties(path: Path | None) -> Config:
 
 def consumer_config(bootstrap: str, group: str, properties: Config) -> Config:
     """The consumer's whole configuration."""
-    return {"bootstrap.servers": bootstrap, "group.id": group} | _CONSUMER | properties
+    ours = _CONSUMER
+    if properties.get("group.protocol") == "consumer":
+        # There the broker decides what these would say, and librdkafka refuses them.
+        ours = {key: value for key, value in ours.items() if key not in _CLASSIC_ONLY}
+    return {"bootstrap.servers": bootstrap, "group.id": group} | ours | properties
 
 
 def client_config(bootstrap: str, properties: Config) -> Config:

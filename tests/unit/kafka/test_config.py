@@ -84,3 +84,10 @@ def test_other_clients_are_given_the_way_to_the_broker_and_nothing_of_the_consum
     }
     config = client_config("broker:9092", {**reaching, "fetch.max.bytes": "5", "queued.min.messages": "1"})
     assert config == {"bootstrap.servers": "broker:9092"} | reaching
+
+
+def test_the_newer_group_protocol_is_given_nothing_that_it_refuses() -> None:
+    config = consumer_config("b:1", "g", {"group.protocol": "consumer"})
+    assert config["group.protocol"] == "consumer"
+    assert not {"partition.assignment.strategy", "heartbeat.interval.ms"} & set(config)
+    assert "partition.assignment.strategy" in consumer_config("b:1", "g", {})
