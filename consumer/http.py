@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
@@ -63,10 +64,10 @@ class Http:
             # httpx's own times are between two bytes: an answer that trickles would take for ever.
             async with asyncio.timeout(self._timeout + CONNECT_SECONDS):
                 response = await self._client.request(method, url, headers=headers, content=body)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise NoAnswerError(reason(error, url), sent=False) from error
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise NoAnswerError(type(error).__name__, sent=True) from error
+        except (httpx.HTTPError, aiohttp.ClientError, TimeoutError) as error:
+            # httpx-aiohttp tells a connection that broke after the request as one that never came to be.
+            sent = not isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            raise NoAnswerError(type(error).__name__ if sent else reason(error, url), sent=sent) from error
         # httpx ties an answer and its stream into a ring: cut, or every body waits for the garbage collector.
         del response.stream
         return Answer(response.status_code, response.headers, response.content)

@@ -1,4 +1,4 @@
-"""Driving a running sandbox from tests, the demo and end-to-end runs."""
+"""Driving a running sandbox, Graph and Core, from tests, the demo and end-to-end runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,6 +7,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
+import orjson
 
 Document = dict[str, Any]
 
@@ -89,9 +90,16 @@ class GraphControl:
         await self._ask("PUT", f"/tenants/{tenant}/mailboxes", document)
 
     async def set_mailbox(
-        self, tenant: str, address: str, *, state: str | None = None, time_zone: str | None = None
+        self,
+        tenant: str,
+        address: str,
+        *,
+        state: str | None = None,
+        time_zone: str | None = None,
+        aliases: Sequence[str] | None = None,
     ) -> None:
-        document = _given({"state": state, "time_zone": time_zone})
+        """Adds a mailbox or changes it: what is None stays, and so do aliases that are not named again."""
+        document = _given({"state": state, "time_zone": time_zone, "aliases": aliases and list(aliases)})
         await self._ask("PUT", f"/tenants/{tenant}/mailboxes/{quote(address, safe='')}", document)
 
     async def tenants(self) -> Document:
@@ -123,10 +131,13 @@ class GraphControl:
         times: int | None = None,
         skip: int = 0,
         probability: float = 1.0,
-        retry_after: float | None = None,
+        retry_after: float | str | None = None,
         hold_seconds: float | None = None,
+        delay_seconds: float | None = None,
+        status: int | None = None,
+        location: str | None = None,
     ) -> str:
-        """Sets a fault and returns its id."""
+        """Sets a fault and returns its id; docs/sandbox-graph.md tells the kinds and what else there is to it."""
         match = _given({"operation": operation, "mailbox": mailbox, "tenant": tenant})
         document = {
             "match": match,
@@ -137,6 +148,9 @@ class GraphControl:
             "probability": probability,
             "retry_after": retry_after,
             "hold_seconds": hold_seconds,
+            "delay_seconds": delay_seconds,
+            "status": status,
+            "location": location,
         }
         return str(_object(await self._ask("POST", "/faults", document))["id"])
 
@@ -166,36 +180,41 @@ class GraphControl:
             address: _objects(held) for address, held in _object(await self._ask("GET", f"/events?{query}")).items()
         }
 
+    async def act(self, action: str, mailbox: str, **details: Any) -> Document:
+        """A person does something; docs/sandbox-graph.md lists what, and the details, `tenant` among them."""
+        document = _given({"action": action, "mailbox": mailbox, **details})
+        return _object(await self._ask("POST", "/user-actions", document))
+
     async def user_create(self, mailbox: str, event: Mapping[str, Any], *, calendar: str = "Calendar") -> Document:
         """A person adds an event, in Graph's JSON."""
-        return await self._act("create", mailbox, event=dict(event), calendar=calendar)
+        return await self.act("create", mailbox, event=dict(event), calendar=calendar)
 
     async def user_edit(
         self, mailbox: str, changes: Mapping[str, Any], *, event_id: str | None = None, tag: str | None = None
     ) -> Document:
         """A person changes an event; `changes` in Graph's JSON."""
-        return await self._act("edit", mailbox, id=event_id, tag=tag, changes=dict(changes))
+        return await self.act("edit", mailbox, id=event_id, tag=tag, changes=dict(changes))
 
     async def user_move(
         self, mailbox: str, calendar: str, *, event_id: str | None = None, tag: str | None = None
     ) -> Document:
         """A person moves an event to the calendar of that name, made if there is none."""
-        return await self._act("move", mailbox, id=event_id, tag=tag, calendar=calendar)
+        return await self.act("move", mailbox, id=event_id, tag=tag, calendar=calendar)
 
     async def user_copy(self, mailbox: str, *, event_id: str | None = None, tag: str | None = None) -> Document:
         """A person copies an event; the copy is returned."""
-        return await self._act("copy", mailbox, id=event_id, tag=tag)
+        return await self.act("copy", mailbox, id=event_id, tag=tag)
 
     async def user_delete(self, mailbox: str, *, event_id: str | None = None, tag: str | None = None) -> Document:
         """A person deletes an event: it is in Deleted Items."""
-        return await self._act("delete", mailbox, id=event_id, tag=tag)
+        return await self.act("delete", mailbox, id=event_id, tag=tag)
 
     async def user_restore(self, mailbox: str, *, event_id: str | None = None, tag: str | None = None) -> Document:
         """A person brings an event back from Deleted Items."""
-        return await self._act("restore", mailbox, id=event_id, tag=tag)
+        return await self.act("restore", mailbox, id=event_id, tag=tag)
 
     async def user_make_all_day(self, mailbox: str, *, event_id: str | None = None, tag: str | None = None) -> Document:
-        return await self._act("all_day", mailbox, id=event_id, tag=tag)
+        return await self.act("all_day", mailbox, id=event_id, tag=tag)
 
     async def user_make_series(
         self,
@@ -207,7 +226,7 @@ class GraphControl:
         count: int = 4,
     ) -> Document:
         """A person makes an event repeat, daily or weekly."""
-        return await self._act("series", mailbox, id=event_id, tag=tag, pattern=pattern, count=count)
+        return await self.act("series", mailbox, id=event_id, tag=tag, pattern=pattern, count=count)
 
     async def stats(self) -> Document:
         return _object(await self._ask("GET", "/stats"))
@@ -220,25 +239,61 @@ class GraphControl:
         return _objects(await self._ask("GET", "/log"))
 
     async def record(self, *, on: bool) -> None:
-        """Keeps whole requests from now on; switching on forgets what was kept before."""
+        """Keeps whole requests from now on, up to 32 MiB of them; switching on forgets what was kept before."""
         await self._ask("PUT", "/recording", {"on": on})
 
     async def recording(self) -> list[Document]:
         return _objects(await self._ask("GET", "/recording"))
 
-    async def _act(self, action: str, mailbox: str, **details: Any) -> Document:
-        document = _given({"action": action, "mailbox": mailbox, **details})
-        return _object(await self._ask("POST", "/user-actions", document))
-
     async def _ask(self, method: str, path: str, document: Document | None = None) -> Any:
-        answer = await self._client.request(method, path, json=document)
-        if answer.is_error:
-            raise httpx.HTTPStatusError(
-                f"{method} {path}: {answer.status_code} {answer.text}",
-                request=answer.request,
-                response=answer,
-            )
-        return answer.json()
+        return await _ask(self._client, method, path, document)
+
+
+class CoreControl:
+    """The control endpoints of the stand-in for Core at `url`; raises as GraphControl does, and is closed as it is."""
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx.AsyncClient(base_url=f"{url.rstrip('/')}/_sandbox", timeout=60, verify=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def put_schedule(self, document: Document) -> None:
+        """Puts a dumped schedule (sandbox.core.document) in place of Core's; nothing is sent to a topic."""
+        await _ask(self._client, "PUT", "/schedule", document)
+
+    async def set_page_size(self, workers: int) -> None:
+        """Workers a page of the schedule."""
+        await _ask(self._client, "PUT", "/page-size", {"workers": workers})
+
+    async def set_fault(self, kind: str, **details: Any) -> None:
+        """Sets a fault; sandbox.core.faults lists the kinds and the details."""
+        await _ask(self._client, "POST", "/faults", {"kind": kind, **details})
+
+    async def clear_faults(self) -> None:
+        await _ask(self._client, "DELETE", "/faults")
+
+    async def requests(self) -> dict[str, int]:
+        """Requests answered since they were forgotten, by operation and status: `schedule 200`."""
+        return dict(_object(await _ask(self._client, "GET", "/requests"))["requests"])
+
+    async def forget_requests(self) -> None:
+        await _ask(self._client, "DELETE", "/requests")
+
+
+async def _ask(client: httpx.AsyncClient, method: str, path: str, document: Document | None = None) -> Any:
+    body = None if document is None else orjson.dumps(document, option=orjson.OPT_UTC_Z)
+    answer = await client.request(method, path, content=body)
+    if answer.is_error:
+        raise httpx.HTTPStatusError(
+            f"{method} {path}: {answer.status_code} {answer.text}", request=answer.request, response=answer
+        )
+    return answer.json()
 
 
 def _given(values: Document) -> Document:

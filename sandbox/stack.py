@@ -52,6 +52,8 @@ class Stack:
     group: str = "core-calendar-sync"
     kafka_properties: Mapping[str, str] = field(default_factory=dict)
     """Further librdkafka properties; ``fetch.wait.max.ms`` must be small with the embedded broker."""
+    ca_file: Path | None = None
+    """The authority of a Graph that is served over https."""
 
     @property
     def sites_file(self) -> Path:
@@ -68,7 +70,8 @@ class Stack:
         """The service's environment variables."""
         properties = self.folder / "kafka.properties"
         properties.write_text("".join(f"{key}={value}\n" for key, value in self.kafka_properties.items()))
-        return {
+        trust = {} if self.ca_file is None else {"CALSYNC_CA_FILE": str(self.ca_file)}
+        return trust | {
             "CALSYNC_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "CALSYNC_KAFKA_TOPIC": self.topic,
             "CALSYNC_KAFKA_DLQ_TOPIC": f"{self.topic}.dlq",

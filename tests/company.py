@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager
@@ -14,6 +15,7 @@ from random import Random
 from typing import Any
 
 import httpx
+import trustme
 from confluent_kafka import Consumer, TopicPartition
 
 from sandbox.control import CoreControl, GraphControl, Mailbox, Secret
@@ -25,6 +27,8 @@ from sandbox.core.rows import Change
 from sandbox.core.schedule import Schedule
 from sandbox.oracle import compare, expect
 from sandbox.stack import SECRET, Service, SiteSpec, Stack, stand_in, url_of
+from tests.contract.graph_description import description
+from tests.contract.graph_rules import breaches, calls
 
 ROLES = ("Calendars.ReadWrite", "MailboxSettings.Read")
 
@@ -185,6 +189,16 @@ class Company:
         finally:
             consumer.close()
 
+    def committed(self) -> list[int]:
+        """The group's committed offsets of the topic's partitions; negative where there is none."""
+        consumer = Consumer({"bootstrap.servers": self.stack.bootstrap_servers, "group.id": self.stack.group})
+        try:
+            partitions = consumer.list_topics(self.stack.topic, timeout=10).topics[self.stack.topic].partitions
+            asked = [TopicPartition(self.stack.topic, partition) for partition in sorted(partitions)]
+            return [each.offset for each in consumer.committed(asked, timeout=10)]
+        finally:
+            consumer.close()
+
     async def differences(self) -> list[str]:
         """What is wrong in the calendars."""
         expected = expect(self.schedule, now(), aliases=self.aliases)
@@ -237,6 +251,26 @@ def _done(consumer: Consumer, topic: str) -> bool:
     return True
 
 
+async def keeps_the_contract(graph: GraphControl) -> None:
+    """What was sent to Entra and Graph is as tests/contract/graph_rules.py and Microsoft's description say."""
+    recorded = await graph.recording()
+    wrong = breaches(recorded)
+    if (known := description()) is not None:
+        wrong += known.breaches(call for request in recorded for call in calls(request))
+    assert wrong == [], "\n".join(wrong)
+
+
+def secured(folder: Path, authority: trustme.CA) -> tuple[list[str], Path]:
+    """The sandbox's arguments for https on loopback, and the file of the authority that vouches for it."""
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    key, chain, ca = (folder / name for name in ("graph.key", "graph.pem", "ca.pem"))
+    issued.private_key_pem.write_to_path(key)
+    for number, blob in enumerate(issued.cert_chain_pems):
+        blob.write_to_path(chain, append=number > 0)
+    authority.cert_pem.write_to_path(ca)
+    return ["--tls-cert", str(chain), "--tls-key", str(key)], ca
+
+
 @asynccontextmanager
 async def found_company(
     folder: Path,
@@ -247,11 +281,17 @@ async def found_company(
     site_ids: tuple[str, ...] = ("site-1",),
     seed: int = 1,
     kafka_properties: dict[str, str] | None = None,
+    authority: trustme.CA | None = None,
 ) -> AsyncIterator[Company]:
-    """A company with servers of its own for Graph and Core, on a broker and a Redis that are there already."""
+    """A company with servers of its own for Graph and Core, on a broker and a Redis that are there already.
+
+    With an ``authority``, Entra and Graph are served over https. At its end, every request that was sent to them is
+    held against the contract.
+    """
     sites = [SiteSpec(site_id, site_id.title()) for site_id in site_ids]
     with ExitStack() as servers:
-        graph = servers.enter_context(stand_in("graph", folder))
+        tls, ca_file = ([], None) if authority is None else secured(folder, authority)
+        graph = servers.enter_context(stand_in("graph", folder, *tls))
         core = servers.enter_context(stand_in("core", folder))
         stack = Stack(
             folder,
@@ -262,9 +302,15 @@ async def found_company(
             topic=name,
             group=f"{name}-group",
             kafka_properties=kafka_properties or {},
+            ca_file=ca_file,
         )
         stack.write_sites(sites)
-        async with GraphControl(stack.graph_url) as control, CoreControl(stack.core_url) as core_control:
+        trusted = ca_file is None or ssl.create_default_context(cafile=ca_file)
+        async with (
+            GraphControl(stack.graph_url, verify=trusted) as control,
+            CoreControl(stack.core_url) as core_control,
+        ):
+            await control.record(on=True)
             for site in sites:
                 await control.add_tenant(site.tenant_id)
                 await control.add_app(site.tenant_id, site.client_id, [Secret(SECRET)], ROLES)
@@ -275,3 +321,4 @@ async def found_company(
             finally:
                 for service in company.services:
                     await asyncio.to_thread(service.process.stop)
+            await keeps_the_contract(control)

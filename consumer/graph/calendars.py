@@ -1,6 +1,6 @@
 """The calendars port on Microsoft Graph."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,8 +45,11 @@ class GraphCalendars:
         await self._tokens.get(site)
         if address is None:
             return
+        mailbox, now = GraphCalendar(self, site, address, None), datetime.now(UTC)
         try:
-            await GraphCalendar(self, site, address, None).time_zone()
+            # Each needs a permission of its own, and one of them may lack consent.
+            await mailbox.time_zone()
+            await mailbox.view(now, now + timedelta(hours=1))
         except (MailboxRefusedError, RequestRefusedError):
             return  # that mailbox has gone, or its address is none, but Graph does answer the app
 

@@ -9,10 +9,10 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from consumer.domain.errors import CalsyncError, ReadOnlyError, SiteRefusedError, TransientError
+from consumer.domain.errors import CalsyncError, ReadOnlyError, TransientError
 from consumer.domain.site import Site
 from consumer.graph.budget import APP_REQUESTS, APP_SECONDS, MAILBOX_REQUESTS, MAILBOX_SECONDS, Budget
-from consumer.graph.errors import error_of, retry_after
+from consumer.graph.errors import error_of, refused_token, retry_after
 from consumer.graph.tokens import Tokens
 from consumer.http import Answer, Http, NoAnswerError
 from consumer.sync.ports import REQUEST_SECONDS, Lease
@@ -96,6 +96,8 @@ class Dispatcher:
         self._exchanges: set[asyncio.Task[None]] = set()
         self._flush_due = False
         self._not_before = 0.0
+        self._rests: dict[str, float] = {}
+        """Until when Graph has asked for peace for a mailbox, on the monotonic clock."""
 
     async def send(self, call: Call) -> Any:
         """The decoded body of a success.
@@ -111,6 +113,7 @@ class Dispatcher:
         wait = max(self._not_before - now, self._app_budget.take("", now))
         if wait > 0:
             raise TransientError("the app is throttled", retry_after=wait, tenant_wide=True)
+        self._check_rest(call.address, now)
         wait = self._mailbox_budget.take(call.address, now)
         if wait > 0:
             raise TransientError("the mailbox has had its requests for now", retry_after=wait)
@@ -120,6 +123,13 @@ class Dispatcher:
             self._ready.append(call.address)
         self._flush_soon()
         return await call.reply
+
+    def _check_rest(self, address: str, now: float) -> None:
+        """What else a run has to ask of its mailbox must not come before its ``Retry-After`` is over either."""
+        wait = self._rests.get(address, now) - now
+        if wait > 0:
+            raise TransientError("Graph has asked for peace for the mailbox", retry_after=wait)
+        self._rests.pop(address, None)
 
     def _flush_soon(self) -> None:
         """At the end of this turn of the loop, so that what is asked at the same moment travels together."""
@@ -153,7 +163,7 @@ class Dispatcher:
             queue = self._waiting[address]
             while queue and len(calls) < BATCH_SIZE:
                 call = queue.popleft()
-                if _has_time(call):
+                if self._may_go(call):
                     calls.append(call)
             if not queue:
                 del self._waiting[address]
@@ -215,15 +225,16 @@ class Dispatcher:
         packed = orjson.dumps({"requests": requests})
         answer, token = await self._authorised("POST", "/$batch", headers, packed, "batch")
         body = _json(answer.body)
-        if answer.status != 200 or not isinstance(body, dict):
-            error = error_of(answer.status if answer.status != 200 else 502, answer.headers, body, write=True)
+        responses = body.get("responses") if isinstance(body, dict) else None
+        if not isinstance(responses, list):
+            # A batch may fail with 424 as a whole because of one request in it (throttling): the others may be done.
+            status = answer.status if answer.status not in (200, 424) else 502
+            error = error_of(status, answer.headers, body, write=True)
             if isinstance(error, TransientError):
                 raise error
             # It says nothing of any one of them: each is asked alone next, since its mailbox is suspect now.
             raise TransientError(f"a batch was refused: {error}", retry_after=0.0)
-        replies = {
-            reply["id"]: reply for reply in body.get("responses", ()) if isinstance(reply, dict) and "id" in reply
-        }
+        replies = {reply["id"]: reply for reply in responses if isinstance(reply, dict) and "id" in reply}
         for number, call in enumerate(calls):
             reply = replies.get(str(number))
             if reply is None:
@@ -233,12 +244,32 @@ class Dispatcher:
                     self._tokens.refused(self._site, token)
                 self._settle(call, int(reply.get("status", 0)), reply.get("headers") or {}, reply.get("body"))
 
+    def _may_go(self, call: Call) -> bool:
+        """Whether it may still be sent; else it has failed."""
+        if call.reply.done():
+            return False
+        now = time.monotonic()
+        try:
+            self._check_rest(call.address, now)
+        except TransientError as error:
+            call.fail(error)
+            return False
+        if call.lease is not None and call.lease.valid_until - now < REQUEST_SECONDS:
+            call.fail(TransientError("too little of the lease is left", retry_after=0.0))
+            return False
+        return True
+
     def _settle(self, call: Call, status: int, headers: Mapping[str, str], body: Any) -> None:
         self._meter.request(call.operation, str(status))
+        if wait := retry_after(headers):
+            self._rests[call.address] = max(self._rests.get(call.address, 0.0), time.monotonic() + wait)
         if status == 429:
             self._meter.throttled()
-        if 200 <= status < 300:
+        if status == 204 or (200 <= status < 300 and isinstance(body, dict)):
             call.succeed(body)
+        elif 200 <= status < 300:
+            # A proxy's page, say: a deletion would be believed otherwise.
+            call.fail(TransientError(f"{status} with an answer that is not Graph's", unknown=call.write))
         else:
             call.fail(error_of(status, headers, body, write=call.write))
 
@@ -246,7 +277,8 @@ class Dispatcher:
         self, method: str, path: str, headers: dict[str, str], body: bytes | None, operation: str
     ) -> tuple[Answer, str]:
         """One exchange, and its token; one that is refused is replaced once, since valid ones are refused at times."""
-        for attempt in (1, 2):
+        refusal: Any = None
+        for _ in range(2):
             token = await self._tokens.get(self._site)
             try:
                 answer = await self._http.request(
@@ -264,24 +296,12 @@ class Dispatcher:
                 return answer, token
             self._meter.request(operation, "401")
             self._tokens.refused(self._site, token)
-            if attempt == 2:
-                break
-        raise SiteRefusedError(
-            "InvalidAuthenticationToken", "Graph refuses the tokens that Entra issues for this app: check the tenant"
-        )
+            refusal = _json(answer.body)
+        raise refused_token(refusal)
 
     def _throttle(self, answer: Answer) -> None:
         self._meter.throttled()
         self._not_before = time.monotonic() + (retry_after(answer.headers) or 1.0)
-
-
-def _has_time(call: Call) -> bool:
-    if call.reply.done():
-        return False
-    if call.lease is not None and call.lease.valid_until - time.monotonic() < REQUEST_SECONDS:
-        call.fail(TransientError("too little of the lease is left", retry_after=0.0))
-        return False
-    return True
 
 
 def _for_call(error: CalsyncError, call: Call) -> CalsyncError:

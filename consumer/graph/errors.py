@@ -14,6 +14,7 @@ from consumer.domain.errors import (
     GoneError,
     MailboxRefusedError,
     RequestRefusedError,
+    SiteRefusedError,
     TransientError,
     ZoneRefusedError,
 )
@@ -111,6 +112,22 @@ def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool)
             )
         case Kind.WAIT:
             return TransientError(f"{status} {name}", retry_after=retry_after(headers), unknown=write and status >= 500)
+
+
+def refused_token(body: Any) -> SiteRefusedError:
+    """What it means that even a new token is refused with 401."""
+    error = body.get("error") if isinstance(body, dict) else None
+    code = str(error.get("code") or "") if isinstance(error, dict) else ""
+    if kind_of(401, code) is Kind.FORBIDDEN:
+        return SiteRefusedError(
+            code,
+            "the app's tokens hold no permissions: an administrator must grant admin consent for Calendars.ReadWrite "
+            "and MailboxSettings.Read to the app registration",
+        )
+    return SiteRefusedError(
+        code or "InvalidAuthenticationToken",
+        "Graph refuses the tokens that Entra issues for this app: check the tenant",
+    )
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -105,6 +105,9 @@ class _App:
                 # A proxy's page, say: MSAL tells it as it tells an unknown tenant.
                 raise TransientError("Entra: an answer that is no JSON", tenant_wide=True) from None
             raise unknown_tenant() from None
+        finally:
+            # The next request is an hour away, and with hundreds of tenants each would keep a connection open.
+            self._http.close()
         if not isinstance(answer, dict) or "access_token" not in answer:
             answer = answer if isinstance(answer, dict) else {}
             fault = refusal(str(answer.get("error", "")), str(answer.get("error_description", "")))

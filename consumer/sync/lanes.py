@@ -46,7 +46,7 @@ class _Lane:
     waiting: dict[str, Change] = field(default_factory=dict)
     running: dict[str, Change] = field(default_factory=dict)
     busy: bool = False
-    inspection: asyncio.Future[Inspection | None] | None = None
+    inspection: asyncio.Future[Seen] | None = None
     """What a sweep waits for; changes go first."""
     overdue_at: float = math.inf
     """From when on, on the monotonic clock, that sweep is to have its share all the same."""

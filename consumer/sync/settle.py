@@ -84,6 +84,8 @@ class Run:
     zone: Zone
     dry: bool = False
     """Only say what would be done."""
+    zone_refused: bool = False
+    """Graph did not know the mailbox's zone: told once, and read again."""
     findings: Findings = field(default_factory=Findings)
     verdict: Verdict = field(default_factory=Verdict)
 
@@ -157,12 +159,7 @@ class Run:
                 self._remember(job_id, found, event, situation.rank)
                 result = "applied" if isinstance(standing.memory, Pending) else "unchanged"
             case Create(event):
-                if standing.transaction_id is None:
-                    # The window came to hold the job after the intents were written.
-                    raise TransientError("no intent was written for this create", retry_after=0.0)
-                transaction_id = standing.transaction_id
-                written = await self._write(event, lambda event: self.calendar.create(event, job_tag, transaction_id))
-                await self._written(job_id, written, event, situation.rank)
+                await self._create(job_id, job_tag, standing, event, situation.rank)
             case Update(event_id, event):
                 await self._update(job_id, event_id, event, situation.rank)
                 if situation.seen:
@@ -195,6 +192,18 @@ class Run:
             self.findings.dirty.add(job_id)
         return "unchanged"
 
+    async def _create(self, job_id: str, job_tag: str, standing: Standing, event: Event, rank: int) -> None:
+        transaction_id = standing.transaction_id
+        if transaction_id is None:
+            # The window came to hold the job after the intents were written.
+            raise TransientError("no intent was written for this create", retry_after=0.0)
+        written = await self._write(event, lambda event: self.calendar.create(event, job_tag, transaction_id))
+        if standing.fresh or written.reads_as(event):
+            await self._written(job_id, written, event, rank)
+        else:
+            # What an earlier create with this transactionId has made: as it was wanted then, or edited since.
+            await self._update(job_id, written.event_id, event, rank)
+
     async def _update(self, job_id: str, event_id: str, event: Event, rank: int) -> None:
         try:
             written = await self._write(event, lambda event: self.calendar.update(event_id, event))
@@ -214,8 +223,10 @@ class Run:
         try:
             return await send(event)
         except ZoneRefusedError:
-            log.warning("Graph does not know the mailbox's time zone", site=self.mailbox.site, zone=event.zone)
-            self.findings.zone = await self.calendar.time_zone()
+            if not self.zone_refused:
+                self.zone_refused = True
+                log.warning("Graph does not know the mailbox's time zone", site=self.mailbox.site, zone=event.zone)
+                self.findings.zone = await self.calendar.time_zone()
             return await send(event.in_utc())
 
     async def _written(self, job_id: str, written: SeenEvent, event: Event, rank: int) -> None:

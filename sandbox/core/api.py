@@ -156,6 +156,8 @@ async def _before(fault: Fault | None) -> web.Response | None:
     if fault is None or fault.kind != "status":
         return None
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+    if fault.location is not None:
+        headers["Location"] = fault.location
     if fault.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return problem(fault.status, "A fault of the sandbox", headers)

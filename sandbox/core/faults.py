@@ -9,7 +9,7 @@ from sandbox.core.cursors import read_cursor, write_cursor
 Page = dict[str, Any]
 Operation = Literal["schedule", "job"]
 Kind = Literal[
-    "status",  # answer `status`, with `retry_after` if given
+    "status",  # answer `status`, with `retry_after` and `location` if given
     "slow",  # answer rightly, after `seconds`
     "disconnect",  # close the connection in the midst of the answer
     "invalid_json",  # 200 with a body that stops short
@@ -35,6 +35,7 @@ class Fault:
     """Counted from 1."""
     status: int = 500
     retry_after: int | None = None
+    location: str | None = None
     seconds: float = 1.0
     times: int | None = None
     """How often it strikes still; None: until it is cleared."""

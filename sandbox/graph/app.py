@@ -6,17 +6,18 @@ from urllib.parse import parse_qsl, unquote
 import orjson
 from aiohttp import web
 
-from sandbox.graph import batch, control, entra, limits
-from sandbox.graph.errors import Answer, GraphError, LostAnswerError
+from sandbox.graph import batch, control, entra, limits, recording
+from sandbox.graph.errors import JSON_TYPE, Answer, GraphError, LostAnswerError
+from sandbox.graph.fault import Fault
 from sandbox.graph.fault_kinds import SPOKEN
-from sandbox.graph.faults import Fault, Faults
+from sandbox.graph.faults import Faults
+from sandbox.graph.recording import Request
 from sandbox.graph.service import Call, Graph
 from sandbox.graph.stats import LogLine
 from sandbox.graph.world import World
 
 _JSON = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
 _DIAGNOSTIC = '{"ServerInfo":{"DataCenter":"Sandbox","Slice":"E","Ring":"0","ScaleUnit":"000"}}'
-_RECORDED_HEADERS = ("Prefer", "Content-Type", "If-Match", "client-request-id")
 
 
 def build(world: World) -> web.Application:
@@ -69,11 +70,12 @@ class Door:
             client_request_id=headers.get("client-request-id", request_id),
             request_id=request_id,
             arrived=world.now(),
+            code_style=world.switches.code_style,
         )
         if request.body_exists:
             call.payload = await request.read()
-        if world.stats.recording:
-            self._record(request, call)
+        if world.stats.recording.on:
+            self._record("graph", request, path, query, call.payload or b"")
         if path == "/$batch":
             answer = await self._batch(call)
         else:
@@ -87,7 +89,7 @@ class Door:
             "Cache-Control": "private",
         }
         if answer.status != 204:
-            sent["Content-Type"] = _JSON if answer.body else answer.content_type
+            sent["Content-Type"] = _JSON if answer.body and answer.content_type == JSON_TYPE else answer.content_type
         sent.update(answer.headers)
         return web.Response(status=answer.status, body=answer.body or None, headers=sent)
 
@@ -117,6 +119,9 @@ class Door:
     async def _entra_request(self, request: web.Request, path: str, query: str) -> web.Response:
         segments = [unquote(each) for each in path.strip("/").split("/")]
         form = dict(parse_qsl((await request.read()).decode("utf-8", "replace"), keep_blank_values=True))
+        if self._world.stats.recording.on:
+            shown = {name: "…" if "secret" in name else value for name, value in form.items()}
+            self._record("entra", request, path, query, orjson.dumps(shown) if shown else b"")
         asked = dict(parse_qsl(query))
         match request.method, segments:
             case "GET", [tenant, "v2.0", ".well-known", "openid-configuration"]:
@@ -162,25 +167,9 @@ class Door:
         line = LogLine(self._world.now(), method, path, None, operation, status, batched=False)
         self._world.stats.note(line)
 
-    def _record(self, request: web.Request, call: Call) -> None:
-        """Keeps the request whole but for its token."""
-        try:
-            body = orjson.loads(call.payload) if call.payload else None
-        except orjson.JSONDecodeError:
-            body = call.payload.decode("utf-8", "replace")
-        self._world.stats.recorded.append(
-            {
-                "method": call.method,
-                "path": call.path,
-                "query": call.query,
-                "headers": {
-                    name.lower(): ", ".join(request.headers.getall(name))
-                    for name in _RECORDED_HEADERS
-                    if name in request.headers
-                },
-                "body": body,
-            }
-        )
+    def _record(self, service: str, request: web.Request, path: str, query: str, body: bytes) -> None:
+        origin, sent = f"{request.scheme}://{request.host}", recording.headers(request.headers)
+        self._world.stats.recording.add(Request(service, origin, request.method, path, query, sent, body))
 
 
 def _spoken(call: Call, fault: Fault) -> Answer:

@@ -1,6 +1,7 @@
 """JSON batching (facts/graph.md, part 4): four requests at a time, one at a time with dependsOn."""
 
 import asyncio
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import orjson
 
 from sandbox.graph import limits
-from sandbox.graph.errors import Answer, GraphError, LostAnswerError
+from sandbox.graph.errors import JSON_TYPE, Answer, GraphError, LostAnswerError
 from sandbox.graph.service import Call, Graph
 
 _MOST = 20
@@ -28,7 +29,7 @@ class Step:
 
 async def run(graph: Graph, outer: Call) -> Answer:
     """Answers a batch: 200 whatever its requests got. Raises GraphError (400) and LostAnswerError."""
-    steps = _read(outer)
+    steps = _read(graph, outer)
     graph.world.stats.batches[len(steps)] += 1
     if any(step.after for step in steps):
         await _ordered(graph, steps)
@@ -46,7 +47,11 @@ async def run(graph: Graph, outer: Call) -> Answer:
         if step.call.usage is not None:
             limits.tell(step.call.usage, answer, told)
         responses.append(_response(step.id, answer))
-    return Answer(200, orjson.dumps({"responses": responses}))
+    switches = graph.world.switches
+    if switches.batch_order == "shuffled":
+        graph.world.order.shuffle(responses)
+    throttled = any(each["status"] == 429 for each in responses)
+    return Answer(switches.throttled_batch_status if throttled else 200, orjson.dumps({"responses": responses}))
 
 
 def _response(step_id: str, answer: Answer) -> dict[str, Any]:
@@ -54,7 +59,9 @@ def _response(step_id: str, answer: Answer) -> dict[str, Any]:
     if not answer.body:
         return {"id": step_id, "status": answer.status, "headers": headers}
     headers["Content-Type"] = answer.content_type
-    return {"id": step_id, "status": answer.status, "headers": headers, "body": orjson.Fragment(answer.body)}
+    # what is no JSON comes in base64
+    body = orjson.Fragment(answer.body) if answer.content_type == JSON_TYPE else base64.b64encode(answer.body).decode()
+    return {"id": step_id, "status": answer.status, "headers": headers, "body": body}
 
 
 async def _rounds(graph: Graph, steps: list[Step]) -> None:
@@ -106,7 +113,7 @@ async def _ordered(graph: Graph, steps: list[Step]) -> None:
         answered[step.id.lower()] = step.answer
 
 
-def _read(outer: Call) -> list[Step]:
+def _read(graph: Graph, outer: Call) -> list[Step]:
     if outer.method != "POST":
         raise GraphError(405, "MethodNotAllowed", f"{outer.method} is not allowed here.")
     try:
@@ -122,7 +129,7 @@ def _read(outer: Call) -> list[Step]:
             "MaximumValueExceeded",
             f"Number of batch request steps exceeds the maximum value of {_MOST}.",
         )
-    steps = [_step(outer, each) for each in requests]
+    steps = [_step(graph, outer, each) for each in requests]
     names = {step.id.lower() for step in steps}
     if len(names) < len(steps):
         raise _bad("Request ids must be unique.")
@@ -131,7 +138,7 @@ def _read(outer: Call) -> list[Step]:
     return steps
 
 
-def _step(outer: Call, request: Any) -> Step:
+def _step(graph: Graph, outer: Call, request: Any) -> Step:
     if type(request) is not dict:
         raise _bad("Invalid batch payload format.")
     step_id, method, url = request.get("id"), request.get("method"), request.get("url")
@@ -150,6 +157,9 @@ def _step(outer: Call, request: Any) -> Step:
     if type(after) is not list or not all(type(name) is str for name in after):
         raise _bad("Invalid dependsOn.")
     known = {name.lower(): value for name, value in headers.items()}
+    prefer = known.get("prefer", "")
+    if graph.world.switches.batch_prefer == "first":
+        prefer = prefer.partition(",")[0]
     if "body" in request and not known.get("content-type"):
         raise _bad(f"Content-Type header is missing or empty for request {step_id}, which has a body.")
     call = replace(
@@ -157,7 +167,7 @@ def _step(outer: Call, request: Any) -> Step:
         method=method.upper(),
         path=path if path.startswith("/") else f"/{path}",
         query=query,
-        prefer=known.get("prefer", ""),  # the outer one is not applied (msgraph-sdk-dotnet#874)
+        prefer=prefer,  # the outer one is not applied (msgraph-sdk-dotnet#874)
         if_match=known.get("if-match"),
         content_type=known.get("content-type", ""),
         client_request_id=known.get("client-request-id", outer.client_request_id),

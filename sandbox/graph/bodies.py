@@ -2,6 +2,7 @@
 
 import html
 import re
+from itertools import count
 
 _ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
 _BREAK = re.compile(r"<br\s*/?>|</(?:p|div|li|tr|h[1-6])\s*>", re.IGNORECASE)
@@ -19,7 +20,9 @@ _CONVERTED = (
     "<style><!-- .EmailQuote { margin-left: 1pt; padding-left: 4pt; border-left: #800000 2px solid; } --></style>"
     "\r\n"
 )
-_HEADS = {"exchange": _META, "minimal": "", "converted-text": _CONVERTED, "strange": _META}
+_HEADS = {"minimal": "", "converted-text": _CONVERTED}
+_BANNER = '<div style="color:#9C6500">CAUTION: this item was made outside of your organisation.</div>\n'
+_NUMBERS = count(1)
 
 
 def stored(kind: str, content: str, style: str) -> str:
@@ -30,15 +33,25 @@ def stored(kind: str, content: str, style: str) -> str:
         return content
     inner = _BODY.search(content) if "<" in content else None
     inside = inner[1].strip("\r\n") if inner else content
+    inside = _NEWLINE.sub("\r\n", _rewritten(inside, style))
+    return f"<html>\r\n<head>\r\n{_HEADS.get(style, _META)}</head>\r\n<body>\r\n{inside}\r\n</body>\r\n</html>\r\n"
+
+
+def _rewritten(inside: str, style: str) -> str:
+    """What is between the tags of the body element."""
+    if style == "joined":
+        return f"<p>{html.escape(' '.join(to_text(inside).split()), quote=False)}</p>"
     if style == "strange":
         lines = (html.escape(line, quote=False) for line in to_text(inside).split("\r\n"))
-        inside = "\n".join(f'<div class="x"><span>{line or "&nbsp;"}</span></div>' for line in lines)
-    else:
-        if "&" in inside:
-            inside = _ENTITY.sub(_respelled, inside)
-        inside = _SLASHED_BREAK.sub("<br>", _SCRIPT.sub("", inside))
-    inside = _NEWLINE.sub("\r\n", inside)
-    return f"<html>\r\n<head>\r\n{_HEADS[style]}</head>\r\n<body>\r\n{inside}\r\n</body>\r\n</html>\r\n"
+        return "\n".join(f'<div class="x"><span>{line or "&nbsp;"}</span></div>' for line in lines)
+    if "&" in inside:
+        inside = _ENTITY.sub(_respelled, inside)
+    inside = _SLASHED_BREAK.sub("<br>", _SCRIPT.sub("", inside))
+    if style == "banner":
+        return _BANNER + inside
+    if style == "stamped":
+        return f"{inside}<br>Item {next(_NUMBERS)}"
+    return inside
 
 
 def to_text(content: str) -> str:

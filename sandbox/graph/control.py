@@ -97,10 +97,11 @@ class _Settings:
         return _json({"count": len(wanted)})
 
     async def put_mailbox(self, request: web.Request) -> web.Response:
-        document = await _document(request, {"state", "time_zone"})
+        document = await _document(request, {"state", "time_zone", "aliases"})
         tenant = self._world.tenant(request.match_info["tenant"])
         mailbox = self._world.mailbox(tenant, request.match_info["mailbox"])
         self._set(mailbox, document)
+        tenant.aliases.update({alias.strip().lower(): mailbox for alias in document.get("aliases") or ()})
         return _json(_mailbox(mailbox))
 
     async def get_tenants(self, _request: web.Request) -> web.Response:
@@ -295,7 +296,7 @@ class _Observation:
         return _json([line._asdict() for line in self._world.stats.log])
 
     async def recording(self, _request: web.Request) -> web.Response:
-        return _json(self._world.stats.recorded)
+        return _json(self._world.stats.recording.documents())
 
     async def record(self, request: web.Request) -> web.Response:
         """Switching on starts an empty recording; switching off keeps what there is."""
@@ -303,8 +304,9 @@ class _Observation:
         if type(wanted) is not bool:
             raise ValueError("on is true or false")
         if wanted:
-            self._world.stats.recorded.clear()
-        self._world.stats.recording = wanted
+            self._world.stats.recording.start()
+        else:
+            self._world.stats.recording.on = False
         return _done()
 
 

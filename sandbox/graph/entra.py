@@ -1,11 +1,12 @@
 """Entra: the openid document, tokens by client secret, and its errors (facts/graph.md, part 6)."""
 
+import base64
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from sandbox.graph.errors import Answer
+from sandbox.graph.errors import Answer, retry_header
 from sandbox.graph.world import App, Tenant, Token, World
 
 AUTHORITY = "https://login.microsoftonline.com"
@@ -141,23 +142,44 @@ def token(world: World, tenant_id: str, form: dict[str, str]) -> Answer:
         return refusal(world, "AADSTS7000215", app=form["client_id"])
     if not any(secret.expires is None or secret.expires > world.now() for secret in given):
         return refusal(world, "AADSTS7000222", app=form["client_id"])
-    lifetime = world.switches.token_lifetime_seconds
+    lifetime, refresh = world.switches.token_lifetime_seconds, world.switches.token_refresh_seconds
     return _json(
         {
             "token_type": "Bearer",
             "expires_in": lifetime,
             "ext_expires_in": lifetime,
+            **({"refresh_in": refresh} if refresh else {}),
             "access_token": issue(world, tenant, app),
         }
     )
 
 
 def issue(world: World, tenant: Tenant, app: App) -> str:
-    """A new opaque token; it keeps the roles of this moment until it expires."""
-    length = max(32, world.switches.token_length)
-    text = f"{world.random.getrandbits(length * 4):x}".zfill(length)
-    world.tokens[text] = Token(tenant, app, app.roles, world.now() + world.switches.token_lifetime_seconds)
+    """A new token, a JWT in its looks; it keeps the roles of this moment, and claims them if there are any."""
+    now, switches = world.now(), world.switches
+    claims = {
+        "aud": "https://graph.microsoft.com",
+        "iss": f"https://sts.windows.net/{tenant.id}/",
+        "iat": int(now),
+        "nbf": int(now),
+        "exp": int(now) + switches.token_lifetime_seconds,
+        "appid": app.client_id,
+        "idtyp": "app",
+        **({"roles": app.roles} if app.roles else {}),
+        "tid": tenant.id,
+        "uti": f"{world.random.getrandbits(128):032x}",
+        "ver": "1.0",
+    }
+    head = f"{_base64url({'typ': 'JWT', 'alg': 'RS256'})}.{_base64url(claims)}."
+    missing = max(0, switches.token_length - len(head))
+    text = head + f"{world.random.getrandbits(missing * 4 + 128):x}".zfill(missing)[:missing]
+    valid = switches.token_valid_seconds or switches.token_lifetime_seconds
+    world.tokens[text] = Token(tenant, app, app.roles, now + valid)
     return text
+
+
+def _base64url(document: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(document)).decode().rstrip("=")
 
 
 def refusal(world: World, code: str, *, tenant: str = "", app: str = "", detail: str = "") -> Answer:
@@ -167,12 +189,11 @@ def refusal(world: World, code: str, *, tenant: str = "", app: str = "", detail:
     return _failure(world, status, error, f"{code}: {text}", int(code.removeprefix("AADSTS")))
 
 
-def failure(world: World, status: int, retry_after: float | None) -> Answer:
+def failure(world: World, status: int, retry_after: float | str | None) -> Answer:
     """Entra failing with a bare status (5xx, 429)."""
     text = "AADSTS90033: A transient error has occurred. Please try again."
     answer = _failure(world, status, "temporarily_unavailable", text, 90033)
-    if retry_after is not None:
-        answer.headers["Retry-After"] = f"{retry_after:g}"
+    answer.headers.update(retry_header(retry_after))
     return answer
 
 

@@ -22,7 +22,8 @@ class Answer:
 class GraphError(Exception):
     """A request that Graph refuses.
 
-    `annotations` are members of the error object beside code and message, such as `@event.existingEventId`.
+    `annotations` are members of the error object beside code and message, such as `@event.existingEventId`;
+    `retry_after` is in seconds, or the header's own text.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class GraphError(Exception):
         code: str,
         message: str,
         *,
-        retry_after: float | None = None,
+        retry_after: float | str | None = None,
         annotations: dict[str, str] | None = None,
     ) -> None:
         super().__init__(f"{status} {code}: {message}")
@@ -41,7 +42,8 @@ class GraphError(Exception):
         self.retry_after = retry_after
         self.annotations = annotations or {}
 
-    def answer(self, request_id: str, client_request_id: str) -> Answer:
+    def answer(self, request_id: str, client_request_id: str, code_style: str = "documented") -> Answer:
+        """The error as Graph writes it, its code spelt as switches.Switches.code_style says."""
         date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
         inner: dict[str, Any] = {
             "date": date,
@@ -50,9 +52,26 @@ class GraphError(Exception):
         }
         if self.code == "TooManyRequests":  # the gateway's own sample differs: facts/graph.md part 5
             inner = {"code": "429", "message": "Please retry after", "status": "429"} | inner
-        error = {"code": self.code, "message": self.message, **self.annotations, "innerError": inner}
-        headers = {} if self.retry_after is None else {"Retry-After": f"{self.retry_after:g}"}
-        return Answer(self.status, orjson.dumps({"error": error}), headers)
+        error = {
+            "code": _spelt(self.code, code_style),
+            "message": self.message,
+            **self.annotations,
+            "innerError": inner,
+        }
+        return Answer(self.status, orjson.dumps({"error": error}), retry_header(self.retry_after))
+
+
+def retry_header(wait: float | str | None) -> dict[str, str]:
+    """The Retry-After header of a number of seconds or of a text; none of None or of an empty text."""
+    if wait is None or wait == "":
+        return {}
+    return {"Retry-After": wait if isinstance(wait, str) else f"{wait:g}"}
+
+
+def _spelt(code: str, style: str) -> str:
+    if style == "bare":
+        return code.removeprefix("Error")
+    return code[:1].lower() + code[1:] if style == "camel" else code
 
 
 class LostAnswerError(Exception):
@@ -87,6 +106,16 @@ def validation_failure() -> GraphError:
     return GraphError(400, "ErrorPropertyValidationFailure", "At least one property failed validation.")
 
 
+def duplicate_transaction(status: int, event_id: str | None = None) -> GraphError:
+    return GraphError(
+        status,
+        "ErrorDuplicateTransactionId",
+        "Your request can't be completed. The TransactionId specified in the request has already been used to "
+        "create a different event.",
+        annotations=None if event_id is None else {"@event.existingEventId": event_id},
+    )
+
+
 def irresolvable_conflict(status: int) -> GraphError:
     return GraphError(status, "ErrorIrresolvableConflict", CONFLICT)
 
@@ -97,6 +126,10 @@ def unknown_zone(name: str) -> GraphError:
         "TimeZoneNotSupportedException",
         f"A valid TimeZone value must be specified. The following TimeZone value is not supported: '{name}'.",
     )
+
+
+def info_stale() -> GraphError:
+    return GraphError(503, "MailboxInfoStale", "Mailbox info is stale.")
 
 
 def access_denied() -> GraphError:

@@ -10,6 +10,7 @@ import orjson
 from sandbox.graph import bodies, zones
 from sandbox.graph.errors import (
     GraphError,
+    duplicate_transaction,
     invalid_request,
     irresolvable_conflict,
     item_not_found,
@@ -18,7 +19,7 @@ from sandbox.graph.errors import (
 )
 from sandbox.graph.payload import LocalTime, read_event
 from sandbox.graph.series import repeat
-from sandbox.graph.world import Event, Mailbox, World, immutable_start, regular_start
+from sandbox.graph.world import Event, Mailbox, Transaction, World, immutable_start, regular_start
 
 _FIELDS = {
     "subject": "subject",
@@ -65,8 +66,7 @@ def create(world: World, mailbox: Mailbox, calendar: str, payload: Any) -> tuple
     transaction = changes.get("transactionId")
     fingerprint = b""
     if transaction:
-        canonical = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
-        fingerprint = blake2b(canonical, digest_size=16).digest()
+        fingerprint = _fingerprint(payload, world.switches.transaction_same)
         known = _repeated(world, mailbox, calendar, transaction, fingerprint)
         if known is not None:
             return known, changes
@@ -90,13 +90,14 @@ def create(world: World, mailbox: Mailbox, calendar: str, payload: Any) -> tuple
         end_zone="UTC",
         uid=f"040000008200E00074C5B7101A82E008{world.count():080X}",
         transaction_id=transaction,
+        reminder_minutes=world.switches.default_reminder_minutes,
         body=bodies.stored("text", "", world.switches.body_style) if "body" not in changes else "",
     )
     _apply(world, event, changes)
     event.properties.update(changes.get("singleValueExtendedProperties", ()))
     world.put(event)
     if transaction:
-        mailbox.transactions[transaction] = (event, fingerprint, calendar)
+        mailbox.transactions[transaction] = Transaction(event, fingerprint, calendar, world.now())
     return event, changes
 
 
@@ -154,27 +155,30 @@ def _malformed() -> GraphError:
 
 def _repeated(world: World, mailbox: Mailbox, calendar: str, transaction: str, fingerprint: bytes) -> Event | None:
     """The event an identical request made before, or None if this one is to make one (facts/graph.md, part 2)."""
-    known = mailbox.transactions.get(transaction)
-    if known is None:
-        return None
-    event, first_fingerprint, first_calendar = known
     switches = world.switches
+    known = mailbox.transactions.get(transaction)
+    if known is None or world.now() - known.made >= switches.transaction_memory_seconds:
+        return None
+    event = known.event
     if event.deleted and switches.transaction_after_delete == "new":
         return None
-    same = fingerprint == first_fingerprint and calendar == first_calendar
+    same = fingerprint == known.fingerprint and calendar == known.calendar
     if event.deleted:
         same = same and switches.transaction_after_delete == "same"
     elif event.writes:
         same = same and switches.transaction_after_edit == "same"
     if same:
         return event
-    raise GraphError(
-        switches.transaction_status,
-        "ErrorDuplicateTransactionId",
-        "Your request can't be completed. The TransactionId specified in the request has already been used to "
-        "create a different event.",
-        annotations={"@event.existingEventId": event.immutable_id} if switches.transaction_annotation else None,
-    )
+    named = event.immutable_id if switches.transaction_annotation else None
+    raise duplicate_transaction(switches.transaction_status, named)
+
+
+def _fingerprint(payload: Any, same: str) -> bytes:
+    """What must be repeated, by switches.Switches.transaction_same."""
+    if same == "nothing":
+        return b""
+    repeated = {name: payload.get(name) for name in ("subject", "start", "end")} if same == "times" else payload
+    return blake2b(orjson.dumps(repeated, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
 
 
 def _apply(world: World, event: Event, changes: dict[str, Any]) -> None:
@@ -199,7 +203,7 @@ def _apply(world: World, event: Event, changes: dict[str, Any]) -> None:
 def _apply_times(world: World, event: Event, changes: dict[str, Any]) -> None:
     if not changes.keys() & {"start", "end", "isAllDay"}:
         return
-    iana = world.switches.iana_in_bodies
+    iana, refused = world.switches.iana_in_bodies, world.switches.zones_refused_in_bodies
     all_day = changes.get("isAllDay", event.is_all_day)
     ends = []
     for name, stored, stored_zone in (
@@ -210,7 +214,9 @@ def _apply_times(world: World, event: Event, changes: dict[str, Any]) -> None:
         zone_name = stored_zone if given is None else given.zone
         if zone_name is None:  # time and zone are one unit
             raise unknown_zone("")
-        where = zones.zone(zone_name, iana if given is not None else "all")
+        if given is not None and refused and zone_name in refused.split(","):
+            raise unknown_zone(zone_name)
+        where = zones.zone(zone_name, iana) if given is not None else zones.kept(zone_name)
         kept = stored if event.is_all_day else zones.to_local(stored, where)
         local = kept if given is None else given.local
         if all_day and (local.hour, local.minute, local.second, local.microsecond) != (0, 0, 0, 0):

@@ -5,6 +5,7 @@ from sandbox.graph.errors import CONFLICT, RAOP
 
 MAILBOX_OPERATIONS = ("create", "update", "delete", "get", "list", "view", "timezone")
 ENTRA_OPERATIONS = ("token", "openid", "discovery")
+REDIRECTS = ("301", "302", "303", "307", "308")
 OPERATIONS = (*MAILBOX_OPERATIONS, "batch", *ENTRA_OPERATIONS)
 SILENT = {
     "timeout": "no answer: hangs for hold_seconds, then the connection is cut (its place in the limit is freed)",
@@ -13,6 +14,7 @@ SILENT = {
     "slow": "waits hold_seconds, then applied and answered rightly",
     "late": "answered 504 at once, applied hold_seconds later or when it is released",
     "empty-503": "503 with an empty text/plain body",
+    "proxy-page": "200 with an html page in place of the answer, as a proxy gives it",
 }
 _INTERNAL = "An internal server error occurred. The operation failed."
 _UNAVAILABLE = "The service is temporarily unavailable. Please try again later."
@@ -27,8 +29,9 @@ SPOKEN: dict[str, tuple[int, str, str]] = {
         "The mailbox database is temporarily unavailable.",
     ),
     "move-in-progress": (503, "ErrorMailboxMoveInProgress", errors.move_in_progress("{guid}").message),
-    "mailbox-info-stale": (503, "MailboxInfoStale", "Mailbox info is stale."),
+    "mailbox-info-stale": (503, "MailboxInfoStale", errors.info_stale().message),
     "concurrent-save-503": (503, "ConcurrentItemSave", "The item was saved by another request."),
+    "untagged": (503, "ConcurrentItemSave", "The item was saved by another request."),
     "gateway-timeout": (504, "UnknownError", ""),
     "internal-error": (500, "ErrorInternalServerError", _INTERNAL),
     "transient-error": (500, "ErrorInternalServerTransientError", _INTERNAL),
@@ -57,6 +60,10 @@ SPOKEN: dict[str, tuple[int, str, str]] = {
     "item-not-found": (404, "ErrorItemNotFound", errors.item_not_found().message),
     "malformed-id": (400, "ErrorInvalidIdMalformed", "Id is malformed."),
     "invalid-request": (400, "ErrorInvalidRequest", "Your request can't be completed."),
+    "validation-failure": (400, "ErrorPropertyValidationFailure", errors.validation_failure().message),
+    "unknown-zone": (400, "TimeZoneNotSupportedException", errors.unknown_zone("").message),
+    "duplicate-transaction": (400, "ErrorDuplicateTransactionId", errors.duplicate_transaction(400).message),
+    "failed-dependency": (424, "FailedDependency", "A request that this request depends on has failed."),
     "conflict": (409, "ErrorIrresolvableConflict", CONFLICT),
     "concurrent-save": (409, "ConcurrentItemSave", "The item was saved by another request."),
     "precondition-failed": (412, "ErrorIrresolvableConflict", CONFLICT),
@@ -70,6 +77,7 @@ STATUSES = {
     409: "conflict",
     410: "gone",
     412: "precondition-failed",
+    424: "failed-dependency",
     429: "throttled",
     500: "internal-error",
     503: "service-unavailable",

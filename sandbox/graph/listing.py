@@ -77,8 +77,9 @@ def _page(
     rows = b",".join([shaped.json(event) for event in events[first:until]])
     context = orjson.dumps(f"{mailbox.context}/{kind}")
     link = b""
-    if until < len(events):
-        pairs = [*(pair for pair in asked.pairs if pair[0] != "$skip"), ("$skip", str(until))]
+    back = asked.skip and switches.next_link_ring
+    if until < len(events) or back:
+        pairs = [*(pair for pair in asked.pairs if pair[0] != "$skip"), ("$skip", "0" if back else str(until))]
         link = b',"@odata.nextLink":' + orjson.dumps(f"{url}?{urlencode(pairs)}")
     return b'{"@odata.context":' + context + b',"value":[' + rows + b"]" + link + b"}"
 

@@ -41,7 +41,7 @@ def route(method: str, path: str) -> Route:
         raise GraphError(400, "BadRequest", "/me request is only valid with delegated authentication flow.")
     if root != "users":
         raise _unknown(segments[0])
-    if len(segments) < 3:
+    if len(segments) < 3 or segments[2].lower() == "outlook":  # supportedTimeZones needs User.Read.All
         raise GraphError(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
     user, rest, calendar = segments[1], segments[2:], None
     if rest[0].lower() == "calendar":

@@ -13,7 +13,7 @@ def make_series(world: World, event: Event, pattern: str, count: int) -> None:
     """Turns the event into a series of `count` occurrences, daily or weekly. Raises ValueError."""
     if pattern not in _STEPS or not 1 <= count <= 366:
         raise ValueError("a series is daily or weekly and has 1 to 366 occurrences")
-    first = zones.to_local(event.start, zones.zone(event.start_zone))
+    first = zones.to_local(event.start, zones.kept(event.start_zone))
     details: dict[str, object] = {"type": pattern, "interval": 1}
     if pattern == "weekly":
         details["daysOfWeek"] = [f"{first:%A}".lower()]
@@ -40,7 +40,7 @@ def repeat(world: World, master: Event) -> None:
         if each.kind != "exception":
             master.mailbox.events.pop(each.immutable_id, None)
             master.mailbox.by_regular_id.pop(each.regular_id, None)
-    where = zones.zone(master.start_zone)
+    where = zones.kept(master.start_zone)
     length = master.end - master.start
     first = zones.to_local(master.start, where)
     step = _STEPS[master.recurrence["pattern"]["type"]]

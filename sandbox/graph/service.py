@@ -9,7 +9,8 @@ import orjson
 
 from sandbox.graph import errors, events, limits
 from sandbox.graph.errors import Answer, GraphError, LostAnswerError
-from sandbox.graph.faults import Fault, Faults
+from sandbox.graph.fault import Fault
+from sandbox.graph.faults import Faults
 from sandbox.graph.listing import listing, view
 from sandbox.graph.odata import query
 from sandbox.graph.payload import Body
@@ -17,7 +18,7 @@ from sandbox.graph.prefer import Preferences, preferences
 from sandbox.graph.render import shape
 from sandbox.graph.routes import Route, route
 from sandbox.graph.stats import LogLine
-from sandbox.graph.world import Event, Mailbox, Token, Usage, World
+from sandbox.graph.world import Event, Mailbox, Span, Token, Usage, World
 
 _NEEDED = {
     "create": ("Calendars.ReadWrite",),
@@ -51,8 +52,10 @@ class Call:
     client_request_id: str
     request_id: str
     arrived: float
+    code_style: str = "documented"
     payload: Any = None
     batched: bool = False
+    untagged: bool = False
     route: Route = _OTHER
     token: Token | None = None
     mailbox: Mailbox | None = None
@@ -61,11 +64,14 @@ class Call:
     written: list[Event] = field(default_factory=list)
 
     def refused(self, error: GraphError) -> Answer:
-        return error.answer(self.request_id, self.client_request_id)
+        return error.answer(self.request_id, self.client_request_id, self.code_style)
 
     @property
-    def url(self) -> str:
-        return f"{self.origin}/v1.0{self.path}"
+    def upload(self) -> int:
+        """The size of its body in bytes."""
+        if not self.payload:
+            return 0
+        return len(self.payload if isinstance(self.payload, bytes) else orjson.dumps(self.payload))
 
 
 class Graph:
@@ -102,6 +108,7 @@ class Graph:
             if fault is None:
                 answer = self._apply(call)
             else:
+                call.untagged = fault.kind == "untagged"
                 answer = await self.faults.suffer(fault, _soon(self._apply, call), _told(call, mailbox))
         except LostAnswerError:
             self._note(call, Answer(0))
@@ -123,8 +130,11 @@ class Graph:
             usage = mailbox.usage.get(token.app.client_id)
             if usage is None:
                 usage = mailbox.usage[token.app.client_id] = Usage()
+            app = self.world.apps.get(token.app.client_id)
+            if app is None:
+                app = self.world.apps[token.app.client_id] = Span()
             call.usage = usage
-            limits.enter(usage, self.world.switches, self.world.now(), call.arrived)
+            limits.enter(usage, app, self.world.switches, self.world.now(), call.arrived, call.upload)
         except GraphError as error:
             return self._note(call, call.refused(error))
         if call.route.operation == "update" and call.route.item is not None:
@@ -186,7 +196,7 @@ class Graph:
         roles = call.token.roles if call.token is not None else ()
         if not roles and self.world.switches.no_roles_code == "NoPermissionsInAccessToken":
             raise GraphError(
-                403,
+                self.world.switches.no_roles_status,
                 "NoPermissionsInAccessToken",
                 "The token contains no permissions, or permissions can not be understood.",
             )
@@ -203,12 +213,17 @@ class Graph:
                 raise errors.access_denied()
             case "moving":
                 raise errors.move_in_progress(mailbox.guid)
+            case "info-stale" if call.route.operation == "timezone" and call.route.user.lower() != mailbox.guid:
+                raise errors.info_stale()
             case "over-quota" if call.route.operation in ("create", "update"):
                 raise errors.quota_exceeded()
 
     def _create(self, call: Call, mailbox: Mailbox, preferred: Preferences) -> Answer:
         calendar = _calendar(mailbox, call.route.calendar) or mailbox.calendar
         event, changes = events.create(self.world, mailbox, calendar, _json(call))
+        if call.untagged:
+            self.world.unindex(event)
+            event.properties.clear()
         call.written.append(event)
         return Answer(201, shape(None, None, preferred).entity(event, self._echo(changes)))
 
@@ -235,11 +250,11 @@ class Graph:
 
     def _list(self, call: Call, mailbox: Mailbox, preferred: Preferences) -> Answer:
         calendar = _calendar(mailbox, call.route.calendar)
-        return Answer(200, listing(self.world, mailbox, calendar, query(call.query), preferred, call.url))
+        return Answer(200, listing(self.world, mailbox, calendar, query(call.query), preferred, self._url(call)))
 
     def _view(self, call: Call, mailbox: Mailbox, preferred: Preferences) -> Answer:
         calendar = _calendar(mailbox, call.route.calendar) or mailbox.calendar
-        return Answer(200, view(self.world, mailbox, calendar, query(call.query), preferred, call.url))
+        return Answer(200, view(self.world, mailbox, calendar, query(call.query), preferred, self._url(call)))
 
     def _settings(self, call: Call, mailbox: Mailbox, _preferred: Preferences) -> Answer:
         context = f"{mailbox.context}/mailboxSettings"
@@ -259,6 +274,10 @@ class Graph:
             raise errors.item_not_found()
         return event
 
+    def _url(self, call: Call) -> str:
+        """What a nextLink begins with."""
+        return f"{self.world.switches.next_link_origin or call.origin}/v1.0{call.path}"
+
     def _echo(self, changes: dict[str, Any]) -> Body | None:
         body: Body | None = changes.get("body")
         echo = self.world.switches.echo_body
@@ -268,8 +287,9 @@ class Graph:
 
 
 def _mailbox(token: Token, user: str) -> Mailbox:
-    """The mailbox of an address or an object id, in the token's own tenant."""
-    mailbox = token.tenant.mailboxes.get(user.lower()) or token.tenant.by_guid.get(user.lower())
+    """The mailbox of an address, an alias or an object id, in the token's own tenant."""
+    tenant, name = token.tenant, user.lower()
+    mailbox = tenant.mailboxes.get(name) or tenant.by_guid.get(name) or tenant.aliases.get(name)
     if mailbox is None:
         raise errors.invalid_user(user)
     return mailbox

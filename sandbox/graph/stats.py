@@ -2,7 +2,9 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from sandbox.graph.recording import Recording
 
 
 class LogLine(NamedTuple):
@@ -26,8 +28,7 @@ class Stats:
     duplicates: list[dict[str, str]] = field(default_factory=list)
     invitations: int = 0
     log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=1000))
-    recording: bool = False
-    recorded: list[dict[str, Any]] = field(default_factory=list)
+    recording: Recording = field(default_factory=Recording)
 
     def note(self, line: LogLine) -> None:
         self.requests[line.operation, line.status] += 1

@@ -17,8 +17,9 @@ class Switches:
         "exchange",
         "How a body is rewritten when it is stored: exchange (wrapped, entities decoded, CRLF), minimal (the same "
         "without a meta element), converted-text (Exchange's 'converted from text' head), strange (every line in "
-        "a div and a span), none (kept as sent).",
-        ("exchange", "minimal", "converted-text", "strange", "none"),
+        "a div and a span), none (kept as sent); and so that a reader sees another text: banner (a line before it), "
+        "stamped (a line after it, each time another), joined (all in one line).",
+        ("exchange", "minimal", "converted-text", "strange", "none", "banner", "stamped", "joined"),
     )
     echo_body: str = _switch(
         "text",
@@ -41,10 +42,21 @@ class Switches:
         "An identical retry after the event was changed: same (201, event as it is now), error.",
         ("same", "error"),
     )
+    transaction_same: str = _switch(
+        "whole",
+        "What a request under a used transactionId must repeat to be the same one: whole (its whole body), times "
+        "(subject, start and end only), nothing (201 with the event of the first, whatever the body).",
+        ("whole", "times", "nothing"),
+    )
+    transaction_memory_seconds: float = _switch(31_536_000.0, "How long a transactionId is remembered; 0: never.")
     page_size: int = _switch(10, "Items a page when $top is absent.")
     page_cap: int = _switch(1000, "Most items a page, whatever $top says.")
     page_overlap: bool = _switch(
         False, "Whether the last item of a page comes again as the first of the next (microsoft-graph-docs#16500)."
+    )
+    next_link_origin: str = _switch("", "The origin that every @odata.nextLink names; empty: the one that was asked.")
+    next_link_ring: bool = _switch(
+        False, "Whether the second page's @odata.nextLink leads back to the first, without end (sdk-dotnet#3070)."
     )
     strict_id_format: bool = _switch(
         True, "Whether an id in the other format than the request's IdType is malformed (400)."
@@ -66,16 +78,49 @@ class Switches:
         "IANA names in start.timeZone and end.timeZone: listed (the documented hundred), all, none.",
         ("listed", "all", "none"),
     )
+    zones_refused_in_bodies: str = _switch(
+        "",
+        "Zone names, comma-separated, that start and end may not have though Prefer may: the zones of a write can be "
+        "a smaller subset.",
+    )
+    default_reminder_minutes: int = _switch(15, "reminderMinutesBeforeStart of an event that is made without one.")
+    code_style: str = _switch(
+        "documented",
+        "How error codes are spelt: documented, camel (first letter small), bare (without Error at the front).",
+        ("documented", "camel", "bare"),
+    )
+    batch_order: str = _switch(
+        "shuffled", "The order of the responses in a batch's answer: shuffled, asked.", ("shuffled", "asked")
+    )
+    batch_prefer: str = _switch(
+        "all",
+        "Which of several comma-separated preferences of one request in a batch are applied: all, first.",
+        ("all", "first"),
+    )
+    throttled_batch_status: int = _switch(
+        200, "Status of a batch in which a request was throttled; the responses are in it all the same.", (200, 424)
+    )
     retry_after_seconds: float = _switch(1.0, "Retry-After of the sandbox's own 429 for concurrency.")
     concurrent_limit: int = _switch(4, "Requests of one app in flight on one mailbox.")
     request_limit: int = _switch(10_000, "Requests of one app on one mailbox within request_window_seconds.")
     request_window_seconds: float = _switch(600.0, "The window of request_limit.")
+    upload_limit_bytes: int = _switch(
+        150_000_000, "Bytes of bodies of one app for one mailbox within upload_window_seconds."
+    )
+    upload_window_seconds: float = _switch(300.0, "The window of upload_limit_bytes.")
+    app_request_limit: int = _switch(130_000, "Requests of one app on all mailboxes within app_window_seconds.")
+    app_window_seconds: float = _switch(10.0, "The window of app_request_limit.")
     no_roles_code: str = _switch(
         "ErrorAccessDenied",
         "Code of the 403 for a token without any role.",
         ("ErrorAccessDenied", "NoPermissionsInAccessToken"),
     )
+    no_roles_status: int = _switch(403, "Status of that refusal if its code is NoPermissionsInAccessToken.", (403, 401))
     token_lifetime_seconds: int = _switch(3599, "expires_in of new tokens.")
+    token_valid_seconds: float = _switch(
+        0.0, "How long a new token is valid indeed, whatever expires_in says; 0: as long as it says."
+    )
+    token_refresh_seconds: int = _switch(0, "refresh_in of new tokens; 0: none is told.")
     token_length: int = _switch(1500, "Characters of an access token, as long as a real one.")
     log_size: int = _switch(1000, "How many requests the log keeps.")
 

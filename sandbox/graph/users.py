@@ -1,35 +1,39 @@
-"""What people do in Outlook: edit, move, copy, delete, restore, make all-day, make a series, add their own."""
+"""What people do in Outlook, and their administrators to their mailboxes."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from sandbox.graph import bodies, events
+from sandbox.graph import bodies, events, zones
 from sandbox.graph.errors import GraphError
 from sandbox.graph.series import make_series
 from sandbox.graph.world import Event, Mailbox, World
 
-_ACTIONS = ("edit", "move", "copy", "delete", "restore", "all_day", "series", "create")
+Document = dict[str, Any]
 
 
-def act(world: World, document: dict[str, Any]) -> Event:
+def act(world: World, document: Document) -> Event:
     """Does `{"action", "mailbox", "tenant"?, "id" or "tag", …}` and returns the event it made or changed.
 
     `id` may have either format. Raises LookupError when there is no such mailbox or event, ValueError when the
     action is none or Graph would refuse its values.
     """
     action = document.get("action")
-    if action not in _ACTIONS:
-        raise ValueError(f"no action {action!r}; there are {', '.join(_ACTIONS)}")
+    if action not in ACTIONS:
+        raise ValueError(f"no action {action!r}; there are {', '.join(ACTIONS)}")
     mailbox = mailbox_of(world, document.get("mailbox") or "", document.get("tenant"))
     try:
         if action == "create":
             return _create(world, mailbox, document)
         event = event_of(mailbox, document.get("id"), document.get("tag"), deleted=action == "restore")
-        return _change(world, event, action, document)
+        if action == "copy":
+            return _copy(world, event)
+        _CHANGES[action](world, event, document)
     except GraphError as error:
         raise ValueError(str(error)) from error
+    return event
 
 
 def mailbox_of(world: World, address: str, tenant: str | None = None) -> Mailbox:
@@ -62,7 +66,7 @@ def event_of(mailbox: Mailbox, event_id: str | None, tag: str | None, *, deleted
     return min(tagged, key=lambda each: each.copied)
 
 
-def snapshot(event: Event) -> dict[str, Any]:
+def snapshot(event: Event) -> Document:
     """The event as tests and the demo want it; start and end are instants in UTC."""
     return {
         "id": event.immutable_id,
@@ -96,40 +100,55 @@ def snapshot(event: Event) -> dict[str, Any]:
     }
 
 
-def _create(world: World, mailbox: Mailbox, document: dict[str, Any]) -> Event:
+def _create(world: World, mailbox: Mailbox, document: Document) -> Event:
     calendar = world.calendar(mailbox, document.get("calendar") or "Calendar")
     return events.create(world, mailbox, calendar, document.get("event") or {})[0]
 
 
-def _change(world: World, event: Event, action: str, document: dict[str, Any]) -> Event:
-    match action:
-        case "edit":
-            events.update(world, event, document.get("changes") or {})
-        case "move":
-            event.calendar = world.calendar(event.mailbox, document.get("calendar") or "Other")
-            event.writes += 1
-            world.refile(event)
-        case "copy":
-            return _copy(world, event)
-        case "delete":
-            world.unindex(event)
-            for each in (event, *event.occurrences):
-                each.deleted = True
-                each.writes += 1
-                world.refile(each)
-        case "restore":
-            for each in (event, *event.occurrences):
-                each.deleted = False
-                each.writes += 1
-                world.refile(each)
-            world.index(event)
-        case "all_day":
-            _make_all_day(world, event)
-        case "series":
-            make_series(world, event, document.get("pattern") or "weekly", document.get("count") or 4)
-            event.writes += 1
-            world.touch(event)
-    return event
+def _edit(world: World, event: Event, document: Document) -> None:
+    events.update(world, event, document.get("changes") or {})
+
+
+def _move(world: World, event: Event, document: Document) -> None:
+    event.calendar = world.calendar(event.mailbox, document.get("calendar") or "Other")
+    event.writes += 1
+    world.refile(event)
+
+
+def _delete(world: World, event: Event, _document: Document) -> None:
+    world.unindex(event)
+    for each in (event, *event.occurrences):
+        each.deleted = True
+        each.writes += 1
+        world.refile(each)
+
+
+def _restore(world: World, event: Event, _document: Document) -> None:
+    for each in (event, *event.occurrences):
+        each.deleted = False
+        each.writes += 1
+        world.refile(each)
+    world.index(event)
+
+
+def _purge(world: World, event: Event, _document: Document) -> None:
+    events.delete(world, event)
+
+
+def _series(world: World, event: Event, document: Document) -> None:
+    make_series(world, event, document.get("pattern") or "weekly", document.get("count") or 4)
+    event.writes += 1
+    world.touch(event)
+
+
+def _custom_zone(world: World, event: Event, _document: Document) -> None:
+    event.start_zone = event.end_zone = zones.CUSTOM
+    event.writes += 1
+    world.touch(event)
+
+
+def _reimport(world: World, event: Event, _document: Document) -> None:
+    world.rename(event)
 
 
 def _copy(world: World, event: Event) -> Event:
@@ -160,7 +179,7 @@ def _copy(world: World, event: Event) -> Event:
     return copy
 
 
-def _make_all_day(world: World, event: Event) -> None:
+def _make_all_day(world: World, event: Event, _document: Document) -> None:
     day = timedelta(days=1)
     start = event.start.replace(hour=0, minute=0, second=0, microsecond=0)
     end = event.end.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -169,3 +188,17 @@ def _make_all_day(world: World, event: Event) -> None:
     event.is_all_day = True
     event.writes += 1
     world.touch(event)
+
+
+_CHANGES: dict[str, Callable[[World, Event, Document], None]] = {
+    "edit": _edit,
+    "move": _move,
+    "delete": _delete,
+    "restore": _restore,
+    "purge": _purge,
+    "all_day": _make_all_day,
+    "series": _series,
+    "custom_zone": _custom_zone,
+    "reimport": _reimport,
+}
+ACTIONS = ("create", "copy", *_CHANGES)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from sandbox.graph.stats import Stats
@@ -15,7 +15,16 @@ from sandbox.graph.switches import Switches
 TAG = "String {7d0c3f5e-52a4-4c1b-9d55-0b1f5c2e9a60} Name CoreJob"
 ROLES = ("Calendars.ReadWrite", "MailboxSettings.Read")
 CONTEXT = "https://graph.microsoft.com/v1.0/$metadata#users"
-MAILBOX_STATES = ("ok", "no-licence", "unknown", "policy-blocked", "moving", "access-denied", "over-quota")
+MAILBOX_STATES = (
+    "ok",
+    "no-licence",
+    "unknown",
+    "policy-blocked",
+    "moving",
+    "access-denied",
+    "over-quota",
+    "info-stale",
+)
 
 
 @dataclass(slots=True)
@@ -47,13 +56,28 @@ class Token:
 
 
 @dataclass(slots=True, eq=False)
+class Span:
+    """What was used up since `start` (epoch seconds). Graph's windows slide; these begin anew when they are over."""
+
+    start: float = 0.0
+    used: int = 0
+
+    def add(self, amount: int, limit: int, seconds: float, now: float) -> float:
+        """Counts the amount, and tells how many seconds of the span are left if that was too much, else 0."""
+        if now - self.start >= seconds:
+            self.start, self.used = now, 0
+        self.used += amount
+        return max(1.0, self.start + seconds - now) if self.used > limit else 0.0
+
+
+@dataclass(slots=True, eq=False)
 class Usage:
     """What one app does to one mailbox. Times are epoch seconds."""
 
     in_flight: int = 0
     peak: int = 0
-    window_start: float = 0.0
-    window_count: int = 0
+    requests: Span = field(default_factory=Span)
+    uploads: Span = field(default_factory=Span)
     throttled: int = 0
     retry_told: float = 0.0
     retry_until: float = 0.0
@@ -113,6 +137,15 @@ class Event:
         return not self.deleted and self.master is None
 
 
+class Transaction(NamedTuple):
+    """The first request under a transactionId. `made` is in epoch seconds."""
+
+    event: Event
+    fingerprint: bytes
+    calendar: str
+    made: float
+
+
 @dataclass(slots=True, eq=False)
 class Mailbox:
     """A mailbox of a tenant. `part` is what every id and change key of it contains,
@@ -129,7 +162,7 @@ class Mailbox:
     events: dict[str, Event] = field(default_factory=dict)
     by_regular_id: dict[str, Event] = field(default_factory=dict)
     tagged: dict[str, list[Event]] = field(default_factory=dict)
-    transactions: dict[str, tuple[Event, bytes, str]] = field(default_factory=dict)
+    transactions: dict[str, "Transaction"] = field(default_factory=dict)
     usage: dict[str, Usage] = field(default_factory=dict)
 
     @property
@@ -146,6 +179,8 @@ class Tenant:
     apps: dict[str, App] = field(default_factory=dict)
     mailboxes: dict[str, Mailbox] = field(default_factory=dict)
     by_guid: dict[str, Mailbox] = field(default_factory=dict)
+    aliases: dict[str, Mailbox] = field(default_factory=dict)
+    """Further addresses of mailboxes."""
 
 
 class World:
@@ -154,10 +189,14 @@ class World:
     def __init__(self, seed: int = 0, now: Callable[[], float] = time.time) -> None:
         self.now = now
         self.random = random.Random(seed)
+        self.order = random.Random(seed)
+        """Of a batch's answers: apart, so that batches do not move the chances that a seed repeats."""
         self.switches = Switches()
         self.stats = Stats()
         self.tenants: dict[str, Tenant] = {}
         self.tokens: dict[str, Token] = {}
+        self.apps: dict[str, Span] = {}
+        """Each app's requests on all mailboxes of all tenants, by its client id."""
         self._count = 0
 
     def count(self) -> int:
@@ -249,6 +288,13 @@ class World:
         event.change_key = self.change_key(event.mailbox)
         event.modified = self.stamp()
         event.rendered = None
+
+    def rename(self, event: Event) -> None:
+        """New ids of both formats, as for an item that was exported and imported again."""
+        event.mailbox.events.pop(event.immutable_id, None)
+        event.immutable_id = self.immutable_id(event.mailbox)
+        event.mailbox.events[event.immutable_id] = event
+        self.refile(event)
 
     def refile(self, event: Event) -> None:
         """A new regular id, as for an item that came to another folder."""

@@ -122,6 +122,8 @@ _LISTED = {
         "Hobart",
     ),
 }
+CUSTOM = "tzone://Microsoft/Custom"
+"""What original…TimeZone is when desktop Outlook set a custom zone."""
 LISTED_IANA = frozenset(f"{region}/{city}" for region, cities in _LISTED.items() for city in cities)
 _ODD_SPELLINGS = {
     "Europe/Kyiv (Kiev)": "Europe/Kyiv",
@@ -149,6 +151,11 @@ def zone(name: str, iana: str = "all") -> ZoneInfo:
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise unknown_zone(name) from error
     raise unknown_zone(name)
+
+
+def kept(name: str) -> ZoneInfo:
+    """The zone an event is stored with. A legacy custom one counts as UTC; no request may name it."""
+    return zone("UTC" if name == CUSTOM else name)
 
 
 @lru_cache(maxsize=16_384)

@@ -95,6 +95,7 @@ class ServerProcess:
     environment: Mapping[str, str] = field(default_factory=dict)
     start_within: float = 30
     stop_within: float = 10
+    stop_signal: signal.Signals = signal.SIGTERM
     _leash: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _pid: int = field(default=0, init=False)
     _log_start: int = field(default=0, init=False)
@@ -125,8 +126,8 @@ class ServerProcess:
             raise
 
     def stop(self) -> None:
-        """SIGTERM, then SIGKILL after `stop_within`. Does nothing when the server is not running."""
-        self._end(signal.SIGTERM)
+        """`stop_signal`, then SIGKILL after `stop_within`. Does nothing when the server is not running."""
+        self._end(self.stop_signal)
 
     def kill(self) -> None:
         """SIGKILL at once, as a crash would."""

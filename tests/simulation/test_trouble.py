@@ -265,3 +265,36 @@ def test_a_site_that_is_paused_holds_up_no_offset_and_is_done_when_it_is_resumed
         replica.kill()
 
     simulate(story())
+
+
+def test_a_sweep_that_could_read_no_mailbox_has_failed_and_says_why() -> None:
+    async def story() -> None:
+        world = World(1)
+        replica = world.replica()
+        await replica.sweep(world.core)
+        held = world.outlook.tags()
+        world.outlook.refusals = dict.fromkeys(world.core.addresses, TransientError("Graph: no route"))
+        for report in await replica.sweep(world.core):
+            assert (report.mailboxes > 0, report.whole) == (True, False)
+            assert report.failure == "no mailbox could be read: Graph: no route"
+        assert world.outlook.tags() == held
+        world.outlook.refusals = {}
+        await asyncio.sleep(HAND_OVER_SECONDS)
+        assert all(report.whole for report in await replica.sweep(world.core))
+        replica.kill()
+
+    simulate(story())
+
+
+def test_one_mailbox_in_trouble_fails_no_sweep_of_the_others() -> None:
+    async def story() -> None:
+        world = World(1)
+        replica = world.replica()
+        sick = min(world.core.addresses)
+        world.outlook.refusals = {sick: TransientError("503 ErrorMailboxMoveInProgress")}
+        for report in await replica.sweep(world.core):
+            assert report.whole
+            assert report.troubles == Counter({"503 ErrorMailboxMoveInProgress": 1})
+        replica.kill()
+
+    simulate(story())

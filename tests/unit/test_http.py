@@ -38,6 +38,32 @@ async def test_an_answer_that_trickles_does_not_take_for_ever(monkeypatch: pytes
         await left.wait()
 
 
+@pytest.mark.parametrize("heard", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", b"no HTTP at all\r\n\r\n"])
+async def test_a_request_whose_connection_broke_may_have_arrived(heard: bytes) -> None:
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(heard)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(cut, "127.0.0.1", 0) as server:
+        client = Http(ca_file=None, timeout=5)
+        with pytest.raises(NoAnswerError) as broken:
+            await client.request("POST", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", body=b"{}")
+        assert broken.value.sent
+        await client.close()
+
+
+async def test_a_request_that_nobody_took_never_arrived() -> None:
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+    client = Http(ca_file=None, timeout=5)
+    with pytest.raises(NoAnswerError) as refused:
+        await client.request("POST", f"http://127.0.0.1:{port}/", body=b"{}")
+    assert not refused.value.sent
+    await client.close()
+
+
 async def test_an_answer_is_let_go_at_once_and_not_by_the_garbage_collector() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -5,23 +5,20 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from sandbox.servers.kafka.jars import java, kafka_jars
+from sandbox.servers.jars import JVM, jars, java
 from sandbox.servers.process import ServerProcess, accepts_connections, free_port, run
 
-_REQUEST_SECONDS = 10.0
-_LOGGING = Path(__file__).with_name("log4j2.properties")
+POM = Path(__file__).with_name("pom.xml")
+"""Of Kafka's jars, Connect's among them."""
 
-# A broker for tests on a small machine: little heap, and start-up time matters more than peak speed.
-_JVM = (
-    *("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"),
-    *("-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={_LOGGING}"),
-)
+_REQUEST_SECONDS = 10.0
+_JVM = ("-Xms128m", "-Xmx384m", *JVM)
 
 _ONE_NODE = {
     "process.roles": "broker,controller",
@@ -61,8 +58,9 @@ class Kafka:
         self.folder = folder
         self.port = free_port()
         self._controller_port = free_port()
-        self._settings = settings or {}
-        self._classpath = f"{kafka_jars()}/*"
+        self._settings = dict(settings or {})
+        self._listeners: list[tuple[str, str, int]] = []
+        self._classpath = f"{jars(POM)}/*"
         self._java = java()
         self._properties = folder / "server.properties"
         self.process = ServerProcess(
@@ -77,6 +75,11 @@ class Kafka:
     @property
     def bootstrap_servers(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    def add_listener(self, name: str, protocol: str, port: int, settings: Mapping[str, str]) -> None:
+        """One more listener on loopback, before the first start, with the server properties that it needs."""
+        self._listeners.append((name, protocol, port))
+        self._settings |= settings
 
     def start(self) -> None:
         """Starts it, its storage formatted the first time; returns when it answers a metadata request.
@@ -106,6 +109,12 @@ class Kafka:
         admin = self._admin()
         admin.create_topics([topic], operation_timeout=_REQUEST_SECONDS)[name].result(_REQUEST_SECONDS)
 
+    def create_topics(self, document: Mapping[str, Any]) -> None:
+        """Creates the topics of `schemas/core/topics.json`, with the one replica that there can be here."""
+        for name, topic in document.items():
+            config = {**topic["config"], "min.insync.replicas": "1"}
+            self.create_topic(name, partitions=topic["partitions"], config=config)
+
     def _admin(self) -> AdminClient:
         # Its own log would tell of connections that fail, which is the question while the broker starts.
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
@@ -119,11 +128,14 @@ class Kafka:
             return False
 
     def _format_storage(self) -> None:
-        listeners = f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller_port}"
+        more = [(f"{name}://127.0.0.1:{port}", f"{name}:{protocol}") for name, protocol, port in self._listeners]
+        advertised = ",".join([f"PLAINTEXT://127.0.0.1:{self.port}", *(address for address, _ in more)])
+        protocols = ",".join([_ONE_NODE["listener.security.protocol.map"], *(entry for _, entry in more)])
         properties = {
             **_ONE_NODE,
-            "listeners": listeners,
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "listeners": f"{advertised},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "advertised.listeners": advertised,
+            "listener.security.protocol.map": protocols,
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
             "log.dirs": str(self.folder / "data"),
             **self._settings,

@@ -93,6 +93,25 @@ async def test_a_batch_refused_as_a_whole_blames_none_of_its_calls_and_each_is_a
     assert sorted(graph.sent) == ["/$batch", "/a", "/b", "/c"]
 
 
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_batch_that_fails_because_one_was_throttled_tells_what_became_of_the_others(whole: bool) -> None:
+    class Throttled(Graph):
+        async def request(self, method: str, url: str, *, headers: Any = None, body: bytes | None = None) -> Answer:
+            answer = await super().request(method, url, headers=headers, body=body)
+            return Answer(424, {}, answer.body if whole else b'{"error":{"code":"FailedDependency"}}')
+
+    target = dispatcher(Throttled(alone={"/b": 429}))
+    done, throttled = await asyncio.gather(
+        *(target.send(Call("create", "POST", f"/{address}", address, {})) for address in "ab"), return_exceptions=True
+    )
+    assert isinstance(throttled, TransientError)
+    if whole:
+        assert (done, throttled.unknown) == ({}, False)
+    else:
+        assert isinstance(done, TransientError)
+        assert (done.unknown, throttled.unknown) == (True, True)
+
+
 async def test_a_token_refused_within_a_batch_is_replaced() -> None:
     tokens = Tokens()
     a, b = await outcomes(dispatcher(Graph(alone={"/b": 401}), tokens), "a", "b")
@@ -122,3 +141,33 @@ async def test_a_probe_of_a_mailbox_that_is_none_ends_well(status: int) -> None:
     calendars._http, calendars._tokens = graph, Tokens()  # type: ignore[assignment]
     await calendars.probe(SITE, "a@example.com")
     assert len(graph.sent) == 1
+
+
+class Throttling:
+    """Answers the first request with 429, and counts."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.asked = asyncio.Event()
+
+    async def request(self, method: str, url: str, *, headers: Any = None, body: bytes | None = None) -> Answer:
+        self.sent += 1
+        self.asked.set()
+        await asyncio.sleep(0)
+        return Answer(429, {"Retry-After": "7"}, b"{}") if self.sent == 1 else Answer(200, {}, b"{}")
+
+
+async def test_what_else_is_asked_of_a_mailbox_waits_as_long_as_graph_has_asked_for() -> None:
+    graph = Throttling()
+    target = dispatcher(graph)  # type: ignore[arg-type]
+    first = asyncio.create_task(target.send(call("a")))
+    await graph.asked.wait()
+    [behind] = await outcomes(target, "a")  # queued while the other is under way
+    [refused] = await asyncio.gather(first, return_exceptions=True)
+    [later], [other] = await outcomes(target, "a"), await outcomes(target, "b")
+    for outcome in (refused, behind, later):
+        assert isinstance(outcome, TransientError)
+        assert outcome.retry_after
+        assert outcome.retry_after > 5
+    assert other == {}
+    assert graph.sent == 2

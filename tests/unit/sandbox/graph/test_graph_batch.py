@@ -134,3 +134,30 @@ async def test_faults_strike_whole_batches(outlook, make_event):
     headers = {"Authorization": "Bearer nonsense"}
     answer = await outlook.http.post("/v1.0/$batch", json={"requests": [get(1)]}, headers=headers)
     assert answer.status_code == 401
+
+
+async def test_answers_come_in_an_order_of_their_own(outlook):
+    requests = [get(number) for number in range(20)]
+    asked = [each["id"] for each in requests]
+    assert [each["id"] for each in (await outlook.batch(*requests)).json()["responses"]] != asked
+    await outlook.control.set_switches(batch_order="asked")
+    assert [each["id"] for each in (await outlook.batch(*requests)).json()["responses"]] == asked
+
+
+@pytest.mark.parametrize("status", [200, 424])
+async def test_what_a_batch_is_in_which_one_was_throttled(outlook, make_event, status):
+    await outlook.control.set_switches(throttled_batch_status=status)
+    await outlook.control.set_fault(429, mailbox=ANN, times=1)
+    answer = await outlook.batch(post(1, make_event()), post(2, make_event(), BOB))
+    assert answer.status_code == status
+    assert {each["id"]: each["status"] for each in answer.json()["responses"]} == {"1": 429, "2": 201}
+    assert (await outlook.batch(post(1, make_event()))).status_code == 200
+
+
+async def test_only_the_first_preference_may_count(outlook, make_event):
+    await outlook.create(make_event())
+    preferred = {"Prefer": 'outlook.timezone="Tokyo Standard Time", outlook.body-content-type="text"'}
+    for switch, kind in (("all", "text"), ("first", "html")):
+        await outlook.control.set_switches(batch_prefer=switch)
+        [event] = by_id(await outlook.batch(get(1, headers=preferred)))["1"]["body"]["value"]
+        assert (event["start"]["timeZone"], event["body"]["contentType"]) == ("Tokyo Standard Time", kind)

@@ -12,8 +12,10 @@ import trustme
 
 from sandbox.control import GraphControl
 from sandbox.graph.entra import REFUSALS
-from sandbox.graph.fault_kinds import OPERATIONS, SILENT, SPOKEN
+from sandbox.graph.fault_kinds import OPERATIONS, REDIRECTS, SILENT, SPOKEN
+from sandbox.graph.recording import Recording, Request
 from sandbox.graph.switches import Switches
+from sandbox.graph.users import ACTIONS
 from sandbox.graph.world import MAILBOX_STATES
 
 ANN = "ann@acme.example"
@@ -52,17 +54,38 @@ async def test_requests_are_counted_and_logged(outlook):
     assert {each["mailbox"] for each in log} == {ANN}
 
 
-async def test_a_recording_keeps_whole_requests_but_no_token(outlook, make_event):
+async def test_a_recording_keeps_whole_requests_but_no_secret(outlook, make_event):
     await outlook.create()
     await outlook.control.record(on=True)
     await outlook.create(make_event(subject="kept"), prefer='IdType="ImmutableId"')
     await outlook.batch({"id": "1", "method": "GET", "url": f"/users/{ANN}/events"})
-    single, batch = await outlook.control.recording()
-    assert (single["method"], single["path"]) == ("POST", f"/users/{ANN}/events")
+    used = outlook.token
+    await outlook.log_in()
+    single, batch, login = await outlook.control.recording()
+    assert (single["service"], single["method"], single["path"]) == ("graph", "POST", f"/users/{ANN}/events")
+    assert single["origin"] == outlook.url
     assert single["headers"]["prefer"] == 'IdType="ImmutableId"'
+    assert single["headers"]["authorization"] == "Bearer"
     assert single["body"]["subject"] == "kept"
     assert batch["body"]["requests"][0]["method"] == "GET"
-    assert outlook.token not in str(await outlook.control.recording())
+    assert (login["service"], login["body"]["grant_type"]) == ("entra", "client_credentials")
+    kept = str(await outlook.control.recording())
+    assert not any(secret in kept for secret in (used, outlook.token, "s3cret"))
+    await outlook.control.record(on=False)
+    await outlook.create()
+    assert len(await outlook.control.recording()) == 3
+    await outlook.control.record(on=True)
+    assert await outlook.control.recording() == []
+
+
+def test_a_recording_keeps_the_last_requests_alone():
+    recording = Recording()
+    recording.start()
+    for number in range(40):
+        recording.add(Request("graph", "", "POST", f"/{number}", "", {}, b"x" * 2**20))
+    kept = [each["path"] for each in recording.documents()]
+    assert kept[-1] == "/39"
+    assert 20 < len(kept) < 33
 
 
 async def test_wrong_control_requests(outlook):
@@ -117,5 +140,5 @@ async def test_the_process_serves_https(tmp_path):
 
 def test_the_documentation_names_everything():
     text = (Path(__file__).parents[4] / "docs" / "sandbox-graph.md").read_text("utf-8")
-    names = [*Switches().describe(), *SPOKEN, *SILENT, *REFUSALS, *OPERATIONS, *MAILBOX_STATES]
+    names = [*Switches().describe(), *SPOKEN, *SILENT, *REDIRECTS, *REFUSALS, *OPERATIONS, *MAILBOX_STATES, *ACTIONS]
     assert [name for name in names if f"`{name}`" not in text] == []

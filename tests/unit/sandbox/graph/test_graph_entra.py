@@ -1,8 +1,10 @@
 """Tokens, who may do what, and MSAL against it."""
 
 import asyncio
+import base64
 
 import msal
+import orjson
 import pytest
 import requests
 
@@ -183,3 +185,65 @@ async def test_faults_of_entra(outlook):
     assert (await outlook.log_in()).status_code == 200
     stats = await outlook.control.stats()
     assert stats["requests"]["token"] == {"200": 2, "401": 1, "503": 1}
+
+
+def claims(token):
+    middle = token.split(".")[1]
+    return orjson.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+
+
+async def test_a_token_claims_its_roles_unless_there_are_none(outlook):
+    await outlook.log_in()
+    told = claims(outlook.token)
+    assert (told["tid"], told["appid"], told["aud"]) == (TENANT, APP, "https://graph.microsoft.com")
+    assert told["roles"] == ["Calendars.ReadWrite", "MailboxSettings.Read"]
+    assert told["exp"] - told["iat"] == 3599
+    await outlook.control.add_app(TENANT, APP, roles=[])
+    await outlook.log_in()
+    assert "roles" not in claims(outlook.token)
+
+
+async def test_a_token_that_ends_before_it_says(outlook):
+    await outlook.control.set_switches(token_valid_seconds=0.001, token_refresh_seconds=1800)
+    document = (await outlook.log_in()).json()
+    assert (document["expires_in"], document["refresh_in"]) == (3599, 1800)
+    later = outlook.world.now() + 1
+    outlook.world.now = lambda: later
+    answer = await outlook.ask("GET", "/events")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "InvalidAuthenticationToken")
+
+
+@pytest.mark.parametrize("batched", [False, True])
+async def test_a_valid_token_is_refused_once(outlook, batched):
+    await outlook.control.set_fault(401, times=1)
+
+    async def status():
+        if not batched:
+            return (await outlook.ask("GET", "/events")).status_code
+        request = {"id": "1", "method": "GET", "url": f"/users/{ANN}/events"}
+        return (await outlook.batch(request)).json()["responses"][0]["status"]
+
+    assert [await status(), await status()] == [401, 200]
+
+
+@pytest.mark.parametrize(("code", "status"), [("NoPermissionsInAccessToken", 401), ("ErrorAccessDenied", 403)])
+async def test_what_a_token_without_roles_is_told_is_a_switch(outlook, code, status):
+    await outlook.control.set_switches(no_roles_code=code, no_roles_status=status)
+    await outlook.control.add_app(TENANT, APP, roles=[])
+    await outlook.log_in()
+    answer = await outlook.create()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+async def test_stale_settings_by_address_but_not_by_object_id(outlook):
+    await outlook.control.set_mailbox(TENANT, ANN, state="info-stale")
+    guid = (await outlook.control.tenants())[TENANT]["mailboxes"][ANN]["guid"]
+    stale = await outlook.ask("GET", "/mailboxSettings/timeZone")
+    assert (stale.status_code, stale.json()["error"]["code"]) == (503, "MailboxInfoStale")
+    assert (await outlook.ask("GET", "/mailboxSettings/timeZone", mailbox=guid)).status_code == 200
+    assert (await outlook.create()).status_code == 201
+
+
+async def test_the_list_of_zones_needs_a_role_that_nobody_has(outlook):
+    answer = await outlook.ask("GET", "/outlook/supportedTimeZones")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "Authorization_RequestDenied")

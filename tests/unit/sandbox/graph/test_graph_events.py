@@ -267,3 +267,35 @@ async def test_a_body_must_be_json(outlook):
     assert (await outlook.http.get("/v1.0/groups/1/events", headers=headers)).status_code == 400
     assert (await outlook.ask("GET", "")).json()["error"]["code"] == "Authorization_RequestDenied"
     assert (await outlook.ask("PUT", "/events")).status_code == 405
+
+
+async def test_zones_that_a_write_may_not_have(outlook, make_event):
+    await outlook.control.set_switches(zones_refused_in_bodies="Fiji Standard Time,GMT Standard Time")
+    answer = await outlook.create(make_event())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "TimeZoneNotSupportedException")
+    assert "'GMT Standard Time'" in answer.json()["error"]["message"]
+    time = {"dateTime": "2026-07-01T12:00:00", "timeZone": "UTC"}
+    assert (await outlook.create(make_event(start=time, end=time))).status_code == 201
+    preferred = await outlook.ask("GET", "/events", prefer='outlook.timezone="GMT Standard Time"')
+    assert preferred.status_code == 200
+
+
+async def test_the_default_reminder_is_a_switch(outlook, make_event):
+    await outlook.control.set_switches(default_reminder_minutes=30)
+    unset = make_event()
+    unset.pop("reminderMinutesBeforeStart")
+    assert (await outlook.create(unset)).json()["reminderMinutesBeforeStart"] == 30
+    assert (await outlook.create()).json()["reminderMinutesBeforeStart"] == 15
+
+
+@pytest.mark.parametrize(
+    ("style", "code"), [("documented", "ErrorItemNotFound"), ("camel", "errorItemNotFound"), ("bare", "ItemNotFound")]
+)
+async def test_how_codes_are_spelt_is_a_switch(outlook, style, code):
+    made = (await outlook.create()).json()
+    await outlook.ask("DELETE", f"/events/{made['id']}")
+    await outlook.control.set_switches(code_style=style)
+    assert (await outlook.ask("GET", f"/events/{made['id']}")).json()["error"]["code"] == code
+    request = {"id": "1", "method": "GET", "url": f"/users/ann@acme.example/events/{made['id']}"}
+    [inner] = (await outlook.batch(request)).json()["responses"]
+    assert inner["body"]["error"]["code"] == code

@@ -5,6 +5,8 @@ import asyncio
 import httpx
 import pytest
 
+from sandbox.graph.fault_kinds import SPOKEN
+
 ANN, BOB = "ann@acme.example", "bob@acme.example"
 
 
@@ -130,9 +132,78 @@ async def test_chance_repeats_with_its_seed(outlook):
         {"fault": "AADSTS7000215", "match": {"operation": "create"}},
         {"fault": 503, "when": "never"},
         {"fault": 503, "probability": "often"},
+        {"fault": 302},
+        {"fault": 503, "location": "https://elsewhere.example"},
+        {"fault": 503, "status": 200},
+        {"fault": "cut", "status": 500},
+        {"fault": 503, "retry_after": -1},
+        {"fault": "untagged"},
     ],
 )
 async def test_what_is_no_fault(outlook, document):
     answer = await outlook.http.post("/_sandbox/faults", json=document)
     assert answer.status_code == 400
     assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(("wait", "header"), [("", None), ("Wed, 21 Oct 2026 07:28:00 GMT",) * 2, (2.128, "2.128")])
+async def test_how_long_to_wait_is_told_or_not(outlook, wait, header):
+    await outlook.control.set_fault(429, retry_after=wait)
+    assert (await outlook.create()).headers.get("Retry-After") == header
+    [inner] = (await outlook.batch({"id": "1", "method": "GET", "url": f"/users/{ANN}/events"})).json()["responses"]
+    assert inner["headers"].get("Retry-After") == header
+
+
+async def test_a_code_with_another_status(outlook):
+    await outlook.control.set_fault("server-busy", status=500)
+    answer = await outlook.create()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "ErrorServerBusy")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect(outlook, status, when):
+    await outlook.control.set_fault(status, location="https://elsewhere.example/v1.0", when=when)
+    answer = await outlook.create()
+    assert (answer.status_code, answer.headers["Location"]) == (status, "https://elsewhere.example/v1.0")
+    assert await held(outlook) == (when == "after")
+    await outlook.control.set_fault(status, location="https://elsewhere.example", operation="token", when=when)
+    answer = await outlook.http.post("/t/oauth2/v2.0/token")
+    assert (answer.status_code, answer.headers["Location"]) == (status, "https://elsewhere.example")
+
+
+@pytest.mark.parametrize("operation", ["create", "token"])
+async def test_a_page_of_a_proxy(outlook, operation):
+    await outlook.control.set_fault("proxy-page", operation=operation)
+    path = f"/v1.0/users/{ANN}/events" if operation == "create" else "/t/oauth2/v2.0/token"
+    answer = await outlook.http.post(path, json={}, headers={"Authorization": f"Bearer {outlook.token}"})
+    assert (answer.status_code, answer.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
+
+
+async def test_an_event_made_without_its_tag(outlook, make_tagged):
+    await outlook.control.set_fault("untagged", operation="create", times=1)
+    answer = await outlook.create(make_tagged("acme/1", transactionId="t1"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ConcurrentItemSave")
+    again = await outlook.create(make_tagged("acme/1", transactionId="t1"))
+    [event] = (await outlook.control.events(ANN))[ANN]
+    assert (again.status_code, event["tag"]) == (201, None)
+
+
+async def test_a_spoilt_answer_that_takes_its_time(outlook):
+    fault = await outlook.control.set_fault("empty-503", when="after", delay_seconds=60)
+    task = asyncio.create_task(outlook.create())
+    await outlook.control.wait_for_fault(fault)
+    assert await held(outlook) == 1
+    assert not task.done()
+    await outlook.control.release(fault)
+    assert (await task).status_code == 503
+
+
+async def test_every_kind_strikes_before_and_after_the_write(outlook):
+    made = 0
+    for kind in (kind for kind in SPOKEN if kind != "untagged"):
+        for when in ("before", "after"):
+            await outlook.control.set_fault(kind, operation="create", when=when, times=1)
+            assert (await outlook.create()).status_code == SPOKEN[kind][0], kind
+            made += when == "after"
+            assert await held(outlook) == made, (kind, when)

@@ -57,3 +57,25 @@ async def test_a_patch_that_another_overtook_conflicts(outlook):
     assert sorted(each.status_code for each in both) == [200, 409]
     conflict = max(both, key=lambda each: each.status_code)
     assert conflict.json()["error"]["code"] == "ErrorIrresolvableConflict"
+
+
+async def test_too_many_bytes_in_the_window(outlook, make_event):
+    long = make_event(body={"contentType": "html", "content": "x" * 1000})
+    await outlook.control.set_switches(upload_limit_bytes=3000)
+    request = {"method": "POST", "url": f"/users/{ANN}/events", "headers": {"Content-Type": "application/json"}}
+    assert (await outlook.create(long)).status_code == 201
+    [inner] = (await outlook.batch({"id": "1", **request, "body": long})).json()["responses"]
+    assert inner["status"] == 201
+    refused = await outlook.create(long)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "TooManyRequests")
+    assert 0 < float(refused.headers["Retry-After"]) <= 300
+    assert (await outlook.ask("GET", "/events")).status_code == 200, "reads send no bytes"
+
+
+async def test_too_many_of_one_app_on_all_mailboxes(outlook):
+    await outlook.control.set_switches(app_request_limit=2)
+    statuses = [(await outlook.ask("GET", "/events", mailbox=each)).status_code for each in (ANN, "bob@acme.example")]
+    assert statuses == [200, 200]
+    refused = await outlook.ask("GET", "/events")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "TooManyRequests")
+    assert 0 < float(refused.headers["Retry-After"]) <= 10

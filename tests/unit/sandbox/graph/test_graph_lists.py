@@ -150,3 +150,18 @@ async def test_order(outlook, make_event):
         await outlook.create(make_event(**at(f"2026-10-12T0{hour}:00", f"2026-10-12T0{hour}:30")))
     value = (await outlook.view(params={"$orderby": "start/dateTime"})).json()["value"]
     assert [each["start"]["dateTime"][11:13] for each in value] == ["01", "02", "03"]
+
+
+async def test_next_links_may_lead_elsewhere_or_round(outlook, make_event):
+    for _ in range(3):
+        await outlook.create(make_event())
+    await outlook.control.set_switches(page_size=2, next_link_origin="https://graph.example")
+    link = (await outlook.view()).json()["@odata.nextLink"]
+    assert link.startswith(f"https://graph.example/v1.0/users/{ANN}/calendarView?")
+    await outlook.control.set_switches(next_link_origin="", next_link_ring=True)
+    headers = {"Authorization": f"Bearer {outlook.token}"}
+    first = (await outlook.view()).json()
+    second = (await outlook.http.get(first["@odata.nextLink"], headers=headers)).json()
+    again = (await outlook.http.get(second["@odata.nextLink"], headers=headers)).json()
+    assert (len(first["value"]), len(second["value"])) == (2, 1)
+    assert again == first

@@ -51,3 +51,28 @@ async def test_after_the_event_was_edited(outlook, make_event, behaviour, status
     if status == 201:
         assert (answer.json()["id"], answer.json()["subject"]) == (made["id"], "mine")
     assert await count(outlook) == 1
+
+
+@pytest.mark.parametrize(
+    ("same", "change", "status"),
+    [
+        ("whole", {"showAs": "free"}, 400),
+        ("times", {"showAs": "free"}, 201),
+        ("times", {"subject": "another"}, 400),
+        ("nothing", {"subject": "another"}, 201),
+    ],
+)
+async def test_what_must_be_repeated_is_a_switch(outlook, make_event, same, change, status):
+    await outlook.control.set_switches(transaction_same=same)
+    made = (await outlook.create(make_event(transactionId="t1"))).json()
+    answer = await outlook.create(make_event(transactionId="t1", **change))
+    assert answer.status_code == status
+    if status == 201:
+        assert answer.json() == made, "the event as it was made, whatever was asked for now"
+    assert await count(outlook) == 1
+
+
+async def test_a_transaction_that_was_forgotten(outlook, make_event):
+    await outlook.control.set_switches(transaction_memory_seconds=0)
+    first, second = [await outlook.create(make_event(transactionId="t1")) for _ in range(2)]
+    assert first.json()["id"] != second.json()["id"]

@@ -136,3 +136,32 @@ async def test_attendees_would_be_mailed_and_are_counted(outlook, make_event):
     attendee = {"emailAddress": {"address": "x@y.example", "name": "X"}, "type": "required"}
     await outlook.create(make_event(attendees=[attendee]))
     assert (await outlook.control.stats())["invitations"] == 1
+
+
+async def test_a_purged_event_is_in_no_folder(outlook, make_tagged):
+    await outlook.create(make_tagged("acme/1"))
+    await outlook.control.act("purge", ANN, tag="acme/1")
+    assert await outlook.control.events(ANN) == {ANN: []}
+
+
+async def test_an_imported_event_has_other_ids_and_its_tag(outlook, make_tagged):
+    made = (await outlook.create(make_tagged("acme/1"), prefer=IMMUTABLE)).json()
+    imported = await outlook.control.act("reimport", ANN, tag="acme/1")
+    assert imported["id"] != made["id"]
+    assert (await outlook.ask("GET", f"/events/{made['id']}", prefer=IMMUTABLE)).status_code == 404
+    assert [each["id"] for each in await viewed(outlook)] == [imported["id"]]
+    assert imported["tag"] == "acme/1"
+    assert await duplicates(outlook) == []
+
+
+async def test_a_custom_zone_of_desktop_outlook(outlook, make_tagged):
+    made = (await outlook.create(make_tagged("acme/1"), prefer=IMMUTABLE)).json()
+    await outlook.control.act("custom_zone", ANN, tag="acme/1")
+    [seen] = await viewed(outlook)
+    assert (seen["originalStartTimeZone"], seen["start"]) == ("tzone://Microsoft/Custom", made["start"])
+    path = f"/events/{made['id']}"
+    own = {"dateTime": "2026-10-12T11:00:00", "timeZone": "tzone://Microsoft/Custom"}
+    answer = await outlook.ask("PATCH", path, {"end": own}, prefer=IMMUTABLE)
+    assert answer.json()["error"]["code"] == "TimeZoneNotSupportedException"
+    utc = {"dateTime": "2026-10-12T11:00:00", "timeZone": "UTC"}
+    assert (await outlook.ask("PATCH", path, {"end": utc}, prefer=IMMUTABLE)).json()["start"] == made["start"]

@@ -1,0 +1,87 @@
+"""One Apicurio Registry."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from sandbox.servers.jars import JVM, jars, java
+from sandbox.servers.process import ServerProcess, free_port
+
+_POM = Path(__file__).with_name("pom.xml")
+
+
+class Apicurio:
+    """A registry on a loopback port of its own, with its schemas and log in `folder`: ids outlive a restart."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        (program,) = jars(_POM).glob("*-runner.jar")
+        self.process = ServerProcess(
+            name="Apicurio Registry",
+            command=[
+                *(java(), "-Xmx256m", *JVM),
+                *("-Dquarkus.http.host=127.0.0.1", f"-Dquarkus.http.port={self.port}"),
+                "-Dquarkus.http.access-log.enabled=false",
+                f"-Dapicurio.datasource.url=jdbc:h2:file:{folder.absolute()}/schemas",
+                *("-Dapicurio.datasource.jdbc.initial-size=2", "-Dapicurio.datasource.jdbc.min-size=2"),
+                *("-jar", program),
+            ],
+            log=folder / "registry.log",
+            ready=self._answers,
+            start_within=60,
+        )
+
+    @property
+    def url(self) -> str:
+        """Of its own API, for the converter."""
+        return f"http://127.0.0.1:{self.port}/apis/registry/v3"
+
+    @property
+    def confluent_url(self) -> str:
+        """Of Confluent's API, for the consumer."""
+        return f"http://127.0.0.1:{self.port}/apis/ccompat/v7"
+
+    def start(self) -> None:
+        """Starts it and returns when it answers. Raises ServerFailedError."""
+        self.process.start()
+
+    def stop(self) -> None:
+        """Shuts it down; its schemas stay for the next start."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        self.process.kill()
+
+    def restart(self) -> None:
+        """Stops and starts it, on the same port and with the same schemas."""
+        self.stop()
+        self.start()
+
+    def subjects(self) -> list[str]:
+        """The subjects' names. Raises httpx.HTTPError."""
+        answer = httpx.get(f"{self.confluent_url}/subjects", timeout=10)
+        return list(answer.raise_for_status().json())
+
+    def schema(self, subject: str) -> str:
+        """The newest schema of a subject, as JSON. Raises httpx.HTTPError."""
+        answer = httpx.get(f"{self.confluent_url}/subjects/{subject}/versions/latest", timeout=10)
+        return str(answer.raise_for_status().json()["schema"])
+
+    def _answers(self) -> bool:
+        try:
+            self.subjects()
+        except httpx.HTTPError:
+            return False
+        return True
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

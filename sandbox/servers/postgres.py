@@ -1,0 +1,173 @@
+"""A real PostgreSQL, as change data capture needs it: with logical decoding."""
+
+import os
+import pwd
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sandbox.servers.process import ServerFailedError, ServerProcess, free_port, run
+
+OLDEST_VERSION = 15
+
+_ADVICE = f"PostgreSQL {OLDEST_VERSION} or newer is needed: install it (Debian's package postgresql)"
+_DEBIAN = Path("/usr/lib/postgresql")
+_SUPERUSER = "postgres"
+_RECOVERY_SECONDS = 20.0
+
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "wal_level": "logical",
+    "track_commit_timestamp": "on",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+class Postgres:
+    """One PostgreSQL on a loopback port of its own, its log in `folder`; whoever connects is believed to be them.
+
+    It refuses to run as root: then an account without rights runs it. Since that account cannot be expected to
+    get into `folder`, the data lie in a temporary folder of their own, until `remove`. `settings` are further
+    parameters of the server, which win over those here.
+    """
+
+    def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None) -> None:
+        self.port = free_port()
+        self._binaries = postgres_binaries()
+        self._home = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._data = self._home / "data"
+        parameters = _SETTINGS | {"port": str(self.port)} | dict(settings or {})
+        self.process = ServerProcess(
+            name="PostgreSQL",
+            command=[
+                *self._unprivileged(),
+                *(self._binaries / "postgres", "-D", self._data),
+                *(part for name, value in parameters.items() for part in ("-c", f"{name}={value}")),
+            ],
+            log=folder / "postgres.log",
+            ready=self._answers,
+            stop_signal=signal.SIGINT,  # at SIGTERM it would wait for its clients to leave
+        )
+
+    def start(self) -> None:
+        """Starts it, its cluster made the first time; returns when it takes connections. Raises ServerFailedError."""
+        if not self._data.exists():
+            self._make_cluster()
+        # The children of one that was killed hold its shared memory until they notice.
+        deadline = time.monotonic() + _RECOVERY_SECONDS
+        while True:
+            try:
+                return self.process.start()
+            except ServerFailedError as error:
+                if "still in use" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Shuts it down, whoever is connected; its data stay for the next start."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        self.process.kill()
+
+    def restart(self) -> None:
+        """Stops and starts it, on the same port and with the same data."""
+        self.stop()
+        self.start()
+
+    def remove(self) -> None:
+        """Stops it and deletes its data."""
+        self.stop()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def psql(
+        self,
+        sql: str | Path,
+        *,
+        database: str = _SUPERUSER,
+        user: str = _SUPERUSER,
+        variables: Mapping[str, str] | None = None,
+    ) -> str:
+        """What psql printed for this SQL, or this file of it: values alone, a row a line, fields separated by `|`.
+
+        Stops at the first error, which raises ServerFailedError with what the server said.
+        """
+        command = self.psql_command(database, user)
+        for name, value in (variables or {}).items():
+            command += ["--set", f"{name}={value}"]
+        command += ["--file", sql] if isinstance(sql, Path) else ["--command", sql]
+        return run(command, failure="psql").rstrip("\n")
+
+    def psql_command(self, database: str, user: str = _SUPERUSER) -> list[str | Path]:
+        """How psql is called; without further options it reads SQL from its standard input."""
+        return [
+            *(self._binaries / "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"),
+            *("--set", "ON_ERROR_STOP=on", "--host", "127.0.0.1", "--port", str(self.port)),
+            *("--username", user, "--dbname", database),
+        ]
+
+    def _make_cluster(self) -> None:
+        self._home.chmod(0o700)
+        if os.geteuid() == 0:
+            os.chown(self._home, *_account())
+        run(
+            [
+                *self._unprivileged(),
+                *(self._binaries / "initdb", "--pgdata", self._data, "--username", _SUPERUSER, "--auth", "trust"),
+                *("--encoding", "UTF8", "--locale", "C", "--no-sync"),
+            ],
+            failure="PostgreSQL's cluster could not be made",
+            folder=self._home,
+        )
+
+    def _unprivileged(self) -> list[str]:
+        if os.geteuid() != 0:
+            return []
+        user, group = _account()
+        return ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "--"]
+
+    def _answers(self) -> bool:
+        try:
+            return self.psql("select true") == "t"
+        except ServerFailedError:
+            return False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+
+def postgres_binaries() -> Path:
+    """The folder with PostgreSQL's programs: the newest that Debian's packages installed, else the one on PATH.
+
+    Raises ServerFailedError when there is none, or it is older than OLDEST_VERSION.
+    """
+    versions = sorted(int(folder.name) for folder in _DEBIAN.glob("*") if (folder / "bin/postgres").exists())
+    if versions and versions[-1] >= OLDEST_VERSION:
+        return _DEBIAN / str(versions[-1]) / "bin"
+    found = shutil.which("postgres")
+    if found is None:
+        raise ServerFailedError(_ADVICE)
+    told = run([found, "--version"], failure=_ADVICE)
+    if int(told.split()[-1].split(".")[0]) < OLDEST_VERSION:
+        raise ServerFailedError(f"{_ADVICE}; {found} says: {told.strip()}")
+    return Path(found).parent
+
+
+def _account() -> tuple[int, int]:
+    """Who runs it when this process is root's: an account without rights, and its group."""
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
