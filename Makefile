@@ -21,7 +21,7 @@ demo: .venv/.installed ## Run the service against a world of its own, to watch (
 test: .venv/.installed ## Run all tests that need nothing but this environment (ARGS=… goes to pytest)
 	@$(BIN)/pytest $(ARGS)
 
-e2e: .venv/.installed ## Run the tests against a real Kafka (needs Java 17 and Maven) and a real Redis
+e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Maven and PostgreSQL 15)
 	@$(BIN)/pytest tests/e2e $(ARGS)
 
 lint: .venv/.installed ## Check style, formatting, types and the direction of imports

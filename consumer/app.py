@@ -219,7 +219,7 @@ class App:
             log.error("Redis was emptied: sites paused and mailboxes parked by hand are served again")
         self._born = born
         for site in self._sites_file_now.values():
-            self._metrics.dirty(site.site_id, len(await self._engine.store.dirty(site.site_id)))
+            self._metrics.dirty(site.site_id, await self._engine.store.count_dirty(site.site_id))
         self._metrics.parked(await self._engine.store.list_parked())
 
     async def _measure_lag(self) -> None:

@@ -12,7 +12,7 @@ import uvloop
 from rich.console import Console
 
 from consumer import __version__, app, commands, feed_commands, feed_tables, settings
-from consumer.domain.errors import ConfigurationError, CoreUnavailableError, StoreUnavailableError
+from consumer.domain.errors import ConfigurationError, CoreUnavailableError, StoreUnavailableError, TransientError
 from consumer.ops import logging, tables
 from consumer.ops.progress import counted_progress, sweep_progress
 from consumer.sync.report import Report
@@ -43,7 +43,7 @@ Address = Annotated[str, typer.Argument(help="The calendar email.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 T = TypeVar("T")
 
-output = Console()
+output = Console(markup=False)
 errors = Console(stderr=True, highlight=False, markup=False)
 
 
@@ -163,7 +163,7 @@ def replay_letters() -> None:
     with counted_progress(errors, "replaying") as progress:
         replayed = _run(feed_commands.replay_letters(_settings(), progress))
     output.print(feed_tables.replayed_table(replayed.records, replayed.results))
-    raise typer.Exit(FAULT if replayed.results["dead_lettered"] else 0)
+    raise typer.Exit(FAULT if replayed.incomplete else 0)
 
 
 @letters.command("resume")
@@ -185,6 +185,7 @@ def replay(
     with counted_progress(errors, "replaying") as progress:
         replayed = _run(feed_commands.replay(_settings(), start, progress))
     output.print(feed_tables.replayed_table(replayed.records, replayed.results))
+    raise typer.Exit(FAULT if replayed.incomplete else 0)
 
 
 @cli.command(name="check-feed")
@@ -249,4 +250,7 @@ def main() -> None:
         sys.exit(FAULT)
     except CoreUnavailableError as error:
         errors.print(f"calsync: CALSYNC_CORE_API_URL: {error}", soft_wrap=True)
+        sys.exit(FAULT)
+    except TransientError as error:
+        errors.print(f"calsync: {error}", soft_wrap=True)
         sys.exit(FAULT)

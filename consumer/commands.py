@@ -18,7 +18,7 @@ from consumer.sync.rounds import SITES_AT_ONCE
 
 @asynccontextmanager
 async def opened(settings: Settings, *, dry_run: bool = False) -> AsyncIterator[tuple[Engine, Sites]]:
-    """An engine for a command, with the sites as they are and what is paused. Raises ``ConfigurationError``."""
+    """An engine for a command, with the sites as they are. Raises ``ConfigurationError``."""
     sites = SitesFile(settings.sites_file).load()
 
     async def told(_change: Change, _refusal: RequestRefusedError) -> None:
@@ -53,7 +53,7 @@ async def sweep(
     """
     async with opened(settings, dry_run=dry_run) as (engine, sites):
         chosen = _named(site_ids, sites)
-        only = normalise(mailbox)
+        only = None if mailbox is None else _address(mailbox)
         paused = await engine.store.paused()
         turns = asyncio.Semaphore(SITES_AT_ONCE)
 
@@ -137,7 +137,7 @@ async def site_standings(settings: Settings) -> list[SiteStanding]:
                 paused.get(site_id),
                 await store.events(site_id),
                 sum(mailbox.site == site_id for mailbox, _ in parked),
-                len(await store.dirty(site_id)),
+                await store.count_dirty(site_id),
             )
             for site_id, site in sites.items()
         ]

@@ -7,15 +7,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from consumer.commands import opened
-from consumer.domain.errors import ConfigurationError, InvalidRecordError, UndecodableError
+from consumer.domain.errors import ConfigurationError, InvalidRecordError, RequestRefusedError, UndecodableError
 from consumer.domain.job import Job
 from consumer.engine import Engine
 from consumer.kafka.config import Config, client_config, read_properties
 from consumer.kafka.dead_letters import DeadLetters
-from consumer.kafka.decode import Changed, Decoder, Deleted, Incomplete
+from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Incomplete
 from consumer.kafka.feed_check import FeedCheck
-from consumer.kafka.intake import Intake, decode
+from consumer.kafka.intake import decode
 from consumer.kafka.letter import Letter, letter_of
 from consumer.kafka.record import Record
 from consumer.kafka.registry import Registry
@@ -23,8 +25,11 @@ from consumer.kafka.span import Span, span
 from consumer.kafka.topic import cleanup_policy
 from consumer.settings import Settings
 from consumer.store.store import Block
+from consumer.sync.change import Change
 from consumer.sync.receipts import Receipt
 from consumer.sync.routing import Arrival
+
+log = structlog.get_logger(__name__)
 
 _ROUTED_AT_ONCE: Final = 200
 _QUESTIONS_AT_ONCE: Final = 4
@@ -40,6 +45,11 @@ class Replayed:
     records: int
     results: Counter[str]
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether anything was left undone."""
+        return any(self.results[result] for result in ("dead_lettered", "unreadable", "handed_over"))
+
 
 async def letters(settings: Settings, *, everything: bool) -> tuple[list[Letter], dict[int, Block]]:
     """The dead letters that were not replayed yet, or all there are; and the partitions that are blocked.
@@ -50,27 +60,32 @@ async def letters(settings: Settings, *, everything: bool) -> tuple[list[Letter]
     async with opened(settings) as (engine, _):
         offsets = {} if everything else await engine.store.replayed()
         blocked = await engine.store.blocked()
-        with span(_config(settings), settings.kafka_dlq_topic) as topic:
+        with span(_config(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
             await asyncio.to_thread(topic.from_offsets, offsets)
             found = [letter_of(record) async for record in _records(topic)]
     return sorted(found, key=lambda letter: (letter.written_at, letter.partition, letter.offset)), blocked
 
 
 async def replay_letters(settings: Settings, progress: Progress) -> Replayed:
-    """Put the bytes of each dead letter through the way they came once more. What fails again is a letter again.
+    """Have each dead letter decoded once more; what can be read names its job, whose state is read from Core.
+
+    What still cannot be carried out is a letter again, its count raised.
 
     Raises:
         ConfigurationError: the dead-letter topic cannot be read.
+        CoreUnavailableError: Core cannot be asked; what was not replayed stays so.
     """
-    async with opened(settings) as (engine, _), _ways_back(settings, engine) as (intake, returned):
+    async with opened(settings) as (engine, _), _way(settings, engine) as way:
+        engine.states.pause(await engine.store.paused())
         offsets = await engine.store.replayed()
-        with span(_config(settings), settings.kafka_dlq_topic) as topic:
+        with span(_config(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
             await asyncio.to_thread(topic.from_offsets, offsets)
             async for batch in _batches(topic, progress):
-                await intake.process([letter_of(record).record for record in batch])
-                await returned.all(len(batch))
+                found = [await way.arrival_of(letter_of(record).record) for record in batch]
+                await engine.router.route([arrival for arrival in found if arrival is not None])
+                await way.all_back()
                 await engine.store.remember_replayed({record.partition: record.offset + 1 for record in batch})
-        return Replayed(returned.records, returned.results)
+        return Replayed(way.records, way.results)
 
 
 async def unblock(settings: Settings, partitions: Sequence[int]) -> list[int]:
@@ -93,41 +108,39 @@ async def replay(settings: Settings, since: float, progress: Progress) -> Replay
         ConfigurationError: the topic cannot be read.
         CoreUnavailableError: Core cannot be asked.
     """
-    async with opened(settings) as (engine, _), _ways_back(settings, engine) as (_, returned):
-        with span(_config(settings), settings.kafka_topic) as topic:
+    async with opened(settings) as (engine, _), _way(settings, engine) as way:
+        engine.states.pause(await engine.store.paused())
+        with span(_config(settings), settings.kafka_topic, settings.kafka_group) as topic:
             await asyncio.to_thread(topic.from_time, since)
             named: dict[str, tuple[str | None, Record]] = {}
-            decoder, registry = _decoder(settings, engine)
             async for batch in _batches(topic, progress):
                 for record in batch:
                     try:
-                        decoded = await decode(decoder, registry, record)
+                        job_id, site_id = _named(await decode(way.decoder, way.registry, record))
                     except (UndecodableError, InvalidRecordError):
-                        returned.results["unreadable"] += 1
+                        way.results["unreadable"] += 1
                         continue
-                    match decoded:
-                        case Changed(job, _):
-                            named[job.job_id] = job.site_id, record
-                        case Incomplete(job_id, site_id, _):
-                            named[job_id] = site_id, record
-                        case Deleted(job_id, _):
-                            named[job_id] = named.get(job_id, (None, record))[0], record
+                    if job_id is not None:
+                        named[job_id] = site_id or named.get(job_id, (None, record))[0], record
         questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
 
-        async def arrival(job_id: str, site_id: str | None, record: Record) -> Arrival:
+        async def arrival(job_id: str, site_id: str | None, record: Record) -> Arrival | None:
             async with questions:
-                job = await _ask(engine, job_id, site_id)
-            receipt = Receipt(record, returned.give_back, lambda: True)
-            return Arrival(job_id, job, record.partition, record.offset, receipt, None)
+                try:
+                    return await way.ask(job_id, site_id, record)
+                except InvalidRecordError as error:
+                    log.error("Core's row says something impossible", job=job_id, reason=str(error))
+                    way.results["unreadable"] += 1
+                    return None
 
         jobs = list(named.items())
         for first in range(0, len(jobs), _ROUTED_AT_ONCE):
             part = jobs[first : first + _ROUTED_AT_ONCE]
-            arrivals = await asyncio.gather(*(arrival(job_id, *where) for job_id, where in part))
-            await engine.router.route(arrivals)
-            await returned.all(len(part))
+            found = await asyncio.gather(*(arrival(job_id, *where) for job_id, where in part))
+            await engine.router.route([each for each in found if each is not None])
+            await way.all_back()
             progress(first + len(part), len(jobs))
-        return Replayed(returned.records, returned.results)
+        return Replayed(way.records, way.results)
 
 
 async def check_feed(settings: Settings, topic: str | None, count: int) -> FeedCheck:
@@ -140,7 +153,7 @@ async def check_feed(settings: Settings, topic: str | None, count: int) -> FeedC
     async with opened(settings) as (engine, sites):
         check = FeedCheck(sites)
         decoder, registry = _decoder(settings, engine)
-        with span(_config(settings), name) as found:
+        with span(_config(settings), name, settings.kafka_group) as found:
             await asyncio.to_thread(found.newest, count)
             async for record in _records(found):
                 try:
@@ -156,62 +169,84 @@ async def check_feed(settings: Settings, topic: str | None, count: int) -> FeedC
     return check
 
 
-class _Returned:
-    """Counts receipts as they come back."""
+class _Way:
+    """How a replayed record goes: decoded as ever, its job's state from Core, its receipt counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings, engine: Engine) -> None:
         self.records = 0
         self.results: Counter[str] = Counter()
-        self._expected = 0
-        self._complete = asyncio.Event()
+        self.decoder, self.registry = _decoder(settings, engine)
+        self._engine = engine
+        self._letters = DeadLetters(_config(settings), settings.kafka_dlq_topic)
+        self._out = 0
+        self._none_out = asyncio.Event()
+        self._none_out.set()
 
-    def give_back(self, _receipt: Receipt, result: str) -> None:
+    async def arrival_of(self, record: Record) -> Arrival | None:
+        """To be routed; ``None`` if there is nothing to be done, or it is a dead letter again."""
+        try:
+            job_id, site_id = _named(await decode(self.decoder, self.registry, record))
+            if job_id is not None:
+                return await self.ask(job_id, site_id, record)
+            result = "skipped"
+        except UndecodableError as error:
+            await self._letters.put(record, f"undecodable: {error}")
+            result = "dead_lettered"
+        except InvalidRecordError as error:
+            await self._letters.put(record, f"invalid: {error}")
+            result = "dead_lettered"
         self.records += 1
         self.results[result] += 1
-        if self.records == self._expected:
-            self._complete.set()
+        return None
 
-    async def all(self, more: int) -> None:
-        """Wait until these too are back."""
-        self._expected += more
-        if self.records < self._expected:
-            self._complete.clear()
-            await self._complete.wait()
+    async def ask(self, job_id: str, site_id: str | None, record: Record) -> Arrival:
+        """With the job as Core has it, at the site that the record names or at those that hold its events.
+
+        Raises ``CoreUnavailableError``, and ``InvalidRecordError`` for a row that says something impossible.
+        """
+        held = {mailbox.site for mailbox in await self._engine.store.holders(job_id)}
+        job: Job | None = None
+        for site in dict.fromkeys([*([site_id] if site_id else []), *sorted(held)]):
+            job = job or await self._engine.core.job(site, job_id)
+        self._out += 1
+        self._none_out.clear()
+        receipt = Receipt(record, self._give_back, lambda: True)
+        return Arrival(job_id, job, record.partition, record.offset, receipt, None)
+
+    async def all_back(self) -> None:
+        """Wait until every receipt is back."""
+        await self._none_out.wait()
+
+    async def refuse(self, change: Change, refusal: RequestRefusedError) -> None:
+        """Graph calls the event malformed, still."""
+        if isinstance(change.receipt.record, Record):
+            await self._letters.put(change.receipt.record, f"refused: {refusal}")
+
+    def _give_back(self, _receipt: Receipt, result: str) -> None:
+        self.records += 1
+        self.results[result] += 1
+        self._out -= 1
+        if not self._out:
+            self._none_out.set()
 
 
 @asynccontextmanager
-async def _ways_back(settings: Settings, engine: Engine) -> AsyncIterator[tuple[Intake, _Returned]]:
-    """An intake of a command's own, and where its receipts come back."""
-    returned = _Returned()
-    decoder, registry = _decoder(settings, engine)
-
-    async def never(_record: Record) -> None:
-        """Letters are unreadable by their nature: no partition is blocked for them."""
-
-    letters = DeadLetters(_config(settings), settings.kafka_dlq_topic)
-    intake = Intake(
-        decoder,
-        registry,
-        engine.router,
-        engine.store,
-        engine.core,
-        letters,
-        returned.give_back,
-        lambda _kind: None,
-        never,
-    )
-    engine.refuse = intake.refuse
-    yield intake, returned
+async def _way(settings: Settings, engine: Engine) -> AsyncIterator[_Way]:
+    way = _Way(settings, engine)
+    engine.refuse = way.refuse
+    yield way
 
 
-async def _ask(engine: Engine, job_id: str, site_id: str | None) -> Job | None:
-    """The job as Core has it, at the site that the record names or at those that hold its events."""
-    held = {mailbox.site for mailbox in await engine.store.holders(job_id)}
-    for site in dict.fromkeys([*([site_id] if site_id else []), *sorted(held)]):
-        job = await engine.core.job(site, job_id)
-        if job is not None:
-            return job
-    return None
+def _named(decoded: Decoded) -> tuple[str | None, str | None]:
+    """The job and the site that a record names."""
+    match decoded:
+        case Changed(job, _):
+            return job.job_id, job.site_id
+        case Incomplete(job_id, site_id, _):
+            return job_id, site_id
+        case Deleted(job_id, _):
+            return job_id, None
+    return None, None
 
 
 async def _records(topic: Span) -> AsyncIterator[Record]:

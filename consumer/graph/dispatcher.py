@@ -249,6 +249,9 @@ class Dispatcher:
         if call.reply.done():
             return False
         now = time.monotonic()
+        if self._not_before > now:
+            call.fail(TransientError("the app is throttled", retry_after=self._not_before - now, tenant_wide=True))
+            return False
         try:
             self._check_rest(call.address, now)
         except TransientError as error:

@@ -1,11 +1,15 @@
 """librdkafka's configuration: ours, the operator's file, and what the file may not change."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from confluent_kafka import KafkaException
 
 from consumer.domain.errors import ConfigurationError
 
 Config = dict[str, Any]
+T = TypeVar("T")
 
 _CONSUMER: Final[Config] = {
     "enable.auto.commit": False,
@@ -66,6 +70,14 @@ def read_properties(path: Path | None) -> Config:
     if problems:
         raise ConfigurationError(problems)
     return properties
+
+
+def make(client: Callable[[Config], T], config: Config) -> T:
+    """A client of librdkafka. Raises ``ConfigurationError`` if it does not know or does not want a property."""
+    try:
+        return client(config)
+    except KafkaException as error:
+        raise ConfigurationError([f"CALSYNC_KAFKA_CONFIG_FILE: {error.args[0].str()}"]) from None
 
 
 def consumer_config(bootstrap: str, group: str, properties: Config) -> Config:

@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaException, Producer
 
-from consumer.kafka.config import Config
+from consumer.kafka.config import Config, make
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
 from consumer.kafka.record import Record
 
@@ -22,7 +22,8 @@ class DeadLetters:
     """The dead-letter topic."""
 
     def __init__(self, config: Config, topic: str) -> None:
-        self._producer = Producer(
+        self._producer = make(
+            Producer,
             {
                 **config,
                 "logger": LibrdkafkaLog(),
@@ -31,7 +32,7 @@ class DeadLetters:
                 "delivery.timeout.ms": int(_DELIVERY_SECONDS * 1000),
                 # A record that the topic took shall not be too large for us, with its headers: the broker decides.
                 "message.max.bytes": _LARGEST_BYTES,
-            }
+            },
         )
         self._topic = topic
 

@@ -33,7 +33,8 @@ class FeedCheck:
     newest: float | None = None
     """Unix time of the newest commit seen."""
     faults: dict[str, Fault] = field(default_factory=dict)
-    _revisions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _revisions: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Of each job: its highest revision, and when that was committed."""
 
     def unreadable(self, record: Record, reason: str) -> None:
         """A record that the decoder refuses: it would be dead-lettered."""
@@ -46,7 +47,7 @@ class FeedCheck:
         match decoded:
             case Changed(job, committed_at):
                 self._job(record, job.job_id, committed_at)
-                self._revision(record, job.job_id, job.revision)
+                self._revision(record, job.job_id, job.revision, committed_at)
                 if job.site_id not in self.sites:
                     self._found(
                         record,
@@ -80,15 +81,19 @@ class FeedCheck:
                 record, "committed later than written to Kafka", "the database's clock or the broker's is wrong"
             )
 
-    def _revision(self, record: Record, job_id: str, revision: int) -> None:
-        offset, known = self._revisions.get(job_id, (-1, -1))
-        if record.offset > offset and revision < known:
+    def _revision(self, record: Record, job_id: str, revision: int, committed_at: float | None) -> None:
+        """Debezium repeats records after a restart, and snapshots have no time: what was committed later counts."""
+        if committed_at is None:
+            return
+        known, known_at = self._revisions.get(job_id, (-1, 0.0))
+        if revision < known and committed_at > known_at:
             self._found(
                 record,
                 "a revision lower than the one before it",
                 "such a state is stale and changes nothing: draw revision from one sequence with every change",
             )
-        self._revisions[job_id] = record.offset, max(revision, known)
+        if revision > known:
+            self._revisions[job_id] = revision, committed_at
 
     def _found(self, record: Record, what: str, remedy: str) -> None:
         fault = self.faults.setdefault(what, Fault(what, remedy))

@@ -1,11 +1,12 @@
 """Debezium's heartbeats: they tell a quiet Core from a dead feed."""
 
+from threading import Lock
 from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from consumer.kafka.config import Config
+from consumer.kafka.config import Config, make
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
 
 log = structlog.get_logger(__name__)
@@ -17,27 +18,34 @@ class Heartbeats:
     """Reads the heartbeat topic's end, without a group: every replica sees every heartbeat."""
 
     def __init__(self, config: Config, topic: str) -> None:
-        self._consumer = Consumer({**config, "logger": LibrdkafkaLog()})
+        self._consumer = make(Consumer, {**config, "logger": LibrdkafkaLog()})
         self._topic = topic
         self._assigned = False
         self._missing = False
         self._newest = 0.0
+        self._lock = Lock()
 
     def newest(self) -> float | None:
         """Unix time of the newest heartbeat; ``None`` while there is none. Blocks."""
         try:
-            if not self._assigned:
-                self._assign()
-            for message in self._consumer.consume(100, 0.1):
-                if message.error() is None:
-                    self._newest = max(self._newest, _time_of(message))
+            with self._lock:
+                return self._read()
         except KafkaException as error:
             log.warning("heartbeats cannot be read", topic=self._topic, error=error.args[0].name())
-        return self._newest or None
+            return self._newest or None
 
     def close(self) -> None:
-        """Leave the broker."""
-        self._consumer.close()
+        """Leave the broker, once nobody reads."""
+        with self._lock:
+            self._consumer.close()
+
+    def _read(self) -> float | None:
+        if not self._assigned:
+            self._assign()
+        for message in self._consumer.consume(100, 0.1):
+            if message.error() is None:
+                self._newest = max(self._newest, _time_of(message))
+        return self._newest or None
 
     def _assign(self) -> None:
         """To the last record of each partition."""

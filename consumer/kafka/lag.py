@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from consumer.kafka.config import Config
+from consumer.kafka.config import Config, make
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
 
 log = structlog.get_logger(__name__)
@@ -17,7 +17,7 @@ class Lag:
     """A client of its own, which never joins the group."""
 
     def __init__(self, config: Config, topic: str) -> None:
-        self._consumer = Consumer({**config, "logger": LibrdkafkaLog()})
+        self._consumer = make(Consumer, {**config, "logger": LibrdkafkaLog()})
         self._topic = topic
 
     def measure(self, partitions: Sequence[int]) -> dict[int, int]:

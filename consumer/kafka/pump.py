@@ -30,6 +30,7 @@ _POLL_RECORDS: Final = 500
 _COMMIT_SECONDS: Final = 1.0
 _LAST_COMMIT_SECONDS: Final = 2.0
 _ASK_SECONDS: Final = 5.0
+_TOLD_SECONDS: Final = 30.0
 _RETRIABLE: Final = frozenset(
     {
         KafkaError.REBALANCE_IN_PROGRESS,
@@ -82,7 +83,11 @@ class Pump:
         self._ledgers: dict[int, tuple[Epoch, Ledger]] = {}
         self._paused = False
         self._blocked: Mapping[int, int | None] = {}
-        self._held: set[int] = set()
+        self._held: dict[int, int | None] = {}
+        """Partitions that are paused for a block, and where each began."""
+        self._waiting_since: dict[int, float] = {}
+        """Of held partitions: Unix time of the first record that was not read."""
+        self._told: dict[int, float] = {}
         self._draining = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kafka-pump", daemon=True)
@@ -194,7 +199,7 @@ class Pump:
             if record.epoch.live:
                 self._ledgers[record.partition][1].done(record.offset)
         for partition, (_, ledger) in self._ledgers.items():
-            self.oldest[partition] = ledger.oldest()
+            self.oldest[partition] = ledger.oldest() or self._waiting_since.get(partition)
 
     def _press(self, consumer: Consumer) -> None:
         """Pause above the high-water mark, resume below half of it; librdkafka does not tell, so we remember."""
@@ -212,30 +217,38 @@ class Pump:
         blocked = self._blocked
         for partition in [number for number in blocked if number in self._ledgers and number not in self._held]:
             consumer.pause([TopicPartition(self._topic, partition)])
-            self._held.add(partition)
+            self._held[partition] = blocked[partition]
             log.error("partition blocked", partition=partition)
-        for partition in list(self._held):
+        for partition, stop in list(self._held.items()):
             first = self._ledgers[partition][1].first_open()
-            stop = blocked.get(partition)
-            if first is not None and (partition not in blocked or stop is None or first >= stop):
-                self._rewind(consumer, partition, first)
+            if first is not None and stop is not None and first < stop:
+                continue  # what was read before the block is still under way: else it would be read again
+            if first is not None and not self._rewind(consumer, partition, first):
+                continue
             if partition not in blocked:
-                self._held.discard(partition)
+                # The intake has stopped reading the old epoch, whether anything came behind or not.
+                epoch, ledger = self._ledgers[partition]
+                epoch.live = False
+                self._ledgers[partition] = (Epoch(partition), ledger)
+                del self._held[partition]
+                self._waiting_since.pop(partition, None)
                 if not self._paused:
                     consumer.resume([TopicPartition(self._topic, partition)])
                 log.info("partition no longer blocked", partition=partition)
 
-    def _rewind(self, consumer: Consumer, partition: int, offset: int) -> None:
-        """Forget what was taken from ``offset`` on: it comes again."""
+    def _rewind(self, consumer: Consumer, partition: int, offset: int) -> bool:
+        """Forget what was taken from ``offset`` on: it comes again. ``False`` if that cannot be done yet."""
         self._commit(consumer)
         try:
             consumer.seek(TopicPartition(self._topic, partition, offset))
         except KafkaException as error:
             log.info("seek postponed", error=error.args[0].name())
-            return
-        self._ledgers[partition][0].live = False
+            return False
+        epoch, ledger = self._ledgers[partition]
+        epoch.live = False
+        self._waiting_since[partition] = ledger.oldest() or time.time()
         self._ledgers[partition] = (Epoch(partition), Ledger())
-        self.oldest[partition] = None
+        return True
 
     def _commit(self, consumer: Consumer) -> None:
         offsets = self._positions(list(self._ledgers))
@@ -302,7 +315,7 @@ class Pump:
         consumer.incremental_assign(partitions)
         self.joined = True
         held = [partition for partition in partitions if partition.partition in self._blocked]
-        self._held |= {partition.partition for partition in held}
+        self._held |= {partition.partition: None for partition in held}
         # A pause survives a rebalance in librdkafka: a partition that comes back would stay silent.
         consumer.pause(partitions if self._paused else held)
         if not self._paused:
@@ -334,7 +347,8 @@ class Pump:
             held = self._ledgers.pop(partition, None)
             if held is not None:
                 held[0].live = False
-            self._held.discard(partition)
+            self._held.pop(partition, None)
+            self._waiting_since.pop(partition, None)
             self.oldest.pop(partition, None)
             self.positions.pop(partition, None)
 
@@ -355,6 +369,11 @@ class Pump:
             log.info("the committed positions could not be checked", error=error.args[0].name())
 
     def _on_error(self, error: KafkaError) -> None:
+        # While a broker is away, librdkafka says so twenty times a second.
+        now = time.monotonic()
+        if now - self._told.get(error.code(), float("-inf")) < _TOLD_SECONDS:
+            return
+        self._told[error.code()] = now
         log.warning("Kafka", error=error.name(), reason=error.str(), remedy=remedy(error), fatal=error.fatal())
 
 

@@ -4,9 +4,10 @@ from typing import Final
 
 from confluent_kafka import KafkaError
 
+_NO_TOPIC: Final = "the topic does not exist: create it, or check CALSYNC_KAFKA_TOPIC and CALSYNC_KAFKA_DLQ_TOPIC"
 _REMEDIES: Final = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "the topic does not exist: create it, or check CALSYNC_KAFKA_TOPIC",
-    KafkaError._UNKNOWN_TOPIC: "the topic does not exist: create it, or check CALSYNC_KAFKA_TOPIC",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: _NO_TOPIC,
+    KafkaError._UNKNOWN_TOPIC: _NO_TOPIC,
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant the service's user READ and DESCRIBE on the topic, "
     "and WRITE on the dead-letter topic",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "grant the service's user READ on the group CALSYNC_KAFKA_GROUP",

@@ -6,14 +6,15 @@ from typing import Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from consumer.domain.errors import ConfigurationError
-from consumer.kafka.config import Config
+from consumer.domain.errors import ConfigurationError, TransientError
+from consumer.kafka.config import Config, make
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
 from consumer.kafka.record import Epoch, Headers, Record
 from consumer.kafka.remedies import remedy
 
 _TIMEOUT_SECONDS: Final = 10.0
 _BATCH: Final = 500
+_AWAY: Final = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
 class Span:
@@ -37,12 +38,22 @@ class Span:
 
     def from_offsets(self, offsets: Mapping[int, int]) -> None:
         """Read from these offsets on, and partitions that are not named from their beginning. Blocks."""
-        self._begin(lambda partition, low, _high: max(low, offsets.get(partition, low)))
+        # An offset behind the end is of a topic that was there before this one.
+        self._begin(
+            lambda partition, low, high: low if offsets.get(partition, low) > high else offsets.get(partition, low)
+        )
 
     def from_time(self, unix_time: float) -> None:
         """Read what was written at this time and later. Blocks."""
         asked = [TopicPartition(self._topic, partition, int(unix_time * 1000)) for partition in self.partitions]
-        found = {at.partition: at.offset for at in self._consumer.offsets_for_times(asked, timeout=_TIMEOUT_SECONDS)}
+        try:
+            answers = self._consumer.offsets_for_times(asked, timeout=_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            raise _unreadable(self._topic, error.args[0]) from None
+        for answer in answers:
+            if answer.error is not None:
+                raise _unreadable(self._topic, answer.error)
+        found = {at.partition: at.offset for at in answers}
         # Negative: there is nothing so young.
         self._begin(lambda partition, _low, high: found[partition] if found[partition] >= 0 else high)
 
@@ -63,9 +74,12 @@ class Span:
     def _begin(self, start: Callable[[int, int, int], int]) -> None:
         starts = []
         for partition in self.partitions:
-            low, high = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, partition), timeout=_TIMEOUT_SECONDS
-            )
+            try:
+                low, high = self._consumer.get_watermark_offsets(
+                    TopicPartition(self._topic, partition), timeout=_TIMEOUT_SECONDS
+                )
+            except KafkaException as error:
+                raise _unreadable(self._topic, error.args[0]) from None
             first = start(partition, low, high)
             if first < high:
                 self._open[partition] = high
@@ -96,18 +110,24 @@ class Span:
 
 
 @contextmanager
-def span(config: Config, topic: str) -> Iterator[Span]:
-    """A span of a topic, closed at the end. Raises ``ConfigurationError`` if the topic cannot be read."""
-    consumer = Consumer(
+def span(config: Config, topic: str, group: str) -> Iterator[Span]:
+    """A span of a topic, closed at the end; ``group`` is named, as librdkafka wants, and never joined.
+
+    Raises:
+        ConfigurationError: the topic cannot be read.
+        TransientError: no broker answers.
+    """
+    consumer = make(
+        Consumer,
         {
             **config,
-            "group.id": "calsync-reader",  # librdkafka wants one; it is neither joined nor committed to
+            "group.id": group,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "allow.auto.create.topics": False,
             "logger": LibrdkafkaLog(),
-        }
+        },
     )
     try:
         yield Span(consumer, topic)
@@ -115,6 +135,8 @@ def span(config: Config, topic: str) -> Iterator[Span]:
         consumer.close()
 
 
-def _unreadable(topic: str, error: KafkaError) -> ConfigurationError:
+def _unreadable(topic: str, error: KafkaError) -> ConfigurationError | TransientError:
+    if error.code() in _AWAY:
+        return TransientError(f"CALSYNC_KAFKA_BOOTSTRAP_SERVERS: no broker answers: {error.str()}")
     advice = remedy(error)
     return ConfigurationError([f"topic {topic} cannot be read: {error.str()}{f': {advice}' if advice else ''}"])

@@ -1,5 +1,6 @@
 """Every metric, with what it means. No label ever names a mailbox, a worker or a job."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -107,9 +108,10 @@ class Metrics:
         )
         self._heartbeat = Gauge(
             "calsync_cdc_heartbeat_timestamp_seconds",
-            "Of Debezium's newest heartbeat: old while Core is quiet means that the feed is dead.",
+            "Of Debezium's newest heartbeat: if it is old, the feed is dead. NaN before the first.",
             registry=registry,
         )
+        self._heartbeat.set(math.nan)
         for result in RESULTS:
             self._events.labels(result)
         for reason in _DEAD_LETTER_REASONS:

@@ -15,7 +15,7 @@ Keys, below the prefix:
 ``replayed``              hash    partition of the dead letters → the first that was not replayed
 ``born``                  string  when this store was first used
 ``blocked``               hash    partition → JSON: offset, since; too many unreadable records in a row
-``dirty:{site}``          hash    address, NUL, job: what the sweep shall look at → how often it was marked
+``dirty:{site}``          hash    address, NUL, job: what the sweep shall look at → when it was marked (µs)
 ``deleted:{site}``        set     events that deleted rows would take, within one sweep interval
 ``events:{site}``         string  how many events the last sweep found in the window
 ``swept:{site}``          string  there while the site's last sweep is younger than the interval
@@ -74,11 +74,11 @@ class _Script:
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 
-_ROUTE, _BEGIN, _FINISH, _RENEW, _RELEASE, _COMING, _CLEAN = _SCRIPTS = tuple(
-    _Script(name) for name in ("route", "begin", "finish", "renew", "release", "coming", "clean")
+_ROUTE, _BEGIN, _FINISH, _RENEW, _RELEASE, _COMING, _MARK, _CLEAN = _SCRIPTS = tuple(
+    _Script(name) for name in ("route", "begin", "finish", "renew", "release", "coming", "mark", "clean")
 )
 _LEASING: Final = (_BEGIN, _RENEW, _RELEASE)
-_READING: Final = frozenset({"TIME", "GET", "HGET", "HKEYS", "HGETALL", "ZRANGEBYLEX", "SCARD"})
+_READING: Final = frozenset({"TIME", "GET", "HGET", "HKEYS", "HGETALL", "HLEN", "ZRANGEBYLEX", "SCARD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +210,11 @@ class RedisStore:
 
     async def mark_dirty(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
         """See the port."""
+        by_site: dict[str, list[Argument]] = {}
+        for mailbox, job_id in assignments:
+            by_site.setdefault(mailbox.site, []).append(_dirty(mailbox, job_id))
         await asyncio.gather(
-            *(
-                self._call("HINCRBY", self._key(f"dirty:{mailbox.site}"), _dirty(mailbox, job_id), 1)
-                for mailbox, job_id in assignments
-            )
+            *(self._run(_MARK, [self._key(f"dirty:{site}")], *marks) for site, marks in by_site.items())
         )
 
     async def list_parked(self) -> list[tuple[Mailbox, Parking]]:
@@ -301,17 +301,21 @@ class RedisStore:
     async def dirty(self, site_id: str) -> list[Mark]:
         """See the port."""
         marks = []
-        for member, times in (await self._hash(f"dirty:{site_id}")).items():
+        for member, stamp in (await self._hash(f"dirty:{site_id}")).items():
             address, _, job_id = member.decode().partition("\0")
-            marks.append(Mark(address, job_id, int(times)))
+            marks.append(Mark(address, job_id, int(stamp)))
         return sorted(marks)
+
+    async def count_dirty(self, site_id: str) -> int:
+        """How much was handed over to the sweep of a site."""
+        return int(await self._call("HLEN", self._key(f"dirty:{site_id}")))
 
     async def clean(self, site_id: str, marks: Sequence[Mark]) -> None:
         """See the port."""
         for first in range(0, len(marks), _INDEX_PAGE):
             arguments: list[Argument] = []
             for mark in marks[first : first + _INDEX_PAGE]:
-                arguments += [f"{mark.address}\0{mark.job_id}", mark.times]
+                arguments += [f"{mark.address}\0{mark.job_id}", mark.stamp]
             await self._run(_CLEAN, [self._key(f"dirty:{site_id}")], *arguments)
 
     async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
@@ -357,6 +361,9 @@ class RedisStore:
     async def park(self, mailbox: Mailbox, code: str, *, hourly: bool, note: str = "") -> None:
         """See the port."""
         seconds, _ = await self._call("TIME")
+        known = await self._call("HGET", self._key("parked"), str(mailbox))
+        if hourly and known and "retry_at" not in orjson.loads(known):
+            return  # what an operator parked stays parked
         entry = {"code": code, "since": int(seconds)}
         if hourly:
             entry["retry_at"] = int(seconds) + KEPT_SECONDS

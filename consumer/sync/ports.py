@@ -160,8 +160,8 @@ class Mark:
     address: str
     """Empty: every mailbox of the job."""
     job_id: str
-    times: int = 1
-    """How often it was handed over: one that is more often by now was not seen to."""
+    stamp: int = field(default=0, compare=False)
+    """When it was handed over last: one that was again since it was read was not seen to."""
 
 
 @dataclass(slots=True)

@@ -259,16 +259,26 @@ class _Sweep:
     async def _all_mailboxes(self, window: Window, began: float) -> None:
         room = asyncio.Semaphore(MAILBOXES_AT_ONCE)
         tasks: set[asyncio.Task[None]] = set()
+        failures: list[BaseException] = []
+
+        def ended(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            room.release()
+            if not task.cancelled() and (failure := task.exception()) is not None:
+                failures.append(failure)
+
         try:
             async for address, wanted in self._merged(window):
                 await room.acquire()
+                if failures:
+                    break
                 task = asyncio.create_task(self._mailbox(Mailbox(self._site.site_id, address), wanted, window, began))
                 tasks.add(task)
-                task.add_done_callback(tasks.discard)
-                task.add_done_callback(lambda _: room.release())
+                task.add_done_callback(ended)
         finally:
-            if tasks:
-                await asyncio.gather(*tasks)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if failures:
+            raise failures[0]
 
     async def _merged(self, window: Window) -> AsyncIterator[tuple[str, Wanted | None]]:
         """Every address that Core names or that has links, once, in byte order."""
@@ -326,7 +336,11 @@ class _Sweep:
             async with self._questions:
                 if self._is_blown and not self._allow_mass_delete:
                     return
-                job = await self._job(finding.job_id)
+                try:
+                    job = await self._job(finding.job_id)
+                except InvalidRecordError:
+                    self._is_unusable(finding.job_id)
+                    return
             if job is None:
                 self._vanished.append((mailbox, finding))
             elif mailbox in job.mailboxes and job.scheduled and window.holds(*job.scheduled):
@@ -344,6 +358,11 @@ class _Sweep:
             if job is not None:
                 return job
         return None
+
+    def _is_unusable(self, job_id: str) -> None:
+        """One row that says something impossible costs no other: its event is left, and its mark stays."""
+        self._report.unusable += 1
+        self._left.add(job_id)
 
     async def _is_another_addresses(self, mailbox: Mailbox, finding: Finding) -> bool:
         """Whether the events seen are another address's, by its link: two addresses may lead to one mailbox."""
@@ -364,7 +383,11 @@ class _Sweep:
 
         async def ask(job_id: str, addresses: Sequence[str]) -> None:
             async with self._questions:
-                job = await self._job(job_id)
+                try:
+                    job = await self._job(job_id)
+                except InvalidRecordError:
+                    self._is_unusable(job_id)
+                    return
             mailboxes = {Mailbox(self._site.site_id, address) for address in addresses if address}
             if "" in addresses:
                 mailboxes |= {*await self._store.holders(job_id), *(job.mailboxes if job else ())}
@@ -416,7 +439,11 @@ class _Sweep:
     async def _insist(self, mailbox: Mailbox, finding: Finding) -> str:
         """What we know to be newer is old: Core's database may have been restored. Asked once more, Core wins."""
         async with self._questions:
-            job = await self._core.job(mailbox.site, finding.job_id)
+            try:
+                job = await self._job(finding.job_id)
+            except InvalidRecordError:
+                self._is_unusable(finding.job_id)
+                return "skipped"
         if job is None:
             return "skipped"  # the next sweep finds it unlisted
         if self._dry_run:

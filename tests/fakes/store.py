@@ -1,6 +1,5 @@
 """The store port in memory, on the clock it is given."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -41,10 +40,11 @@ class MemoryStore:
 
     clock: Clock
     links: dict[Mailbox, dict[str, Link | Pending]] = field(default_factory=dict)
-    marks: Counter[tuple[Mailbox, str]] = field(default_factory=Counter)
+    marks: dict[tuple[Mailbox, str], int] = field(default_factory=dict)
     parked: dict[Mailbox, tuple[Parking, float | None]] = field(default_factory=dict)
     pauses: dict[str, float] = field(default_factory=dict)
     down: bool = False
+    _stamps: int = 0
     _deleted: dict[str, tuple[float, set[str]]] = field(default_factory=dict)
     _events: dict[str, int] = field(default_factory=dict)
     _swept: dict[str, float] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class MemoryStore:
         for job_id, rank in findings.buried.items():
             self._tombstones[lease.mailbox, job_id] = Tombstone(rank, now)
         links.update({job_id: replace(link, written_at=now) for job_id, link in findings.links.items()})
-        self.marks.update((lease.mailbox, job_id) for job_id in findings.dirty)
+        self._mark([(lease.mailbox, job_id) for job_id in findings.dirty])
         if findings.zone is not None:
             self._zones[lease.mailbox] = (findings.zone, now + KEPT_SECONDS)
         if lease.mailbox in self.parked and self.parked[lease.mailbox][1] is not None:
@@ -110,7 +110,7 @@ class MemoryStore:
 
     async def mark_dirty(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
         self._reach()
-        self.marks.update(assignments)
+        self._mark(assignments)
 
     async def park(self, mailbox: Mailbox, code: str, *, hourly: bool, note: str = "") -> None:
         self._reach()
@@ -161,14 +161,14 @@ class MemoryStore:
         self._reach()
         marks = self.marks.items()
         return sorted(
-            Mark(mailbox.address, job_id, times) for (mailbox, job_id), times in marks if mailbox.site == site_id
+            Mark(mailbox.address, job_id, stamp) for (mailbox, job_id), stamp in marks if mailbox.site == site_id
         )
 
     async def clean(self, site_id: str, marks: Sequence[Mark]) -> None:
         self._reach()
         for mark in marks:
             key = Mailbox(site_id, mark.address), mark.job_id
-            if self.marks[key] == mark.times:
+            if self.marks.get(key) == mark.stamp:
                 del self.marks[key]
 
     async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
@@ -209,6 +209,11 @@ class MemoryStore:
     def forget_ranks(self) -> None:
         """As if an hour had passed since each job was last seen on the topic."""
         self._newest.clear()
+
+    def _mark(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
+        for assignment in assignments:
+            self._stamps += 1
+            self.marks[assignment] = self._stamps
 
     def _reach(self) -> None:
         if self.down:

@@ -62,6 +62,26 @@ async def test_a_run_of_unreadable_records_blocks_its_partition_until_it_is_resu
     assert "not blocked" in strange.stderr
 
 
+async def test_a_partition_that_was_blocked_with_nothing_behind_is_read_on_when_it_is_resumed(company: Company) -> None:
+    company.publish_raw(*unreadable(50))
+    service = await company.start()
+
+    async def is_blocked() -> bool:
+        return bool(await blocked(company))
+
+    await eventually(is_blocked, "the partition is blocked")
+    await company.consumed()
+    assert (await company.command("dead-letters", "resume")).returncode == 0
+
+    async def told() -> bool:
+        return "no longer blocked" in service.process.log.read_text()
+
+    await eventually(told, "the service reads on")
+    company.publish_raw(*unreadable(1))
+    await company.consumed()
+    assert len(company.dead_letters(60)) == 51
+
+
 async def test_dead_letters_are_listed_and_replayed_and_what_fails_again_comes_back_with_its_count(
     company: Company,
 ) -> None:

@@ -7,7 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.job import Job
+from consumer.domain.mailbox import Mailbox
 from tests.fakes.calendars import Faults
 from tests.simulation.loop import simulate
 from tests.simulation.test_changes import PARTITIONS, World, play
@@ -244,6 +246,27 @@ def test_a_body_that_graph_rewrites_strangely_is_repaired_once_and_then_left() -
             await replica.sweep(world.core)
         assert world.outlook.writes == writes
         assert replica.meter.repairs["unsettled"] > 0
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_failure_in_one_mailbox_fails_the_sweep_however_early_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        world, replica = await settled_world(changes=200)
+        address, event_id = min(events(world))
+        await copied(world, address, event_id)
+        gone = next(job for job in world.core.jobs.values() if job.addresses)
+        del world.core.jobs[gone.job_id]
+
+        async def away(_job_id: str) -> dict[Mailbox, str]:
+            raise StoreUnavailableError("Redis: away")
+
+        before = events(world)
+        monkeypatch.setattr(world.store, "events_of", away)
+        reports = await replica.sweep(world.core)
+        assert any(report.failure for report in reports)
+        assert events(world) == before
         replica.kill()
 
     simulate(story())

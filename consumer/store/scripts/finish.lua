@@ -15,7 +15,7 @@ for i = 7, #ARGV, 3 do
     redis.call('HSET', ARGV[4] .. 'held:' .. job, ARGV[2], '')
     redis.call('ZADD', KEYS[5], 0, ARGV[3])
   elseif what == 'dirty' then
-    redis.call('HINCRBY', KEYS[6], job, 1)
+    redis.call('HSET', KEYS[6], job, string.format('%.0f', time[1] * 1000000 + time[2]))
   else
     redis.call('HDEL', KEYS[2], job)
     redis.call('HDEL', ARGV[4] .. 'held:' .. job, ARGV[2])

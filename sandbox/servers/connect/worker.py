@@ -29,6 +29,8 @@ _SETTINGS = {
     "config.providers": "env",
     "config.providers.env.class": "org.apache.kafka.common.config.provider.EnvVarConfigProvider",
     "plugin.discovery": "service_load",
+    # What was sent since the last flush is sent again after a crash; before the first one, all is snapshotted again.
+    "offset.flush.interval.ms": "1000",
     # A worker that was killed is missed soon, and its tasks wait for nobody to come back.
     "session.timeout.ms": "6000",
     "heartbeat.interval.ms": "1000",

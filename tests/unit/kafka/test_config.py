@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from consumer.domain.errors import ConfigurationError
-from consumer.kafka.config import client_config, consumer_config, read_properties
+from consumer.kafka.config import client_config, consumer_config, make, read_properties
 
 
 @pytest.fixture
@@ -91,3 +92,11 @@ def test_the_newer_group_protocol_is_given_nothing_that_it_refuses() -> None:
     assert config["group.protocol"] == "consumer"
     assert not {"partition.assignment.strategy", "heartbeat.interval.ms"} & set(config)
     assert "partition.assignment.strategy" in consumer_config("b:1", "g", {})
+
+
+def test_a_property_that_librdkafka_does_not_know_is_told_with_its_setting() -> None:
+    with pytest.raises(ConfigurationError) as told:
+        make(Producer, client_config("b:1", {"sasl.passwrd": "not-told"}))
+    assert "CALSYNC_KAFKA_CONFIG_FILE" in str(told.value)
+    assert "sasl.passwrd" in str(told.value)
+    assert "not-told" not in str(told.value)

@@ -1,6 +1,7 @@
 """Core's side of the feed, schemas/core/*.sql, in a real PostgreSQL: what becomes a new revision, and what does not."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 
 import schemas
+from consumer.settings import Settings
 from sandbox.servers.postgres import Postgres, postgres_binaries
 from sandbox.servers.process import ServerFailedError
 from sandbox.servers.psql import Session
 
+ROOT = Path(__file__).resolve().parents[3]
 SQL = Path(str(schemas.FOLDER / "core"))
 PASSWORD = {"feed_password": 'it\'s "quoted"'}
 
@@ -381,6 +384,40 @@ def test_the_feeds_role_reads_the_feeds_table_and_nothing_of_cores(core: Core) -
     for forbidden in ("select from jobs", "select from workers", "delete from calendar_job", "create table mine ()"):
         with pytest.raises(ServerFailedError, match="permission denied"):
             core.run(forbidden, user="calendar_feed")
+
+
+def test_after_a_restore_every_row_can_be_told_again_with_a_revision_that_none_had(core: Core) -> None:
+    guide = (ROOT / "docs/for-cores-team.md").read_text(encoding="utf-8")
+    (remedy,) = re.findall(r"`(select setval.+?)`", guide)
+    before = core.revisions()
+    core.run(remedy)
+    after = core.revisions()
+    assert after.keys() == before.keys()
+    assert min(after.values()) > max(before.values()) + 1_000_000
+    assert core.told("update jobs set subject = 'X' where job_id = 'j1'") == {"j1"}
+
+
+def test_the_connector_captures_what_the_database_publishes_to_its_role(core: Core) -> None:
+    config = json.loads((SQL / "debezium-connector.json").read_text(encoding="utf-8"))["config"]
+    published = core.run(
+        "select schemaname || '.' || tablename from pg_publication_tables"
+        f" where pubname = '{config['publication.name']}' order by tablename desc"
+    )
+    assert published.split() == [config["table.include.list"], config["signal.data.collection"]]
+    assert (
+        core.run(
+            "select rolreplication and not rolsuper from pg_roles where rolname = current_user",
+            user=config["database.user"],
+        )
+        == "t"
+    )
+
+
+def test_the_topics_are_those_that_the_service_reads_and_writes() -> None:
+    topics = json.loads((SQL / "topics.json").read_text(encoding="utf-8"))
+    defaults = {Settings.model_fields[f"kafka_{name}topic"].default for name in ("", "dlq_", "heartbeat_")}
+    assert topics.keys() == defaults
+    assert topics[Settings.model_fields["kafka_topic"].default]["config"]["cleanup.policy"] == "compact"
 
 
 def test_a_long_text_that_did_not_change_is_logged_all_the_same(core: Core) -> None:
