@@ -28,9 +28,7 @@ async def test_three_thousand_changes_arrive_exactly_while_one_request_in_five_f
         await graph.set_fault("gateway-timeout", when="after", probability=0.03),
         await graph.set_fault("conflict", probability=0.01),
         await graph.set_fault("cut", when="after", probability=0.01),
-        # Few, since each takes the 30 s after which the service waits no longer.
-        await graph.set_fault("timeout", when="after", operation="create", skip=100, times=2),
-        await graph.set_fault("timeout", operation="update", skip=20, times=1),
+        await graph.set_fault("timeout", when="after", probability=0.01),
     ]
     company.publish(changes[:500])
     await company.start()
@@ -40,9 +38,9 @@ async def test_three_thousand_changes_arrive_exactly_while_one_request_in_five_f
         async def went_on(before: int = before) -> bool:
             return await company.writes() > before + 300
 
-        await eventually(went_on, "the changes before are being carried out")
+        await eventually(went_on, "the changes before are being carried out", 200)
         company.publish(changes[first : first + 500])
-    await company.consumed(within=150)
+    await company.consumed(within=400)
     struck = {fault["id"]: fault["hits"] for fault in await graph.faults()}
     assert all(struck[fault] for fault in faults), struck
     await company.judge()
@@ -205,9 +203,11 @@ async def test_a_batch_that_fails_as_a_whole_is_neither_lost_nor_done_twice(comp
     await company.consumed()
     await company.graph.set_switches(latency_ms=20.0)
     for number, (kind, when) in enumerate(OF_BATCHES):
-        fault = await company.graph.set_fault(kind, when=when, operation="batch", times=2)
+        # A fresh token that is refused too is the site's fault, and another test's.
+        times = 1 if kind == 401 else 2
+        fault = await company.graph.set_fault(kind, when=when, operation="batch", times=times)
         company.publish(staff.plan(f"J{number}-"))
-        await company.graph.wait_for_fault(fault, hits=2)
+        await company.graph.wait_for_fault(fault, hits=times)
         await company.consumed()
     await company.judge()
     assert (await company.graph.stats())["max_in_flight"] <= 4
