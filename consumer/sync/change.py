@@ -31,6 +31,8 @@ class Change:
     """What a sweep saw of its event; ``None`` for a record's change, which trusts the link."""
     older: list[Receipt] = field(default_factory=list)
     """Receipts of states that this one superseded before they were carried out."""
+    failing_since: float | None = None
+    """Since when, on the monotonic clock, it fails while others of its app are served; ``None``: it does not."""
 
     @property
     def live(self) -> bool:
@@ -42,6 +44,8 @@ class Change:
         newer, older = (other, self) if other.state.rank > self.state.rank else (self, other)
         newer.older.append(older.receipt)
         newer.older.extend(older.older)
+        if older.failing_since is not None:
+            newer.failing_since = min(older.failing_since, newer.failing_since or older.failing_since)
         return newer
 
     def done(self, result: str) -> None:

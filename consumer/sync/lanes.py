@@ -27,14 +27,15 @@ log = structlog.get_logger(__name__)
 RUNS_AT_ONCE: Final = 512
 """Enough to fill every batch in flight; small enough that memory stays flat."""
 HAND_OVER_SECONDS: Final = 120.0
-"""How long one mailbox may fail before its work is handed over, if others of its app were served meanwhile.
+"""How long a mailbox, or a change in it, may fail before it is handed over, if the app was served meanwhile.
 
-If none was, Graph is down as a whole, or the tenant is: then nothing is handed over, and the lag pages.
+If it was not, Graph is down as a whole, or the tenant is: then nothing is handed over, and the lag pages.
 """
 OVERDUE_SHARE: Final = 10
 """One run in so many is for a sweep that is overdue, whatever changes wait."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 _TELL_SECONDS: Final = 60.0
+_SILENT_SECONDS: Final = 10.0
 _ASKED_TO_WAIT: Final = TransientError("Graph has asked us to wait")
 Seen: TypeAlias = Inspection | TransientError | None
 """What an inspection found; else the mailbox's trouble, or ``None``: parked, or its site is not served."""
@@ -242,7 +243,6 @@ class Lanes:
             if isinstance(answer, Inspection):
                 found = answer
                 self._succeeded(lane, site)
-                lane.failures, lane.failing_since = 0, None
             elif answer.busy is not None:
                 return answer.busy
             else:
@@ -301,6 +301,8 @@ class Lanes:
         return None
 
     def _succeeded(self, lane: _Lane, site: Site) -> None:
+        """The mailbox has answered: whatever of it still fails, does so on its own."""
+        lane.failures, lane.failing_since = 0, None
         self._last_success[site.app] = self._clock.monotonic()
         self._sites.served(site.site_id, lane.mailbox.address)
 
@@ -313,23 +315,32 @@ class Lanes:
         now = self._clock.monotonic()
         lane.failures += 1
         lane.not_before = now + (trouble.retry_after or 0.0)
-        if lane.failing_since is None:
-            lane.failing_since = now
-        else:
+        served = self._last_success.get(site.app, -math.inf)
+        if lane.failing_since is not None:
             self._tell(lane, site, trouble)
-        if (
-            now - lane.failing_since >= HAND_OVER_SECONDS
-            and self._last_success.get(site.app, float("-inf")) > lane.failing_since
-            and not isinstance(trouble, StoreUnavailableError)
-        ):
+        lane.failing_since = _failing_since(lane.failing_since, served, now)
+        for change in lane.running.values():
+            change.failing_since = _failing_since(change.failing_since, served, now)
+        if isinstance(trouble, StoreUnavailableError):
+            return self._backoff(lane, trouble)
+        given_up = now - HAND_OVER_SECONDS
+        if lane.failing_since <= given_up:
             log.warning("mailbox unavailable, handed over to the sweep", site=site.site_id, reason=str(trouble))
             return await self._hand_over(lane)
+        stuck = [
+            job_id
+            for job_id, change in lane.running.items()
+            if change.failing_since is not None and change.failing_since <= given_up
+        ]
+        if stuck:
+            log.warning("jobs fail, handed over to the sweep", site=site.site_id, jobs=stuck, reason=str(trouble))
+            await self._hand_over_some(lane, stuck)
         return self._backoff(lane, trouble)
 
     def _tell(self, lane: _Lane, site: Site, trouble: TransientError) -> None:
         """Once in a while, if nothing of the app comes through: lag says that work waits, but not for what."""
-        now = self._clock.monotonic()
-        if self._last_success.get(site.app, -math.inf) > (lane.failing_since or now):
+        now, served = self._clock.monotonic(), self._last_success.get(site.app, -math.inf)
+        if served > (lane.failing_since or now) or now - served < _SILENT_SECONDS:
             return
         if now >= self._told.get(site.app, -math.inf) + _TELL_SECONDS:
             self._told[site.app] = now
@@ -358,15 +369,18 @@ class Lanes:
             present = lane.running.get(job_id)
             lane.running[job_id] = present.merge(change) if present else change
         lane.waiting = {}
-        if not lane.running:
+        return await self._hand_over_some(lane, list(lane.running))
+
+    async def _hand_over_some(self, lane: _Lane, jobs: list[str]) -> float | None:
+        if not jobs:
             return None
         try:
-            await self._store.mark_dirty([(lane.mailbox, job_id) for job_id in lane.running])
+            await self._store.mark_dirty([(lane.mailbox, job_id) for job_id in jobs])
         except StoreUnavailableError as trouble:
             lane.failures += 1
             return self._backoff(lane, trouble)
-        for change in list(lane.running.values()):
-            self._drop(lane, change, "handed_over")
+        for job_id in jobs:
+            self._drop(lane, lane.running[job_id], "handed_over")
         return None
 
     async def _refuse(self, lane: _Lane, change: Change, refusal: RequestRefusedError) -> None:
@@ -383,3 +397,8 @@ class Lanes:
                 if not mailboxes:
                     del self._jobs[change.job_id]
         change.done(result)
+
+
+def _failing_since(before: float | None, served: float, now: float) -> float:
+    """Since when something fails while others of its app are ``served``: what spares nobody is no fault of its own."""
+    return now if before is None or served <= before else before

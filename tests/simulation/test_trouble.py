@@ -3,15 +3,19 @@
 import asyncio
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from consumer.domain.errors import ForbiddenError, RequestRefusedError, SiteRefusedError, TransientError
+from consumer.domain.event import Event
+from consumer.domain.job import Job
 from consumer.domain.site import Site
+from consumer.domain.timezones import Zone
 from consumer.sync import settle
 from consumer.sync.lanes import HAND_OVER_SECONDS
 from consumer.sync.sites import SiteStates
+from tests.fakes.calendars import Faults
 from tests.simulation.loop import simulate
 from tests.simulation.test_changes import World
 from tests.simulation.world import SITES, Counts, Replica
@@ -68,10 +72,10 @@ def test_a_job_that_goes_to_a_site_we_do_not_serve_leaves_the_calendar() -> None
 def test_a_fault_of_ours_in_one_job_costs_neither_the_others_nor_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     render = settle.render
 
-    def faulty(job, *rest):  # type: ignore[no-untyped-def]
+    def faulty(job: Job, start: datetime, end: datetime, zone: Zone) -> Event:
         if job.job_id == "J1":
             raise ZeroDivisionError
-        return render(job, *rest)
+        return render(job, start, end, zone)
 
     async def story() -> None:
         world = World(1)
@@ -295,6 +299,65 @@ def test_one_mailbox_in_trouble_fails_no_sweep_of_the_others() -> None:
         for report in await replica.sweep(world.core):
             assert report.whole
             assert report.troubles == Counter({"503 ErrorMailboxMoveInProgress": 1})
+        replica.kill()
+
+    simulate(story())
+
+
+def test_one_job_that_fails_for_minutes_is_handed_over_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    render = settle.render
+
+    def faulty(job: Job, start: datetime, end: datetime, zone: Zone) -> Event:
+        if job.job_id == "J1":
+            raise TransientError("500 ErrorInternalServerError")
+        return render(job, start, end, zone)
+
+    async def story() -> None:
+        world = World(1)
+        replica = world.replica()
+        add_jobs(world, 1, world.core.addresses[0])
+        for _ in range(300):
+            await asyncio.sleep(1)
+            add_jobs(world, 1, world.core.addresses[0])
+        await world.until_done()
+        assert {job_id for _, job_id in world.store.marks} == {"J1"}
+        assert replica.meter.results["handed_over"] == 1
+        replica.kill()
+
+    monkeypatch.setattr(settle, "render", faulty)
+    simulate(story())
+
+
+def test_a_mailbox_that_answers_between_its_failures_is_not_unavailable() -> None:
+    async def story() -> None:
+        world = World(1, Faults(before=0.2, throttled=0.2))
+        replica = world.replica()
+        for _ in range(600):
+            await asyncio.sleep(1)
+            add_jobs(world, 1, world.core.addresses[0])
+        await world.until_done()
+        assert replica.meter.results.keys() <= {"applied", "superseded"}
+        world.judge()
+        replica.kill()
+
+    simulate(story())
+
+
+def test_what_failed_while_graph_was_down_as_a_whole_gets_its_time_once_graph_is_back() -> None:
+    async def story() -> None:
+        world = World(1)
+        down = dict.fromkeys(world.core.addresses, TransientError("503"))
+        world.outlook.refusals = dict(down)
+        replica = world.replica()
+        add_jobs(world, 5, *world.core.addresses)
+        await asyncio.sleep(3600)
+        # They come back one after the other.
+        for address in world.core.addresses:
+            del world.outlook.refusals[address]
+            await asyncio.sleep(HAND_OVER_SECONDS / 2 / len(world.core.addresses))
+        await world.until_done()
+        assert replica.meter.results.keys() <= {"applied", "superseded"}
+        world.judge()
         replica.kill()
 
     simulate(story())
