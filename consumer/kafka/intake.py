@@ -22,7 +22,7 @@ from consumer.kafka.record import Record
 from consumer.kafka.registry import Registry
 from consumer.sync.change import Change
 from consumer.sync.ports import Store
-from consumer.sync.receipts import Receipt
+from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival, Router
 
 log = structlog.get_logger(__name__)
@@ -103,7 +103,8 @@ class Intake:
     async def _arrival(self, record: Record) -> Arrival | None:
         if not record.epoch.live or record.epoch.stopped:
             return None
-        receipt = Receipt(record, self._give_back, lambda: record.epoch.live)
+        place = Place(record.partition, record.offset)
+        receipt = Receipt(record, self._give_back, lambda: record.epoch.live, place)
         try:
             decoded = await decode(self._decoder, self._registry, record)
             arrival = await self._understand(record, receipt, decoded)

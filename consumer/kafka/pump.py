@@ -23,8 +23,10 @@ from consumer.kafka.remedies import remedy
 
 log = structlog.get_logger(__name__)
 
-HIGH_WATER: Final = 10_000
-"""Records not done at which consumption pauses; it resumes at half."""
+HIGH_WATER: Final = 20_000
+"""Records not done at which consumption pauses; it resumes at half. Those that a later one covers are done."""
+HIGH_WATER_BYTES: Final = 32 * 2**20
+"""The same for their size: a job with long notes takes a multiple of the usual half a kilobyte."""
 _POLL_SECONDS: Final = 0.1
 _POLL_RECORDS: Final = 500
 _COMMIT_SECONDS: Final = 1.0
@@ -184,10 +186,10 @@ class Pump:
         epoch, ledger = held
         offset = _number(message.offset())
         timestamp = message.timestamp()[1] / 1000
-        ledger.add(offset, timestamp)
-        key, value = message.key(), message.value()
+        key, value = _bytes(message.key()), _bytes(message.value())
+        ledger.add(offset, timestamp, len(key or b"") + len(value or b""))
         headers = cast("Headers", message.headers() or [])
-        record = Record(self._topic, epoch.partition, offset, _bytes(key), _bytes(value), headers, timestamp, epoch)
+        record = Record(self._topic, epoch.partition, offset, key, value, headers, timestamp, epoch)
         return [record]
 
     def _take_receipts(self) -> None:
@@ -204,13 +206,15 @@ class Pump:
     def _press(self, consumer: Consumer) -> None:
         """Pause above the high-water mark, resume below half of it; librdkafka does not tell, so we remember."""
         waiting = sum(len(ledger) for _, ledger in self._ledgers.values())
-        wanted = self._draining.is_set() or waiting > (self._high_water // 2 if self._paused else self._high_water)
+        size = sum(ledger.bytes for _, ledger in self._ledgers.values())
+        fullness = max(waiting / self._high_water, size / HIGH_WATER_BYTES)
+        wanted = self._draining.is_set() or fullness > (0.5 if self._paused else 1.0)
         if wanted == self._paused:
             return
         partitions = [partition for partition in consumer.assignment() if partition.partition not in self._held]
         (consumer.pause if wanted else consumer.resume)(partitions)
         self._paused = wanted
-        log.info("consumption paused" if wanted else "consumption resumed", records=waiting)
+        log.info("consumption paused" if wanted else "consumption resumed", records=waiting, bytes=size)
 
     def _hold(self, consumer: Consumer) -> None:
         """Pause what is to be blocked, and what was taken of it too far give back; resume what is blocked no more."""

@@ -202,6 +202,8 @@ class RedisStore:
             arguments += ["link", job_id, pack_link(link)]
         for job_id in sorted(findings.dirty):
             arguments += ["dirty", _dirty(mailbox, job_id), ""]
+        for job_id, seconds in findings.doubtful.items():
+            arguments += ["doubt", job_id, int(seconds * 1000)]
         return bool(await self._run(_FINISH, self._keys(lease), *arguments))
 
     async def release(self, lease: Lease) -> None:

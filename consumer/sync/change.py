@@ -30,7 +30,7 @@ class Change:
     look: Look | None = None
     """What a sweep saw of its event; ``None`` for a record's change, which trusts the link."""
     older: list[Receipt] = field(default_factory=list)
-    """Receipts of states that this one superseded before they were carried out."""
+    """Receipts of states that this one superseded before they were carried out, and that its own does not cover."""
     failing_since: float | None = None
     """Since when, on the monotonic clock, it fails while others of its app are served; ``None``: it does not."""
 
@@ -40,10 +40,14 @@ class Change:
         return self.receipt.live or any(receipt.live for receipt in self.older)
 
     def merge(self, other: "Change") -> "Change":
-        """The newer of the two, with the receipts of both. Of two equal states, this one is kept."""
+        """The newer of the two, with the receipts that are still owed. Of two equal states, this one is kept."""
         newer, older = (other, self) if other.state.rank > self.state.rank else (self, other)
-        newer.older.append(older.receipt)
-        newer.older.extend(older.older)
+        for receipt in (older.receipt, *older.older):
+            if newer.receipt.covers(receipt):
+                # Given back at once: however long Graph is away, a job costs the memory of one record.
+                receipt.part_done("superseded")
+            else:
+                newer.older.append(receipt)
         if older.failing_since is not None:
             newer.failing_since = min(older.failing_since, newer.failing_since or older.failing_since)
         return newer

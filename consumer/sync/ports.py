@@ -175,6 +175,11 @@ class Findings:
     """Jobs whose memory was wrong: no event, and no tombstone."""
     dirty: set[str] = field(default_factory=set)
     """Jobs that the sweep shall look at."""
+    doubtful: dict[str, float] = field(default_factory=dict)
+    """Jobs whose create has not landed, and how many seconds after its intent it still may.
+
+    So long, the pending link stays, with its transactionId, and the sweep shall look again; then it is forgotten.
+    """
     zone: str | None = None
     """The mailbox's time-zone setting, if it was read."""
 

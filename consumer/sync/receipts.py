@@ -1,7 +1,7 @@
 """Receipts: the debt that a record leaves until it is done, dead-lettered or handed over."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 RESULTS: Final = (
     "dead_lettered",
@@ -17,21 +17,36 @@ _STRONGEST_FIRST: Final = ("dated", *RESULTS)
 """``dated`` is met by a sweep's changes alone: what is known to be newer has been so for long; Core may be right."""
 
 
+class Place(NamedTuple):
+    """Where a record stands in the topic."""
+
+    partition: int
+    offset: int
+
+
 class Receipt:
     """Given back exactly once, when every part of the record's work has ended."""
 
-    __slots__ = ("_give_back", "_live", "_parts", "_result", "record")
+    __slots__ = ("_give_back", "_live", "_parts", "_result", "place", "record")
 
-    def __init__(self, record: object, give_back: Callable[["Receipt", str], None], live: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        record: object,
+        give_back: Callable[["Receipt", str], None],
+        live: Callable[[], bool],
+        place: Place | None = None,
+    ) -> None:
         """
         Args:
             record: what it stands for; only the dead letters look inside.
             give_back: called with the result when all is done.
             live: whether giving it back still means anything: not once its partition has moved away.
+            place: of its record; ``None`` for work that no record asked for.
         """
         self.record = record
         self._give_back = give_back
         self._live = live
+        self.place = place
         self._parts = 1
         self._result = "skipped"
 
@@ -39,6 +54,16 @@ class Receipt:
     def live(self) -> bool:
         """Whether this replica still answers for the record."""
         return self._live()
+
+    def covers(self, earlier: "Receipt") -> bool:
+        """Whether nothing is lost if ``earlier`` is given back now: should this replica die, this record comes again.
+
+        A later one of the same partition does, since no offset is committed past it before it is done.
+        """
+        mine, other = self.place, earlier.place
+        if mine is None or other is None or mine.partition != other.partition:
+            return False
+        return mine.offset > other.offset and self._live()
 
     def split(self, parts: int) -> None:
         """The work is now in ``parts`` parts instead of one."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 import structlog
 
@@ -30,6 +31,8 @@ from consumer.sync.ports import Calendar, Findings, Standing
 
 log = structlog.get_logger(__name__)
 
+LANDING_SECONDS: Final = 300.0
+"""How long after its intent a create may land: a request takes 30 seconds at most, but may have waited its turn."""
 FAILURES = (TransientError, MailboxRefusedError, SiteRefusedError, ForbiddenError, RequestRefusedError)
 """All that a calendar may answer instead of doing what it was asked."""
 Failure = TransientError | MailboxRefusedError | SiteRefusedError | ForbiddenError | RequestRefusedError
@@ -187,9 +190,9 @@ class Run:
         if step.stale:
             return "stale"
         if isinstance(standing.memory, Pending):
-            # The create in doubt has not landed, or not yet: the sweep looks once more.
-            self.findings.forgotten.add(job_id)
-            self.findings.dirty.add(job_id)
+            # The create in doubt has not landed, or not yet. Should the job come back meanwhile, its event must be
+            # made with the same transactionId, or the late one stands beside it.
+            self.findings.doubtful[job_id] = LANDING_SECONDS
         return "unchanged"
 
     async def _create(self, job_id: str, job_tag: str, standing: Standing, event: Event, rank: int) -> None:

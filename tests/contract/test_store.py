@@ -123,6 +123,18 @@ async def test_what_is_buried_leaves_a_tombstone_that_stops_the_same_and_older_s
     assert newer.standings["J1"].transaction_id == "new"
 
 
+async def test_a_create_in_doubt_is_kept_and_marked_while_it_may_land_and_then_forgotten(store: Store) -> None:
+    await store.finish((await begin(store)).lease, Findings())
+    again = await begin(store, revision=2, transaction_id=None)
+    assert await store.finish(again.lease, Findings(doubtful={"J1": 600.0}))
+    assert await store.dirty("acme") == [Mark(ANNA.address, "J1")]
+    kept = await begin(store, revision=3, transaction_id="t3")
+    assert (kept.standings["J1"].memory, kept.standings["J1"].transaction_id) == (Pending("t1", rank(1)), "t1")
+    assert await store.finish(kept.lease, Findings(doubtful={"J1": 0.0}))
+    assert (await begin(store, revision=3, transaction_id=None)).standings["J1"].memory is None
+    assert await store.linked("acme", "") == []
+
+
 async def test_routing_tells_every_holder_pending_ones_too(store: Store) -> None:
     await linked(store, ANNA)
     await begin(store, BEN)

@@ -96,6 +96,11 @@ class MemoryStore:
             self._tombstones[lease.mailbox, job_id] = Tombstone(rank, now)
         links.update({job_id: replace(link, written_at=now) for job_id, link in findings.links.items()})
         self._mark([(lease.mailbox, job_id) for job_id in findings.dirty])
+        for job_id, seconds in findings.doubtful.items():
+            if now - links[job_id].written_at < seconds:
+                self._mark([(lease.mailbox, job_id)])
+            else:
+                del links[job_id]
         if findings.zone is not None:
             self._zones[lease.mailbox] = (findings.zone, now + KEPT_SECONDS)
         if lease.mailbox in self.parked and self.parked[lease.mailbox][1] is not None:

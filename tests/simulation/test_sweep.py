@@ -10,6 +10,7 @@ import pytest
 from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.job import Job
 from consumer.domain.mailbox import Mailbox
+from consumer.sync.settle import LANDING_SECONDS
 from tests.fakes.calendars import Faults
 from tests.simulation.loop import simulate
 from tests.simulation.test_changes import PARTITIONS, World, play
@@ -441,8 +442,8 @@ def test_sweeps_and_a_burst_of_changes_on_the_same_jobs_with_every_fault(seed: i
         await world.until_done()
         sweeps.cancel()
         world.outlook.faults = Faults()
-        await asyncio.sleep(60)  # leases of runs that the cancelled sweep left behind
         await world.outlook.landed()
+        await asyncio.sleep(LANDING_SECONDS)
         await replica.sweep(world.core)
         world.outlook.overwritten.clear()
         await second_sweep_is_idle(world, replica)

@@ -14,6 +14,7 @@ from consumer.domain.site import Site
 from consumer.domain.timezones import Zone
 from consumer.sync import settle
 from consumer.sync.lanes import HAND_OVER_SECONDS
+from consumer.sync.settle import LANDING_SECONDS
 from consumer.sync.sites import SiteStates
 from tests.fakes.calendars import Faults
 from tests.simulation.loop import simulate
@@ -358,6 +359,77 @@ def test_what_failed_while_graph_was_down_as_a_whole_gets_its_time_once_graph_is
         await world.until_done()
         assert replica.meter.results.keys() <= {"applied", "superseded"}
         world.judge()
+        replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_outage_costs_one_record_and_one_write_a_job_however_often_it_changed(killed: bool) -> None:
+    async def story() -> None:
+        world = World(1)
+        replica = world.replica()
+        jobs = [job_id for address in world.core.addresses for job_id in add_jobs(world, 5, address)]
+        await world.until_done()
+        writes = world.outlook.writes
+        world.outlook.refusals = dict.fromkeys(world.core.addresses, TransientError("503"))
+        for change in range(20):
+            for job_id in jobs:
+                world.core.put(replace(world.core.jobs[job_id], subject=f"changed {change}"))
+            await asyncio.sleep(180)
+            assert replica.owed == len(jobs)
+        if killed:
+            replica.kill()
+            replica = world.replica()
+        world.outlook.refusals = {}
+        await world.until_done()
+        world.judge()
+        assert world.outlook.writes == writes + len(jobs)
+        replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_job_that_comes_back_before_its_late_event_lands_has_one_event(seed: int) -> None:
+    async def story() -> None:
+        world = World(seed, Faults(late=1.0))
+        replica = world.replica()
+        [job_id] = add_jobs(world, 1, world.core.addresses[0])
+        await asyncio.sleep(0.4)
+        world.outlook.faults = Faults()
+        for status in ("cancelled", "scheduled"):
+            world.core.put(replace(world.core.jobs[job_id], status=status))
+            await asyncio.sleep(1.5)
+        await world.until_done()
+        assert len(world.outlook.tags()) == 1
+        world.judge()
+        await asyncio.sleep(LANDING_SECONDS)
+        for _ in range(2):
+            await replica.sweep(world.core)
+        assert not world.store.marks
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_create_that_never_landed_is_forgotten_once_it_cannot_land_any_more() -> None:
+    async def story() -> None:
+        world = World(1)
+        replica = world.replica()
+        world.outlook.refusals = dict.fromkeys(world.core.addresses, TransientError("503", unknown=True))
+        [job_id] = add_jobs(world, 1, world.core.addresses[0])
+        await world.outlook.first_refusal()
+        world.outlook.refusals = {}
+        world.core.put(replace(world.core.jobs[job_id], status="cancelled"))
+        await world.until_done()
+        assert {job for _, job in world.store.marks} == {job_id}
+        await replica.sweep(world.core)
+        assert {job for _, job in world.store.marks} == {job_id}
+        await asyncio.sleep(LANDING_SECONDS)
+        await replica.sweep(world.core)
+        assert not world.store.marks
+        assert not any(world.store.links.values())
         replica.kill()
 
     simulate(story())

@@ -17,7 +17,7 @@ from consumer.domain.window import Window
 from consumer.kafka.ledger import Ledger
 from consumer.sync.change import Change
 from consumer.sync.lanes import Lanes
-from consumer.sync.receipts import Receipt
+from consumer.sync.receipts import Place, Receipt
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.rehearsal import Rehearsal
 from consumer.sync.report import Report
@@ -119,6 +119,11 @@ class Replica:
         self._tasks = [asyncio.create_task(self._read(partition, log.committed[partition])) for partition in partitions]
         self._tasks.append(asyncio.create_task(self._renew()))
 
+    @property
+    def owed(self) -> int:
+        """Records that are not done: what the service keeps in memory."""
+        return sum(len(ledger) for ledger in self._ledgers.values())
+
     def kill(self) -> None:
         """As SIGKILL would: whatever was under way stops where it stands."""
         self._alive = False
@@ -165,8 +170,9 @@ class Replica:
             batch = list(enumerate(records[offset : offset + 20], offset))
             arrivals = []
             for number, (job_id, job) in batch:
-                self._ledgers[partition].add(number, 0.0)
-                receipt = Receipt((partition, number), self._done, lambda: self._alive)
+                self._ledgers[partition].add(number, 0.0, 1)
+                place = Place(partition, number)
+                receipt = Receipt(place, self._done, lambda: self._alive, place)
                 arrivals.append(Arrival(job_id, job, partition, number, receipt, None))
             if arrivals:
                 await self.router.route(arrivals)

@@ -17,7 +17,7 @@ def test_a_new_ledger_has_nothing_to_commit() -> None:
 def test_the_position_waits_for_the_oldest_and_then_jumps_over_what_is_done() -> None:
     ledger = Ledger()
     for offset in (10, 11, 15):
-        ledger.add(offset, offset / 10)
+        ledger.add(offset, offset / 10, 1)
     ledger.done(11)
     ledger.done(15)
     assert (ledger.take_position(), ledger.oldest(), len(ledger)) == (10, 1.0, 1)
@@ -27,7 +27,7 @@ def test_the_position_waits_for_the_oldest_and_then_jumps_over_what_is_done() ->
 
 def test_a_position_is_given_once_unless_its_commit_failed() -> None:
     ledger = Ledger()
-    ledger.add(0, 0.0)
+    ledger.add(0, 0.0, 1)
     ledger.done(0)
     assert [ledger.take_position(), ledger.take_position()] == [1, None]
     ledger.forget_position()
@@ -37,7 +37,7 @@ def test_a_position_is_given_once_unless_its_commit_failed() -> None:
 def test_what_is_done_twice_counts_once() -> None:
     ledger = Ledger()
     for offset in (0, 1, 2):
-        ledger.add(offset, 0.0)
+        ledger.add(offset, 0.0, 1)
     for offset in (0, 0, 1, 0, 1):
         ledger.done(offset)
     assert len(ledger) == 1
@@ -53,10 +53,10 @@ def test_in_any_order_of_ending_no_unfinished_offset_is_ever_passed(offsets: lis
     while waiting or unfinished:
         if waiting and (not unfinished or data.draw(st.booleans())):
             unfinished.append(waiting.pop(0))
-            ledger.add(unfinished[-1], float(unfinished[-1]))
+            ledger.add(unfinished[-1], float(unfinished[-1]), unfinished[-1])
         else:
             ledger.done(unfinished.pop(data.draw(st.integers(0, len(unfinished) - 1))))
-        assert len(ledger) == len(unfinished)
+        assert (len(ledger), ledger.bytes) == (len(unfinished), sum(unfinished))
         assert ledger.oldest() == (float(min(unfinished)) if unfinished else None)
         taken = ledger.take_position()
         if taken is not None:
