@@ -10,9 +10,15 @@ from typing import Any, Final
 
 import structlog
 
-from consumer.domain.errors import ConfigurationError, RequestRefusedError, StoreUnavailableError
+from consumer.clock import SystemClock
+from consumer.domain.errors import (
+    ConfigurationError,
+    RequestRefusedError,
+    StoreUnavailableError,
+    collected,
+)
 from consumer.engine import Engine, every
-from consumer.kafka.config import client_config, consumer_config, read_properties
+from consumer.kafka.config import Config, client_config, consumer_config, read_properties
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Decoder
 from consumer.kafka.heartbeats import Heartbeats
@@ -43,8 +49,15 @@ class App:
         """Raises ``ConfigurationError``. Nothing is sent yet."""
         self._settings = settings
         self._sites_file = SitesFile(settings.sites_file)
-        sites = self._sites_file.load()
-        properties = read_properties(settings.kafka_config_file)
+        sites: Sites = {}
+        properties: Config = {}
+        problems: list[str] = []
+        with collected(problems):
+            sites = self._sites_file.load()
+        with collected(problems):
+            properties = read_properties(settings.kafka_config_file)
+        if problems:
+            raise ConfigurationError(problems)
         brokers = settings.kafka_bootstrap_servers
 
         self._engine = engine = Engine(settings, refuse=self._refuse, on_resumed=self._resumed)
@@ -83,6 +96,7 @@ class App:
             engine.sweeper,
             engine.store,
             engine.states,
+            clock=SystemClock(),
             interval=settings.sweep_interval_seconds,
             owns=self._owns,
         )
@@ -192,7 +206,7 @@ class App:
         )
         while True:
             try:
-                await self._engine.store.block(record.partition, record.offset + 1)
+                await self._engine.store.block(record.topic, record.partition, record.offset + 1)
                 await self._look_at_store()
             except StoreUnavailableError as error:
                 log.error("Redis is not there, consumption waits", reason=str(error))
@@ -211,7 +225,7 @@ class App:
     async def _look_at_store(self) -> None:
         """What operators have said by way of the store, and what waits there."""
         self._engine.states.pause(await self._engine.store.paused())
-        blocked = await self._engine.store.blocked()
+        blocked = await self._engine.store.blocked(self._settings.kafka_topic)
         self._pump.block({partition: block.offset for partition, block in blocked.items()})
         self._metrics.blocked(self._settings.kafka_topic, list(blocked))
         born = await self._engine.store.born()

@@ -43,7 +43,8 @@ Address = Annotated[str, typer.Argument(help="The calendar email.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 T = TypeVar("T")
 
-output = Console(markup=False)
+# A file or a pipe has no width: there, nothing is cut or folded to fit one.
+output = Console(markup=False, width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True, highlight=False, markup=False)
 
 
@@ -158,12 +159,11 @@ def list_letters(
 
 
 @letters.command("replay")
-def replay_letters() -> None:
+def replay_letters(as_json: Json = False) -> None:
     """Put every dead letter that was not replayed yet through the service once more, as it came."""
     with counted_progress(errors, "replaying") as progress:
         replayed = _run(feed_commands.replay_letters(_settings(), progress))
-    output.print(feed_tables.replayed_table(replayed.records, replayed.results))
-    raise typer.Exit(FAULT if replayed.incomplete else 0)
+    _tell_replayed(replayed, as_json=as_json)
 
 
 @letters.command("resume")
@@ -179,13 +179,13 @@ def resume_partitions(
 @cli.command()
 def replay(
     since: Annotated[str, typer.Option("--from", help="RFC 3339, or an age such as 90m, 6h, 2d.")],
+    as_json: Json = False,
 ) -> None:
     """Read the topic again from a time on, and bring every job it names to the state that Core has now."""
     start = _moment(since)
     with counted_progress(errors, "replaying") as progress:
         replayed = _run(feed_commands.replay(_settings(), start, progress))
-    output.print(feed_tables.replayed_table(replayed.records, replayed.results))
-    raise typer.Exit(FAULT if replayed.incomplete else 0)
+    _tell_replayed(replayed, as_json=as_json)
 
 
 @cli.command(name="check-feed")
@@ -235,6 +235,14 @@ def _tell(reports: list[Report], *, dry_run: bool, as_json: bool) -> NoReturn:
             sys.stdout.write(f"{line}\n")
         output.print(tables.sweep_table(reports, dry_run=dry_run))
     raise typer.Exit(0 if all(report.whole for report in reports) else FAULT)
+
+
+def _tell_replayed(replayed: feed_commands.Replayed, *, as_json: bool) -> NoReturn:
+    if as_json:
+        sys.stdout.write(f"{feed_tables.replayed_json(replayed.records, replayed.results)}\n")
+    else:
+        output.print(feed_tables.replayed_table(replayed.records, replayed.results))
+    raise typer.Exit(FAULT if replayed.incomplete else 0)
 
 
 def main() -> None:

@@ -98,13 +98,15 @@ async def park_mailbox(settings: Settings, address: str, site_id: str | None, no
     """Try the mailbox no more until it is enabled.
 
     Raises:
-        ConfigurationError: it is not said, and not clear, whose it is.
+        ConfigurationError: it is not said, and not clear, whose it is; or that is no address.
     """
     async with opened(settings) as (engine, sites):
         [site, *others] = _named([site_id] if site_id else [], sites)
         if others:
             raise ConfigurationError([f"{address}: say whose it is with --site"])
         mailbox = Mailbox(site.site_id, _address(address))
+        if "@" not in mailbox.address:
+            raise ConfigurationError([f"{address}: no mailbox's address, such as ann@acme.example"])
         await engine.store.park(mailbox, BY_HAND, hourly=False, note=note)
         return mailbox
 
@@ -160,7 +162,7 @@ async def resume_site(settings: Settings, site_id: str) -> None:
 
 def _named(site_ids: Sequence[str], sites: Sites) -> list[Site]:
     """The sites of these ids, or all. Raises ``ConfigurationError`` for one that the sites file lacks."""
-    unknown = [f"--site {site_id}: the sites file does not name it" for site_id in site_ids if site_id not in sites]
+    unknown = [f"site {site_id}: CALSYNC_SITES_FILE does not name it" for site_id in site_ids if site_id not in sites]
     if unknown:
         raise ConfigurationError(unknown)
     return [sites[site_id] for site_id in (site_ids or sites)]

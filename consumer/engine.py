@@ -69,7 +69,6 @@ class Engine:
         self.refuse = refuse
         self.lanes = Lanes(self.reconciler, self.store, self.states, clock, Random(), self._refuse)
         self.router = Router(self.store, self.lanes, self.states, clock, window_days=days, fuse_seconds=interval)
-        _tune_collector()
         self.sweeper = Sweeper(
             self.store,
             Rehearsal(self.reconciler, self.states) if dry_run else self.lanes,
@@ -77,9 +76,9 @@ class Engine:
             clock,
             self.metrics,
             window_days=days,
-            interval=interval,
             dry_run=dry_run,
         )
+        _tune_collector()
 
     async def _refuse(self, change: Change, refusal: RequestRefusedError) -> None:
         await self.refuse(change, refusal)

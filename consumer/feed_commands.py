@@ -10,7 +10,13 @@ from typing import Final
 import structlog
 
 from consumer.commands import opened
-from consumer.domain.errors import ConfigurationError, InvalidRecordError, RequestRefusedError, UndecodableError
+from consumer.domain.errors import (
+    ConfigurationError,
+    InvalidRecordError,
+    RequestRefusedError,
+    TransientError,
+    UndecodableError,
+)
 from consumer.domain.job import Job
 from consumer.engine import Engine
 from consumer.kafka.config import Config, client_config, read_properties
@@ -26,6 +32,7 @@ from consumer.kafka.topic import cleanup_policy
 from consumer.settings import Settings
 from consumer.store.store import Block
 from consumer.sync.change import Change
+from consumer.sync.lanes import HAND_OVER_SECONDS
 from consumer.sync.receipts import Receipt
 from consumer.sync.routing import Arrival
 
@@ -33,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 _ROUTED_AT_ONCE: Final = 200
 _QUESTIONS_AT_ONCE: Final = 4
+_SILENT_SECONDS: Final = HAND_OVER_SECONDS + 60.0
+"""A sick mailbox is handed over before; if nothing comes back for so long, all of Graph is away, or a tenant."""
 
 Progress = Callable[[int, int], None]
 """Told how much is done, and of how much."""
@@ -58,8 +67,8 @@ async def letters(settings: Settings, *, everything: bool) -> tuple[list[Letter]
         ConfigurationError: the dead-letter topic cannot be read.
     """
     async with opened(settings) as (engine, _):
-        offsets = {} if everything else await engine.store.replayed()
-        blocked = await engine.store.blocked()
+        offsets = {} if everything else await engine.store.replayed(settings.kafka_dlq_topic)
+        blocked = await engine.store.blocked(settings.kafka_topic)
         with span(_config(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
             await asyncio.to_thread(topic.from_offsets, offsets)
             found = [letter_of(record) async for record in _records(topic)]
@@ -74,30 +83,32 @@ async def replay_letters(settings: Settings, progress: Progress) -> Replayed:
     Raises:
         ConfigurationError: the dead-letter topic cannot be read.
         CoreUnavailableError: Core cannot be asked; what was not replayed stays so.
+        TransientError: Graph serves nobody; what was not replayed stays so.
     """
     async with opened(settings) as (engine, _), _way(settings, engine) as way:
         engine.states.pause(await engine.store.paused())
-        offsets = await engine.store.replayed()
+        offsets = await engine.store.replayed(settings.kafka_dlq_topic)
         with span(_config(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
             await asyncio.to_thread(topic.from_offsets, offsets)
             async for batch in _batches(topic, progress):
                 found = [await way.arrival_of(letter_of(record).record) for record in batch]
                 await engine.router.route([arrival for arrival in found if arrival is not None])
                 await way.all_back()
-                await engine.store.remember_replayed({record.partition: record.offset + 1 for record in batch})
+                done = {record.partition: record.offset + 1 for record in batch}
+                await engine.store.remember_replayed(settings.kafka_dlq_topic, done)
         return Replayed(way.records, way.results)
 
 
 async def unblock(settings: Settings, partitions: Sequence[int]) -> list[int]:
     """Have the partitions read on, or all that are blocked. Raises ``ConfigurationError`` if one is not blocked."""
     async with opened(settings) as (engine, _):
-        blocked = await engine.store.blocked()
+        blocked = await engine.store.blocked(settings.kafka_topic)
         strange = [f"partition {number} is not blocked" for number in partitions if number not in blocked]
         if strange:
             raise ConfigurationError(strange)
         chosen = list(partitions or blocked)
         for partition in chosen:
-            await engine.store.unblock(partition)
+            await engine.store.unblock(settings.kafka_topic, partition)
         return chosen
 
 
@@ -107,6 +118,7 @@ async def replay(settings: Settings, since: float, progress: Progress) -> Replay
     Raises:
         ConfigurationError: the topic cannot be read.
         CoreUnavailableError: Core cannot be asked.
+        TransientError: Graph serves nobody.
     """
     async with opened(settings) as (engine, _), _way(settings, engine) as way:
         engine.states.pause(await engine.store.paused())
@@ -214,8 +226,16 @@ class _Way:
         return Arrival(job_id, job, record.partition, record.offset, receipt, None)
 
     async def all_back(self) -> None:
-        """Wait until every receipt is back."""
-        await self._none_out.wait()
+        """Wait until every receipt is back. Raises ``TransientError`` when none has come back for minutes."""
+        while before := self._out:
+            try:
+                async with asyncio.timeout(_SILENT_SECONDS):
+                    await self._none_out.wait()
+            except TimeoutError:
+                if self._out == before:
+                    raise TransientError(
+                        f"{before} records wait, and Graph serves nobody: see the log, and replay again later"
+                    ) from None
 
     async def refuse(self, change: Change, refusal: RequestRefusedError) -> None:
         """Graph calls the event malformed, still."""

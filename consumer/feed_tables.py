@@ -60,6 +60,11 @@ def replayed_table(records: int, results: Mapping[str, int]) -> Table:
     return table
 
 
+def replayed_json(records: int, results: Mapping[str, int]) -> str:
+    """One document: ``{"records": …, "results": {result: records}}``."""
+    return document({"records": records, "results": dict(sorted(results.items()))})
+
+
 def feed_table(check: FeedCheck) -> Table:
     """A row a kind of fault."""
     newest = "none with a commit time" if check.newest is None else moment(check.newest)

@@ -79,16 +79,16 @@ def read(path: Path) -> Sites:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError([f"sites file {path}: {error.strerror}"]) from None
+        raise ConfigurationError([f"CALSYNC_SITES_FILE: {path}: {error.strerror}"]) from None
     except (ValueError, RecursionError) as error:
-        raise ConfigurationError([f"sites file {path}: no TOML: {_place(error)}"]) from None
+        raise ConfigurationError([f"CALSYNC_SITES_FILE: {path}: no TOML: {_place(error)}"]) from None
     entries = document.get("site")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigurationError([f"sites file {path}: must hold [[site]] tables"])
+        raise ConfigurationError([f"CALSYNC_SITES_FILE: {path}: must hold [[site]] tables"])
     sites: Sites = {}
-    problems = [f"sites file {path}: unknown key {key!r}" for key in document if key != "site"]
+    problems = [f"CALSYNC_SITES_FILE: {path}: unknown key {key!r}" for key in document if key != "site"]
     for number, entry in enumerate(entries, 1):
-        name = f"sites file {path}: site {entry.get('id', f'number {number}')!r}"
+        name = f"CALSYNC_SITES_FILE: {path}: site {entry.get('id', f'number {number}')!r}"
         wrong = _wrong(entry)
         secret = _secret(entry, path.parent, wrong)
         problems += [f"{name}: {problem}" for problem in wrong]

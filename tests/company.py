@@ -140,9 +140,11 @@ class Company:
         """Let Core's API serve the schedule as it is now."""
         await self.core.put_schedule(dump(self.schedule))
 
-    async def command(self, *arguments: str, within: float = 120.0) -> subprocess.CompletedProcess[str]:
+    async def command(
+        self, *arguments: str, within: float = 120.0, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """What ``calsync`` with these arguments printed, and its exit status."""
-        process = self.stack.service().process
+        process = self.stack.service(**environment).process
         return await asyncio.to_thread(
             subprocess.run,
             [process.command[0], *arguments],

@@ -59,7 +59,7 @@ class CoreApi:
             query = urlencode(span | ({"cursor": cursor} if cursor else {}))
             answer = await self._get(f"/sites/{quote(site_id, safe='')}/schedule?{query}")
             if answer.status != 200:
-                raise CoreUnavailableError(f"Core's API: HTTP {answer.status}")
+                raise _failed(answer)
             page = Page.of(_document(answer))
             yield page
             cursor = page.next_cursor
@@ -76,8 +76,13 @@ class CoreApi:
         except NoAnswerError as error:
             raise CoreUnavailableError(f"Core's API: {error}") from None
         if answer.status not in (200, 404):
-            raise CoreUnavailableError(f"Core's API: HTTP {answer.status}")
+            raise _failed(answer)
         return answer
+
+
+def _failed(answer: Answer) -> CoreUnavailableError:
+    hint = ": does CALSYNC_CORE_API_TOKEN hold?" if answer.status in (401, 403) else ""
+    return CoreUnavailableError(f"Core's API: HTTP {answer.status}{hint}")
 
 
 def _document(answer: Answer) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """What can go wrong, told by what to do next. Adapters raise these and nothing else."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -13,6 +15,15 @@ class ConfigurationError(CalsyncError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+@contextmanager
+def collected(problems: list[str]) -> Iterator[None]:
+    """Note what a part of the configuration has wrong, and go on to the next: all is told at once."""
+    try:
+        yield
+    except ConfigurationError as error:
+        problems += error.problems
 
 
 class InvalidRecordError(CalsyncError):

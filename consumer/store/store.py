@@ -12,9 +12,9 @@ Keys, below the prefix:
 ``zone:{mailbox}``        string  the mailbox's time-zone setting; kept an hour
 ``parked``                hash    mailbox → JSON: code, since, retry_at, note
 ``paused``                hash    site → Unix time since when
-``replayed``              hash    partition of the dead letters → the first that was not replayed
+``replayed:{topic}``      hash    partition of the dead letters → the first that was not replayed
 ``born``                  string  when this store was first used
-``blocked``               hash    partition → JSON: offset, since; too many unreadable records in a row
+``blocked:{topic}``       hash    partition → JSON: offset, since; too many unreadable records in a row
 ``dirty:{site}``          hash    address, NUL, job: what the sweep shall look at → when it was marked (µs)
 ``deleted:{site}``        set     events that deleted rows would take, within one sweep interval
 ``events:{site}``         string  how many events the last sweep found in the window
@@ -232,28 +232,28 @@ class RedisStore:
         """See the port."""
         await self._call("HDEL", self._key("parked"), str(mailbox))
 
-    async def block(self, partition: int, offset: int) -> None:
+    async def block(self, topic: str, partition: int, offset: int) -> None:
         """Have no replica read the partition any further than ``offset``, until it is unblocked."""
         entry = orjson.dumps({"offset": offset, "since": int(await self.time())})
-        await self._call("HSET", self._key("blocked"), str(partition), entry)
+        await self._call("HSET", self._key(f"blocked:{topic}"), str(partition), entry)
 
-    async def unblock(self, partition: int) -> None:
+    async def unblock(self, topic: str, partition: int) -> None:
         """Block the partition no longer."""
-        await self._call("HDEL", self._key("blocked"), str(partition))
+        await self._call("HDEL", self._key(f"blocked:{topic}"), str(partition))
 
-    async def blocked(self) -> dict[int, Block]:
-        """Every blocked partition."""
-        entries = (await self._hash("blocked")).items()
+    async def blocked(self, topic: str) -> dict[int, Block]:
+        """Every blocked partition of the topic."""
+        entries = (await self._hash(f"blocked:{topic}")).items()
         return {int(partition): Block(**orjson.loads(entry)) for partition, entry in sorted(entries)}
 
-    async def replayed(self) -> dict[int, int]:
+    async def replayed(self, topic: str) -> dict[int, int]:
         """Of each partition of the dead-letter topic: the first offset that was not replayed."""
-        return {int(partition): int(offset) for partition, offset in (await self._hash("replayed")).items()}
+        return {int(partition): int(offset) for partition, offset in (await self._hash(f"replayed:{topic}")).items()}
 
-    async def remember_replayed(self, offsets: Mapping[int, int]) -> None:
-        """Dead letters before these offsets were replayed."""
+    async def remember_replayed(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Dead letters of the topic before these offsets were replayed."""
         for partition, offset in offsets.items():
-            await self._call("HSET", self._key("replayed"), str(partition), offset)
+            await self._call("HSET", self._key(f"replayed:{topic}"), str(partition), offset)
 
     async def pause(self, site_id: str) -> None:
         """See the port."""

@@ -9,7 +9,7 @@ import structlog
 
 from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.site import Site
-from consumer.sync.ports import Store
+from consumer.sync.ports import Clock, Store
 from consumer.sync.report import Report
 from consumer.sync.sites import SiteStates
 from consumer.sync.sweep import Sweeper
@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 
 SITES_AT_ONCE: Final = 4
 """So many sites of one replica are swept together: they do not all start at once."""
+OVERDUE_INTERVALS: Final = 2
+"""A sweep so many intervals behind its time has its share of the runs whatever changes wait."""
 _LOOK_SECONDS: Final = 1.0
 
 
@@ -35,6 +37,7 @@ class Rounds:
         store: Store,
         sites: SiteStates,
         *,
+        clock: Clock,
         interval: float,
         owns: Callable[[str], bool],
     ) -> None:
@@ -42,12 +45,12 @@ class Rounds:
         self._sweeper = sweeper
         self._store = store
         self._sites = sites
+        self._clock = clock
         self._interval = interval
         self._owns = owns
         self._running: dict[str, asyncio.Task[Report]] = {}
-        self._turns: dict[str, int] = {}
-        """When each site had its last turn, counted in turns."""
-        self._turn = 0
+        self._turns: dict[str, float] = {}
+        """When each site had its last turn here, on the monotonic clock."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -55,7 +58,7 @@ class Rounds:
             while True:
                 await asyncio.sleep(_LOOK_SECONDS)
                 # Else those at the front would be due again before those at the end had their turn.
-                for site in sorted(self._sites.served_now(), key=lambda site: self._turns.get(site.site_id, 0)):
+                for site in sorted(self._sites.served_now(), key=lambda site: self._turns.get(site.site_id, 0.0)):
                     await self._start_if_due(site)
         finally:
             for task in self._running.values():
@@ -79,10 +82,13 @@ class Rounds:
         except StoreUnavailableError:
             return  # told by whoever needs it more
         if due:
-            task = asyncio.create_task(self._sweeper.sweep(site))
+            now = self._clock.monotonic()
+            # Its time was an interval after its last turn: one that waited long for it does not wait as long again.
+            due_at = min(now, self._turns.get(site.site_id, now) + self._interval)
+            overdue_at = due_at + OVERDUE_INTERVALS * self._interval
+            task = asyncio.create_task(self._sweeper.sweep(site, overdue_at=overdue_at))
             self._running[site.site_id] = task
-            self._turn += 1
-            self._turns[site.site_id] = self._turn
+            self._turns[site.site_id] = now
             task.add_done_callback(lambda done: self._ended(site.site_id, done))
 
     def _ended(self, site_id: str, task: "asyncio.Task[Report]") -> None:

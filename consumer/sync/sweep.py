@@ -1,6 +1,7 @@
 """The sweep: Core's whole schedule of a site against its calendars, as a merge of two ordered streams."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
@@ -24,8 +25,6 @@ log = structlog.get_logger(__name__)
 MAILBOXES_AT_ONCE: Final = 128
 QUESTIONS_AT_ONCE: Final = 4
 """Core is asked for single jobs so many at a time."""
-OVERDUE_INTERVALS: Final = 2
-"""A sweep that has not ended after so many intervals is overdue, and has its share whatever changes wait."""
 _NO_PARTITION: Final = 2**32 - 1
 _LAST_RANK: Final = rank(2**62, deleted=True)
 _NOTHING_DONE: Final = frozenset({"unchanged", "stale", "superseded", "dated", "skipped", "dead_lettered"})
@@ -84,17 +83,15 @@ class Sweeper:
         meter: SweepMeter,
         *,
         window_days: int,
-        interval: float,
         dry_run: bool = False,
     ) -> None:
-        """``interval`` is in seconds; a dry run needs a rehearsal for ``mailboxes``."""
+        """A dry run needs a rehearsal for ``mailboxes``."""
         self._store = store
         self._mailboxes = mailboxes
         self._core = core
         self._clock = clock
         self._meter = meter
         self._window_days = window_days
-        self._interval = interval
         self._dry_run = dry_run
         self._aliases: set[Mailbox] = set()
         """Mailboxes of which it was told that another address leads to them."""
@@ -106,6 +103,7 @@ class Sweeper:
         allow_mass_delete: bool = False,
         only: str | None = None,
         named: bool = True,
+        overdue_at: float = math.inf,
         progress: Callable[[Report], None] = lambda _report: None,
     ) -> Report:
         """Compare everything of a site and repair what differs. Failures are told in the report.
@@ -115,6 +113,7 @@ class Sweeper:
             allow_mass_delete: let vanished jobs' events go, however many.
             only: sweep this address alone, whether Core and the links know of it or not.
             named: that it is of this site was said by a person; else Core or a link must say so.
+            overdue_at: from when on, on the monotonic clock, it has its share of the runs whatever changes wait.
             progress: called with the report whenever a mailbox has been compared.
         """
         started = self._clock.monotonic()
@@ -127,7 +126,7 @@ class Sweeper:
             report,
             self._aliases,
             progress,
-            overdue_at=started + OVERDUE_INTERVALS * self._interval,
+            overdue_at=overdue_at,
             allow_mass_delete=allow_mass_delete,
             dry_run=self._dry_run,
         )

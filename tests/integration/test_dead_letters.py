@@ -3,6 +3,10 @@
 import json
 from dataclasses import replace
 
+import pytest
+
+from consumer import feed_commands, settings
+from consumer.domain.errors import TransientError
 from sandbox.core.feed import Record
 from sandbox.core.producer import FeedProducer
 from tests.company import Company, eventually
@@ -98,15 +102,39 @@ async def test_dead_letters_are_listed_and_replayed_and_what_fails_again_comes_b
     assert {(letter["attempts"], letter["reason"]) for letter in listed} == {(3, "undecodable: once")}
     assert len(listed) == len(good) + 1
     assert "undecodable" in (await company.command("dead-letters", "list")).stdout
-    done = await company.command("dead-letters", "replay")
+    done = await company.command("dead-letters", "replay", "--json")
     assert done.returncode == 1, done.stderr
-    assert "dead_lettered" in done.stdout
-    assert "applied" in done.stdout
+    told = json.loads(done.stdout)
+    assert (told["records"], told["results"]["dead_lettered"]) == (len(good) + 1, 1)
+    assert told["results"]["applied"] > 0
     await company.judge()
     again = json.loads((await company.command("dead-letters", "list", "--json")).stdout)["letters"]
     assert [letter["attempts"] for letter in again] == [4]
     everything = json.loads((await company.command("dead-letters", "list", "--all", "--json")).stdout)["letters"]
     assert len(everything) == len(listed) + 1
+    assert "dead_lettered" in (await company.command("dead-letters", "replay")).stdout
+
+
+async def test_a_replay_that_graph_serves_nothing_of_ends_and_leaves_its_letters_to_the_next(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = company.generate(workers=1, jobs=2)
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    beside = FeedProducer(company.stack.bootstrap_servers, f"{company.stack.topic}.dlq")
+    records = [record for change in changes for record in company.encoder.records(change)]
+    beside.send(replace(record, headers=(("calsync.reason", b"undecodable: once"),)) for record in records)
+    beside.flush()
+    fault = await company.graph.set_fault("service-unavailable")
+    for name, value in company.stack.service().process.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(feed_commands, "_SILENT_SECONDS", 2.0)
+    with pytest.raises(TransientError, match="replay again"):
+        await feed_commands.replay_letters(settings.load(), lambda _done, _all: None)
+    await company.graph.wait_for_fault(fault)
+    await company.graph.clear_faults()
+    assert (await company.command("dead-letters", "replay")).returncode == 0
+    await company.judge()
 
 
 async def test_the_feeds_faults_are_told_with_what_to_do(company: Company) -> None:

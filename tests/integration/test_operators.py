@@ -1,6 +1,7 @@
 """What operators tell the running service: mailboxes parked and enabled, sites paused and resumed."""
 
 import json
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -114,9 +115,10 @@ async def test_an_emptied_redis_is_told_since_pauses_and_parks_are_lost(running:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("site", "pause", "nobody"), "nobody: the sites file does not name it"),
+        (("site", "pause", "nobody"), "nobody: CALSYNC_SITES_FILE does not name it"),
         (("mailbox", "park", " ", "--site", "site-1"), "blank"),
-        (("mailbox", "list", "--site", "nobody"), "nobody: the sites file does not name it"),
+        (("mailbox", "park", "ann", "--site", "site-1"), "ann: no mailbox's address"),
+        (("mailbox", "list", "--site", "nobody"), "nobody: CALSYNC_SITES_FILE does not name it"),
     ],
 )
 async def test_what_there_is_not_is_told_with_exit_code_2(
@@ -125,6 +127,18 @@ async def test_what_there_is_not_is_told_with_exit_code_2(
     done = await company.command(*arguments)
     assert done.returncode == 2
     assert told in done.stderr
+
+
+async def test_all_that_is_wrong_in_the_files_of_a_configuration_is_told_at_once(
+    company: Company, tmp_path: Path
+) -> None:
+    sites, properties = tmp_path / "wrong.toml", tmp_path / "wrong.properties"
+    sites.write_text('[[site]]\nid = "acme"\n')
+    properties.write_text("security.protocol\n")
+    done = await company.command("run", CALSYNC_SITES_FILE=str(sites), CALSYNC_KAFKA_CONFIG_FILE=str(properties))
+    assert done.returncode == 2
+    assert "CALSYNC_SITES_FILE: " in done.stderr
+    assert "CALSYNC_KAFKA_CONFIG_FILE: " in done.stderr
 
 
 async def test_a_redis_that_is_not_there_is_told_with_its_settings_name(company: Company) -> None:

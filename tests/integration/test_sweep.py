@@ -162,4 +162,4 @@ async def test_a_suspended_or_unknown_site_is_told_by_the_exit_code(company: Com
     assert "AADSTS7000215" in done.sites["site-1"]["failure"]
     unknown = await company.command("sweep", "--site", "nobody")
     assert unknown.returncode == 2
-    assert "--site nobody" in unknown.stderr
+    assert "site nobody: " in unknown.stderr

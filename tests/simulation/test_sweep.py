@@ -12,7 +12,7 @@ from consumer.domain.job import Job
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.settle import LANDING_SECONDS
 from tests.fakes.calendars import Faults
-from tests.simulation.loop import simulate
+from tests.simulation.loop import SimulatedClock, simulate
 from tests.simulation.test_changes import PARTITIONS, World, play
 from tests.simulation.world import SITES, Log, Replica
 
@@ -367,7 +367,7 @@ def test_an_overdue_sweep_ends_although_changes_never_do(runs_at_once: int) -> N
 
         changes = asyncio.create_task(busy())
         await asyncio.sleep(1)
-        sweep = asyncio.create_task(replica.sweep(world.core, interval=20))
+        sweep = asyncio.create_task(replica.sweep(world.core, overdue_at=SimulatedClock().monotonic() + 40))
         await asyncio.sleep(39)
         assert not sweep.done()
         async with asyncio.timeout(300):

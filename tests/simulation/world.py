@@ -42,6 +42,8 @@ class Counts:
     results: dict[str, int] = field(default_factory=dict)
     up: dict[str, bool] = field(default_factory=dict)
     repairs: Counter[str] = field(default_factory=Counter)
+    sweeps: dict[str, list[float]] = field(default_factory=dict)
+    """When each site's sweeps ended."""
 
     def event(self, result: str) -> None:
         self.results[result] = self.results.get(result, 0) + 1
@@ -49,7 +51,8 @@ class Counts:
     def unsettled(self, site_id: str, count: int) -> None:
         self.repairs["unsettled"] += count
 
-    def swept(self, site_id: str, seconds: float, *, whole: bool) -> None: ...
+    def swept(self, site_id: str, seconds: float, *, whole: bool) -> None:
+        self.sweeps.setdefault(site_id, []).append(SimulatedClock().monotonic())
 
     def repaired(self, site_id: str, cause: str, count: int) -> None:
         self.repairs[cause] += count
@@ -131,10 +134,13 @@ class Replica:
         for task in [*self._tasks, *self.lanes._tasks]:
             task.cancel()
 
-    async def sweep(
-        self, core: "Core", *, dry_run: bool = False, interval: float = 300, **options: Any
-    ) -> list[Report]:
+    async def sweep(self, core: "Core", *, dry_run: bool = False, **options: Any) -> list[Report]:
         """Every site once."""
+        sweeper = self.sweeper(core, dry_run=dry_run)
+        return [await sweeper.sweep(site, **options) for site in SITES.values()]
+
+    def sweeper(self, core: "Core", *, dry_run: bool = False) -> Sweeper:
+        """What compares the calendars with Core's schedule."""
         dry = Reconciler(
             self._store,
             self._outlook,
@@ -144,17 +150,15 @@ class Replica:
             window_days=WINDOW_DAYS,
             dry_run=True,
         )
-        sweeper = Sweeper(
+        return Sweeper(
             self._store,
             Rehearsal(dry, self.sites) if dry_run else self.lanes,
             core,
             SimulatedClock(),
             self.meter,
             window_days=WINDOW_DAYS,
-            interval=interval,
             dry_run=dry_run,
         )
-        return [await sweeper.sweep(site, **options) for site in SITES.values()]
 
     async def _refuse(self, change: Change, refusal: Exception) -> None:
         self.refused.append(change)

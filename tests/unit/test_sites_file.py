@@ -126,7 +126,7 @@ def test_another_id_is_refused(file: Path, site_id: str) -> None:
 def test_a_file_that_holds_no_sites_is_told_without_its_contents(file: Path, contents: bytes) -> None:
     file.write_bytes(contents)
     (told,) = problems(file)
-    assert told.startswith(f"sites file {file}: ")
+    assert told.startswith(f"CALSYNC_SITES_FILE: {file}: ")
 
 
 def test_a_fault_of_toml_is_told_with_its_place(file: Path) -> None:

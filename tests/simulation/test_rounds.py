@@ -1,0 +1,47 @@
+"""Rounds in simulated time: every site has its turn, whatever changes wait."""
+
+import asyncio
+from dataclasses import replace
+from itertools import pairwise
+
+from consumer.sync.rounds import OVERDUE_INTERVALS, Rounds
+from tests.simulation.loop import SimulatedClock, simulate
+from tests.simulation.test_changes import PARTITIONS, World
+from tests.simulation.world import SITES, Replica
+
+INTERVAL = 20.0
+
+
+def test_a_site_that_waited_long_for_its_sweep_does_not_wait_as_long_again_while_changes_never_end() -> None:
+    async def story() -> None:
+        world = World(1)
+        replica = Replica(world.log, world.store, world.outlook, world.random, PARTITIONS, runs_at_once=1)
+        for site_id in SITES:
+            world.core.create(site_id, frozenset(world.core.addresses))
+
+        async def busy() -> None:
+            while True:
+                for job in list(world.core.jobs.values()):
+                    world.core.put(replace(job, subject=f"edit {world.core.revision}"))
+                await asyncio.sleep(0.01)
+
+        rounds = Rounds(
+            replica.sweeper(world.core),
+            world.store,
+            replica.sites,
+            clock=SimulatedClock(),
+            interval=INTERVAL,
+            owns=lambda _site_id: True,
+        )
+        tasks = [asyncio.create_task(busy()), asyncio.create_task(rounds.run())]
+        await asyncio.sleep(30 * INTERVAL)
+        for task in tasks:
+            task.cancel()
+        replica.kill()
+        for site_id in SITES:
+            ended = replica.meter.sweeps[site_id]
+            # The second was overdue sooner: it could have begun an interval after the first.
+            assert ended[1] - ended[0] < 0.75 * ended[0]
+            assert max(later - earlier for earlier, later in pairwise(ended)) < (1 + OVERDUE_INTERVALS) * INTERVAL
+
+    simulate(story())
