@@ -3,6 +3,8 @@
 from typing import Final
 
 from confluent_kafka import KafkaException
+
+# (What its admin module imports, its type information does not export.)
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from consumer.kafka.config import Config

@@ -186,7 +186,8 @@ class Replica:
     def _done(self, receipt: Receipt, result: str) -> None:
         if not self._alive:
             return
-        partition, offset = receipt.record  # type: ignore[misc]
+        assert isinstance(receipt.record, Place)
+        partition, offset = receipt.record
         self.meter.event(result)
         ledger = self._ledgers[partition]
         ledger.done(offset)

@@ -3,6 +3,7 @@
 import io
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -11,8 +12,8 @@ from consumer.ops.tables import planned_lines, sweep_json, sweep_table
 from consumer.sync.report import Planned, Report
 
 
-def report(**more: object) -> Report:
-    return Report("acme", mailboxes=3, unserved=1, events=40, repairs=Counter(missed=2, copied=1), **more)  # type: ignore[arg-type]
+def report(**more: Any) -> Report:
+    return Report("acme", mailboxes=3, unserved=1, events=40, repairs=Counter(missed=2, copied=1), **more)
 
 
 def printed(reports: list[Report], *, dry_run: bool = False) -> str:
