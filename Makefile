@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test e2e lint format bench bench-sweep lock clean
+.PHONY: help install demo test e2e capture lint format bench bench-sweep lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: .venv/.installed ## Run all tests that need nothing but this environment (
 
 e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Maven and PostgreSQL 15)
 	@$(BIN)/pytest tests/e2e $(ARGS)
+
+capture: .venv/.installed ## Capture the connector's golden records again (needs what e2e does)
+	@$(BIN)/python -m tests.golden.capture $(ARGS)
 
 lint: .venv/.installed ## Check style, formatting, types and the direction of imports
 	@$(BIN)/ruff check --quiet

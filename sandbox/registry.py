@@ -13,6 +13,10 @@
 | `DELETE /_sandbox/fault` | ends that |
 | `GET /_sandbox/requests` | how often each path was asked |
 
+A schema may name types of others: then `"references"`, `[{"name", "subject", "version"}]`, stands beside `"schema"`
+in requests and answers. An `"id"` beside a schema that is registered is the one it gets, as when Confluent's registry
+is in its mode IMPORT.
+
 Sources: Confluent's Schema Registry API reference; "facts/kafka-and-cdc.md part 2". One schema has one id under
 whatever subject it is registered, and ids are never given out twice.
 """
@@ -22,8 +26,8 @@ import asyncio
 import base64
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import orjson
@@ -46,6 +50,28 @@ class Fault:
     seconds: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where the schema is registered that another one calls `name`."""
+
+    name: str
+    subject: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A registered schema: its JSON, and where the types stand that it names and does not define."""
+
+    text: str
+    references: tuple[Reference, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in answers."""
+        references = {"references": [asdict(reference) for reference in self.references]} if self.references else {}
+        return {"schema": self.text, **references}
+
+
 class Registry:
     """The schemas, and the web application that serves them.
 
@@ -55,28 +81,42 @@ class Registry:
     def __init__(self, users: dict[str, str] | None = None) -> None:
         self.fault: Fault | None = None
         self.requests: Counter[str] = Counter()
-        self._schemas: list[str] = []
+        self._schemas: dict[int, Schema] = {}
         self._subjects: dict[str, list[int]] = {}
         self._logins = {
             "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
             for name, password in (users or {}).items()
         }
 
-    def register(self, subject: str, schema: str) -> int:
-        """Adds a schema (JSON) to a subject and gives its id; ValueError if it is no Avro schema."""
+    def register(
+        self, subject: str, schema: str, references: Sequence[Reference] = (), schema_id: int | None = None
+    ) -> int:
+        """Adds a schema (JSON) to a subject and gives its id, which is `schema_id` if that is given.
+
+        Raises ValueError if it is no Avro schema, or another one has that id.
+        """
         try:
             document = json.loads(schema)
-            parse_schema(document)
-        except (SchemaParseException, UnknownType, ValueError, TypeError, KeyError) as error:
+            self._parse(document, references, {})
+        except (SchemaParseException, UnknownType, ValueError, TypeError, LookupError) as error:
             raise ValueError(f"not an Avro schema: {error}") from error
-        text = json.dumps(document, separators=(",", ":"))
-        if text not in self._schemas:
-            self._schemas.append(text)
-        schema_id = self._schemas.index(text) + 1
+        registered = Schema(json.dumps(document, separators=(",", ":")), tuple(references))
+        if schema_id is None:
+            known = (number for number, each in self._schemas.items() if each == registered)
+            schema_id = next(known, max(self._schemas, default=0) + 1)
+        if self._schemas.setdefault(schema_id, registered) != registered:
+            raise ValueError(f"another schema has the id {schema_id}")
         versions = self._subjects.setdefault(subject, [])
         if schema_id not in versions:
             versions.append(schema_id)
         return schema_id
+
+    def _parse(self, document: Any, references: Iterable[Reference], named: dict[str, Any]) -> None:
+        for reference in references:
+            if reference.name not in named:
+                part = self._schemas[self._subjects[reference.subject][reference.version - 1]]
+                self._parse(json.loads(part.text), part.references, named)
+        parse_schema(document, named)
 
     def app(self) -> web.Application:
         """The registry as a web application."""
@@ -125,8 +165,10 @@ class Registry:
             body = await request.json()
             if body.get("schemaType", "AVRO") != "AVRO":
                 return _error(422, 42201, "Invalid schema: only Avro is stored here")
-            return _answer({"id": self.register(request.match_info["subject"], body["schema"])})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            references = [Reference(**reference) for reference in body.get("references", [])]
+            subject = request.match_info["subject"]
+            return _answer({"id": self.register(subject, body["schema"], references, body.get("id"))})
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             return _error(422, 42201, f"Invalid schema: {error}")
 
     async def _get_version(self, request: web.Request) -> web.Response:
@@ -138,12 +180,12 @@ class Registry:
         if not 1 <= number <= len(versions):
             return _error(404, 40402, f"Version {wanted} not found.")
         schema_id = versions[number - 1]
-        schema = self._schemas[schema_id - 1]
-        return _answer({"subject": subject, "version": number, "id": schema_id, "schema": schema})
+        document = self._schemas[schema_id].document()
+        return _answer({"subject": subject, "version": number, "id": schema_id, **document})
 
     async def _get_schema(self, request: web.Request) -> web.Response:
         schema_id = self._schema_id(request)
-        return _no_schema(request) if schema_id is None else _answer({"schema": self._schemas[schema_id - 1]})
+        return _no_schema(request) if schema_id is None else _answer(self._schemas[schema_id].document())
 
     async def _get_schema_versions(self, request: web.Request) -> web.Response:
         schema_id = self._schema_id(request)
@@ -173,7 +215,7 @@ class Registry:
 
     def _schema_id(self, request: web.Request) -> int | None:
         text = request.match_info["id"]
-        return int(text) if text.isdecimal() and 1 <= int(text) <= len(self._schemas) else None
+        return int(text) if text.isdecimal() and int(text) in self._schemas else None
 
 
 def _answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

@@ -95,15 +95,11 @@ def _time(row: Mapping[str, Any], name: str) -> datetime | None:
 
 def _addresses(workers: Any) -> frozenset[str]:
     """The mailboxes of the workers. What cannot be read is an invalid record, never "nobody"."""
-    if isinstance(workers, str):
-        try:
-            workers = orjson.loads(workers)
-        except orjson.JSONDecodeError:
-            raise InvalidRecordError("workers is no JSON") from None
+    workers = _parsed(workers)
     if not isinstance(workers, list):
         raise InvalidRecordError("workers is missing or no list")
     found = set()
-    for worker in workers:
+    for worker in map(_parsed, workers):  # of PostgreSQL's jsonb[] Debezium makes an array of texts
         if not isinstance(worker, Mapping) or not isinstance(worker.get("worker_id"), str):
             raise InvalidRecordError("workers has an entry without worker_id")
         email = worker.get("calendar_email")
@@ -112,3 +108,12 @@ def _addresses(workers: Any) -> frozenset[str]:
         if address := normalise(email):
             found.add(address)
     return frozenset(found)
+
+
+def _parsed(workers: Any) -> Any:
+    if not isinstance(workers, str):
+        return workers
+    try:
+        return orjson.loads(workers)
+    except orjson.JSONDecodeError:
+        raise InvalidRecordError("workers is no JSON") from None

@@ -14,6 +14,11 @@ _REGISTRY: Final = b"\x00"
 _REGISTRY_HEADER: Final = 5
 _SINGLE_OBJECT: Final = b"\xc3\x01"
 _SINGLE_OBJECT_HEADER: Final = 10
+_IDS_IN_HEADERS: Final = frozenset(
+    {f"apicurio.{part}.{kind}" for part in ("key", "value") for kind in ("contentId", "globalId", "contentHash")}
+    | {"__key_schema_id", "__value_schema_id"}
+)
+"""Converters write these when they leave the datum bare: its first bytes then look like any framing, or like text."""
 
 
 class SchemaNeededError(Exception):
@@ -78,6 +83,11 @@ class Decoder:
             UndecodableError: these bytes are no record of ours.
             InvalidRecordError: it can be read, but states something impossible.
         """
+        if record.headers and not _IDS_IN_HEADERS.isdisjoint(name for name, _ in record.headers):
+            raise UndecodableError(
+                "the schema's id is in the record's headers; set the converter's headers.enabled to false, so that "
+                "it stands before the datum"
+            )
         if record.value is None:
             # A tombstone; after compaction it may be all that is left of a deletion.
             return Deleted(self._job_id(record.key), None)

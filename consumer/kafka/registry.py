@@ -2,19 +2,21 @@
 
 import asyncio
 import base64
-from typing import Final
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
 
 import fastavro
 import orjson
 
 from consumer.domain.errors import TransientError, UndecodableError
-from consumer.http import Http, NoAnswerError
+from consumer.http import Answer, Http, NoAnswerError
 from consumer.kafka.writer_schema import WriterSchema
 from schemas import FOLDER
 
-_UNKNOWN_SECONDS: Final = 30.0
-"""An id that the registry does not know is asked for once more after this: it may have been registered since."""
+_AGAIN_SECONDS: Final = 1.0
+_UNUSABLE_SECONDS: Final = 30.0
+"""What the registry does not know is asked for once more after this: it may have been registered since."""
 
 
 def bundled() -> dict[bytes, WriterSchema]:
@@ -31,6 +33,25 @@ def bundled() -> dict[bytes, WriterSchema]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """Where a schema that another one names is registered."""
+
+    subject: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"version {self.version} of {self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """The registry's answer: a schema, and where those stand that it names but does not hold."""
+
+    schema: Any
+    references: tuple[_Reference, ...]
+
+
 class Registry:
     """Schemas by id, each fetched once: ids are immutable."""
 
@@ -42,45 +63,93 @@ class Registry:
             self._headers["Authorization"] = f"Basic {base64.b64encode(user_info.encode()).decode()}"
         self._http = http
         self._known: dict[int, WriterSchema] = {}
-        self._unknown: dict[int, float] = {}
+        self._unusable: dict[int, tuple[float, str]] = {}
+        """Of each id that is of no use: until when it is not asked for again, and why."""
+        self._parts: dict[_Reference, _Document] = {}
 
     def get(self, schema_id: int) -> WriterSchema | None:
         """The schema, if it has been fetched."""
         return self._known.get(schema_id)
 
     async def fetch(self, schema_id: int) -> WriterSchema:
-        """The schema.
+        """The schema, with all that it refers to.
 
         Raises:
-            UndecodableError: the registry does not know the id, or none is configured.
+            UndecodableError: no registry is configured; or it does not know the id, or what the schema refers to, or
+                this is no Avro schema, which it is not asked again for half a minute.
             TransientError: the registry cannot be reached, or is ill.
         """
         if self._url is None:
             raise UndecodableError("a schema-registry id, but CALSYNC_SCHEMA_REGISTRY_URL is not set")
         now = asyncio.get_running_loop().time()
-        if self._unknown.get(schema_id, 0.0) > now:
-            raise UndecodableError(f"the schema registry has no schema {schema_id}")
+        until, reason = self._unusable.get(schema_id, (0.0, ""))
+        if until > now:
+            raise UndecodableError(reason)
         try:
-            answer = await self._http.request("GET", f"{self._url}/schemas/ids/{schema_id}", headers=self._headers)
-        except NoAnswerError as error:
-            raise TransientError(f"schema registry at {urlsplit(self._url).hostname}: {error}") from None
-        if answer.status == 404:
-            self._unknown[schema_id] = now + _UNKNOWN_SECONDS
-            raise UndecodableError(f"the schema registry has no schema {schema_id}")
-        if answer.status != 200:
-            raise TransientError(f"schema registry at {urlsplit(self._url).hostname}: HTTP {answer.status}")
-        schema = _parse(answer.body, schema_id)
+            schema = await self._whole(schema_id)
+        except UndecodableError as error:
+            self._unusable[schema_id] = now + _UNUSABLE_SECONDS, str(error)
+            raise
         self._known[schema_id] = schema
+        self._unusable.pop(schema_id, None)
         return schema
 
+    async def _whole(self, schema_id: int) -> WriterSchema:
+        document = await self._document(f"/schemas/ids/{schema_id}", f"schema {schema_id}")
+        parts: dict[_Reference, _Document] = {}
+        for reference in document.references:
+            await self._gather(reference, schema_id, parts, ())
+        try:
+            return WriterSchema(document.schema, [part.schema for part in parts.values()])
+        except fastavro.schema.SchemaParseException:
+            raise UndecodableError(f"schema {schema_id} cannot be parsed") from None
 
-def _parse(body: bytes, schema_id: int) -> WriterSchema:
-    try:
-        document = orjson.loads(body)
-        if document.get("schemaType", "AVRO") != "AVRO":
-            raise UndecodableError(f"schema {schema_id} is no Avro schema")
-        return WriterSchema(orjson.loads(document["schema"]))
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        raise TransientError("the schema registry's answer is no schema") from None
-    except fastavro.schema.SchemaParseException:
-        raise UndecodableError(f"schema {schema_id} cannot be parsed") from None
+    async def _gather(
+        self,
+        reference: _Reference,
+        schema_id: int,
+        gathered: dict[_Reference, _Document],
+        way: tuple[_Reference, ...],
+    ) -> None:
+        """Adds what the reference leads to, each behind all that it refers to itself; ``way`` leads here."""
+        if reference in way:
+            raise UndecodableError(f"schema {schema_id} refers to {reference}, which refers to itself")
+        if reference in gathered:
+            return
+        part = self._parts.get(reference)
+        if part is None:
+            path = f"/subjects/{quote(reference.subject, safe='')}/versions/{reference.version}"
+            part = await self._document(path, f"{reference}, which schema {schema_id} refers to")
+            self._parts[reference] = part
+        for further in part.references:
+            await self._gather(further, schema_id, gathered, (*way, reference))
+        gathered[reference] = part
+
+    async def _document(self, path: str, what: str) -> _Document:
+        """What is registered there. Raises ``UndecodableError`` or ``TransientError``."""
+        host = urlsplit(self._url or "").hostname
+        answer = await self._get(path)
+        if answer.status == 404:
+            # It was registered before the record was written: this may be a follower that lags behind.
+            await asyncio.sleep(_AGAIN_SECONDS)
+            answer = await self._get(path)
+        if answer.status == 404:
+            raise UndecodableError(f"the schema registry has no {what}")
+        if answer.status != 200:
+            raise TransientError(f"schema registry at {host}: HTTP {answer.status}")
+        try:
+            document = orjson.loads(answer.body)
+            if (document.get("schemaType") or "AVRO") != "AVRO":
+                raise UndecodableError(f"{what} is no Avro schema")
+            references = [
+                _Reference(str(each["subject"]), int(each["version"])) for each in document.get("references") or ()
+            ]
+            return _Document(orjson.loads(document["schema"]), tuple(references))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise TransientError("the schema registry's answer is no schema") from None
+
+    async def _get(self, path: str) -> Answer:
+        try:
+            return await self._http.request("GET", f"{self._url}{path}", headers=self._headers)
+        except NoAnswerError as error:
+            raise TransientError(f"schema registry at {urlsplit(self._url or '').hostname}: {error}") from None

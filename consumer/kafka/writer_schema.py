@@ -1,6 +1,6 @@
 """A writer's schema, and what it says about the encodings of times."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any, Final
@@ -18,18 +18,29 @@ _UNITS: Final = {
     "io.debezium.time.NanoTimestamp": 0,
 }
 """Microseconds of one unit; nanoseconds are divided instead."""
+_BOX: Final = "_consumer_datum"
 
 
 class WriterSchema:
     """Decodes what was written with one schema, and brings times to one form."""
 
-    def __init__(self, schema: Any) -> None:
-        """Raises ``fastavro.schema.SchemaParseException``."""
+    def __init__(self, schema: Any, parts: Sequence[Any] = ()) -> None:
+        """``parts`` are schemas that this one names and does not hold, each behind those that it names itself.
+
+        Raises:
+            fastavro.schema.SchemaParseException: it is no Avro schema, or names what nobody defines.
+        """
+        named: dict[str, Any] = {}
         try:
-            self._schema = fastavro.parse_schema(schema)
+            for part in parts:
+                fastavro.parse_schema(part, named)
+            # fastavro takes along what names mean in records alone: a union of names would not be read. The bytes of
+            # a record are those of its fields.
+            self._schema = fastavro.parse_schema(_boxed(schema) if parts else schema, named)
         except (fastavro.schema.UnknownType, KeyError, TypeError) as error:
             raise fastavro.schema.SchemaParseException(f"no Avro schema: {type(error).__name__}") from None
-        self._times = _time_readers(schema)
+        self._boxed = bool(parts)
+        self._times = _time_readers([*parts, schema])
 
     def decode(self, data: bytes, start: int) -> Any:
         """The datum that begins at ``start``.
@@ -40,13 +51,13 @@ class WriterSchema:
         stream = BytesIO(data)
         stream.seek(start)
         try:
-            datum = fastavro.schemaless_reader(stream, self._schema, None)
+            datum: Any = fastavro.schemaless_reader(stream, self._schema, None)
         except (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
             raise UndecodableError(f"the bytes are no datum of their schema: {type(error).__name__}") from None
         if stream.tell() != len(data):
             # fastavro ignores what follows; a datum of another schema often ends early.
             raise UndecodableError("bytes are left over behind the datum")
-        return datum
+        return datum[_BOX] if self._boxed else datum
 
     def row(self, after: dict[str, Any]) -> dict[str, Any]:
         """``after`` with its times as the domain reads them. Raises ``InvalidRecordError``."""
@@ -55,6 +66,10 @@ class WriterSchema:
             if isinstance(value, int):
                 after[name] = read(value)
         return after
+
+
+def _boxed(schema: Any) -> dict[str, Any]:
+    return {"type": "record", "name": _BOX, "fields": [{"name": _BOX, "type": schema}]}
 
 
 def _time_readers(schema: Any) -> dict[str, Callable[[int], datetime]]:

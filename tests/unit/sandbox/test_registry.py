@@ -49,6 +49,30 @@ async def test_schemas_are_registered_and_found_by_id(http: aiohttp.ClientSessio
     assert await ask(http, "GET", "/subjects/u-key/versions/2") == (200, latest)
 
 
+async def test_a_schema_may_refer_to_others(http: aiohttp.ClientSession) -> None:
+    place = '{"type": "record", "name": "Place", "namespace": "c", "fields": []}'
+    reference = {"name": "c.Place", "subject": "places", "version": 1}
+    whole = {"schema": '"c.Place"', "references": [reference]}
+    assert (await ask(http, "POST", "/subjects/t/versions", whole))[0] == 422
+    await ask(http, "POST", "/subjects/places/versions", {"schema": place})
+    assert (await ask(http, "POST", "/subjects/t/versions", {"schema": '"c.Place"'}))[0] == 422
+
+    assert await ask(http, "POST", "/subjects/t/versions", whole) == (200, {"id": 2})
+
+    assert await ask(http, "GET", "/schemas/ids/2") == (200, whole)
+    assert await ask(http, "GET", "/subjects/t/versions/1") == (200, {"subject": "t", "version": 1, "id": 2, **whole})
+    assert "references" not in (await ask(http, "GET", "/schemas/ids/1"))[1]
+
+
+async def test_a_schema_may_be_given_the_id_that_it_had_elsewhere(http: aiohttp.ClientSession) -> None:
+    assert await ask(http, "POST", "/subjects/t/versions", {"schema": KEY, "id": 40}) == (200, {"id": 40})
+    assert (await ask(http, "POST", "/subjects/t/versions", {"schema": VALUE, "id": 40}))[0] == 422
+    assert await ask(http, "POST", "/subjects/t/versions", {"schema": VALUE}) == (200, {"id": 41})
+    status, found = await ask(http, "GET", "/schemas/ids/40")
+    assert (status, json.loads(found["schema"])) == (200, json.loads(KEY))
+    assert (await ask(http, "GET", "/schemas/ids/1"))[0] == 404
+
+
 @pytest.mark.parametrize(
     ("path", "code"),
     [

@@ -1,0 +1,261 @@
+"""Schemas from a registry: references followed, what it does not know, and a registry that is away."""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from io import BytesIO
+from typing import Any
+
+import fastavro
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from consumer.domain.errors import TransientError, UndecodableError
+from consumer.http import Http
+from consumer.kafka import registry as module
+from consumer.kafka.registry import Registry
+from sandbox.registry import Fault, Reference
+from sandbox.registry import Registry as Sandbox
+
+Connect = Callable[[web.Application], Awaitable[Registry]]
+
+ADDRESS = {"type": "record", "name": "Address", "namespace": "a", "fields": [{"name": "line", "type": "string"}]}
+CLIENT = {"type": "record", "name": "Client", "namespace": "b", "fields": [{"name": "at", "type": "a.Address"}]}
+PLACE = {"type": "record", "name": "Place", "namespace": "c", "fields": [{"name": "at", "type": "a.Address"}]}
+STARTS_AT = {"type": "long", "connect.name": "io.debezium.time.Timestamp"}
+ROW = {
+    "type": "record",
+    "name": "Row",
+    "namespace": "d",
+    "fields": [
+        {"name": "client", "type": "b.Client"},
+        {"name": "place", "type": ["null", "c.Place"]},
+        {"name": "starts_at", "type": ["null", STARTS_AT]},
+    ],
+}
+ENVELOPE = {"type": "record", "name": "Envelope", "namespace": "d", "fields": [{"name": "after", "type": "Row"}]}
+DATUM = {"client": {"at": {"line": "1 Mill Lane"}}, "place": {"at": {"line": "Gate 3"}}, "starts_at": 1_000}
+
+
+def avro(schema: Any, datum: Any, *parts: Any) -> bytes:
+    named: dict[str, Any] = {}
+    for part in parts:
+        fastavro.parse_schema(part, named)
+    stream = BytesIO()
+    fastavro.schemaless_writer(stream, fastavro.parse_schema(schema, named), datum)
+    return stream.getvalue()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """The service's side of a registry that is served for the time of the test."""
+    http = Http(ca_file=None, timeout=5.0)
+    async with AsyncExitStack() as servers:
+
+        async def connected(app: web.Application) -> Registry:
+            server = await servers.enter_async_context(TestServer(app))
+            return Registry(str(server.make_url("/")), None, http)
+
+        yield connected
+        await http.close()
+
+
+def filled() -> tuple[Sandbox, int]:
+    """A registry with the schemas above, each in a subject of its own, and the envelope's id."""
+    held = Sandbox()
+    address = Reference("a.Address", "addresses/of all:places", 1)
+    client, place, row = (Reference(name, name.lower(), 1) for name in ("b.Client", "c.Place", "d.Row"))
+    held.register(address.subject, json.dumps(ADDRESS))
+    held.register(client.subject, json.dumps(CLIENT), [address])
+    held.register(place.subject, json.dumps(PLACE), [address])
+    held.register(row.subject, json.dumps(ROW), [client, place])
+    return held, held.register("jobs-value", json.dumps(ENVELOPE), [row, row])
+
+
+async def test_what_a_schema_refers_to_is_fetched_each_once_wherever_it_is_referred_to(connect: Connect) -> None:
+    held, schema_id = filled()
+    schema = await (await connect(held.app())).fetch(schema_id)
+    datum = schema.decode(avro(ENVELOPE, {"after": DATUM}, ADDRESS, CLIENT, PLACE, ROW), 0)
+    assert datum == {"after": DATUM}
+    assert held.requests == Counter(
+        [
+            f"/schemas/ids/{schema_id}",
+            "/subjects/d.row/versions/1",
+            "/subjects/b.client/versions/1",
+            "/subjects/c.place/versions/1",
+            "/subjects/addresses/of all:places/versions/1",
+        ]
+    )
+
+
+async def test_parts_of_two_schemas_are_fetched_once(connect: Connect) -> None:
+    held, schema_id = filled()
+    other_id = held.register("other-value", '"c.Place"', [Reference("c.Place", "c.place", 1)])
+    registry = await connect(held.app())
+    await registry.fetch(schema_id)
+    schema = await registry.fetch(other_id)
+    assert schema.decode(avro(PLACE, DATUM["place"], ADDRESS), 0) == DATUM["place"]
+    assert held.requests["/subjects/c.place/versions/1"] == 1
+
+
+@pytest.mark.parametrize(
+    ("schema", "data", "datum"),
+    [
+        ("a.Address", b"\x02x", {"line": "x"}),
+        (["null", "a.Address"], b"\x02\x02x", {"line": "x"}),
+        ({"type": "array", "items": "a.Address"}, b"\x02\x02x\x00", [{"line": "x"}]),
+    ],
+)
+async def test_a_schema_may_be_nothing_but_names_of_others(
+    connect: Connect, schema: Any, data: bytes, datum: Any
+) -> None:
+    held, _ = filled()
+    schema_id = held.register("names", json.dumps(schema), [Reference("a.Address", "addresses/of all:places", 1)])
+    assert (await (await connect(held.app())).fetch(schema_id)).decode(data, 0) == datum
+
+
+async def test_the_encoding_of_times_is_known_from_a_part_too(connect: Connect) -> None:
+    held, schema_id = filled()
+    schema = await (await connect(held.app())).fetch(schema_id)
+    assert schema.row({"starts_at": 1_000})["starts_at"].isoformat() == "1970-01-01T00:00:01+00:00"
+
+
+async def test_a_registry_that_is_away_is_asked_again(connect: Connect) -> None:
+    held, schema_id = filled()
+    registry = await connect(held.app())
+    for fault in (Fault("down"), Fault("error", 503)):
+        held.fault = fault
+        with pytest.raises(TransientError):
+            await registry.fetch(schema_id)
+    held.fault = None
+    schema = await registry.fetch(schema_id)
+    assert registry.get(schema_id) is schema
+
+
+def answering(documents: dict[str, Any], asked: Counter[str] | None = None) -> web.Application:
+    """A registry that says just this; an answer may be a status instead."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if asked is not None:
+            asked[request.path] += 1
+        document = documents.get(request.path, 404)
+        if isinstance(document, int):
+            return web.json_response({"error_code": 40403, "message": "?"}, status=document)
+        return web.json_response(document)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    return app
+
+
+def referring(schema: Any, *subjects: str) -> dict[str, Any]:
+    references = [{"name": subject, "subject": subject, "version": 2} for subject in subjects]
+    return {"schema": json.dumps(schema), "references": references}
+
+
+async def test_a_reference_that_the_registry_does_not_know_is_named(connect: Connect) -> None:
+    registry = await connect(answering({"/schemas/ids/7": referring(PLACE, "a.Address")}))
+    with pytest.raises(UndecodableError, match=r"has no version 2 of a\.Address, which schema 7 refers to"):
+        await registry.fetch(7)
+
+
+async def test_a_reference_that_cannot_be_had_now_is_asked_for_again(connect: Connect) -> None:
+    documents: dict[str, Any] = {
+        "/schemas/ids/7": referring(PLACE, "a.Address"),
+        "/subjects/a.Address/versions/2": 500,
+    }
+    registry = await connect(answering(documents))
+    with pytest.raises(TransientError, match="HTTP 500"):
+        await registry.fetch(7)
+    documents["/subjects/a.Address/versions/2"] = referring(ADDRESS)
+    assert await registry.fetch(7)
+
+
+async def test_schemas_that_refer_to_one_another_in_a_circle_are_refused(connect: Connect) -> None:
+    circle = {
+        "/schemas/ids/7": referring(ROW, "b.Client"),
+        "/subjects/b.Client/versions/2": referring(CLIENT, "a.Address"),
+        "/subjects/a.Address/versions/2": referring(ADDRESS, "b.Client"),
+    }
+    registry = await connect(answering(circle))
+    with pytest.raises(UndecodableError, match=r"schema 7 refers to version 2 of b\.Client, which refers to itself"):
+        await registry.fetch(7)
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        {},
+        {"/schemas/ids/7": {"schema": json.dumps(PLACE)}},
+        {"/schemas/ids/7": {"schema": "{}", "schemaType": "PROTOBUF"}},
+        {
+            "/schemas/ids/7": referring(PLACE, "a.Address"),
+            "/subjects/a.Address/versions/2": {"schema": "{}", "schemaType": "JSON"},
+        },
+    ],
+    ids=["unknown", "names what nobody defines", "another language", "a part in another language"],
+)
+async def test_a_schema_of_no_use_is_asked_for_again_only_after_a_while(
+    connect: Connect, documents: dict[str, Any]
+) -> None:
+    asked: Counter[str] = Counter()
+    registry = await connect(answering(documents, asked))
+    reasons = set()
+    for _ in range(3):
+        with pytest.raises(UndecodableError) as refused:
+            await registry.fetch(7)
+        reasons.add(str(refused.value))
+    assert len(reasons) == 1
+    assert asked["/schemas/ids/7"] == (1 if documents else 2)
+
+
+class Lagging(dict[str, Any]):
+    """What it is asked for once, it has learnt by the next time."""
+
+    def get(self, path: str, default: Any = None) -> Any:
+        found = super().get(path, default)
+        self[path] = {"schema": '"string"'}
+        return found
+
+
+async def test_a_schema_that_a_follower_of_the_registry_learns_a_moment_later_is_read(connect: Connect) -> None:
+    asked: Counter[str] = Counter()
+    registry = await connect(answering(Lagging(), asked))
+    assert await registry.fetch(7) is registry.get(7)
+    assert asked["/schemas/ids/7"] == 2
+
+
+async def test_a_schema_that_the_registry_has_come_to_know_is_read(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_UNUSABLE_SECONDS", 0.0)
+    documents: dict[str, Any] = {}
+    registry = await connect(answering(documents))
+    with pytest.raises(UndecodableError, match="has no schema 7"):
+        await registry.fetch(7)
+    documents["/schemas/ids/7"] = referring(PLACE, "a.Address")
+    with pytest.raises(UndecodableError, match="has no version 2"):
+        await registry.fetch(7)
+    documents["/subjects/a.Address/versions/2"] = referring(ADDRESS)
+    assert registry.get(7) is None
+    schema = await registry.fetch(7)
+    assert registry.get(7) is schema
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        {"schema": 5},
+        {"schema": "{"},
+        {"schema": '"string"', "references": 5},
+        {"schema": '"string"', "references": [{"subject": "s"}]},
+        {"schema": '"string"', "references": [{"subject": "s", "version": "new"}]},
+    ],
+)
+async def test_an_answer_that_is_no_schema_is_a_fault_of_the_registry(connect: Connect, answer: Any) -> None:
+    registry = await connect(answering({"/schemas/ids/7": answer}))
+    with pytest.raises(TransientError, match="no schema"):
+        await registry.fetch(7)
