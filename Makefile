@@ -19,7 +19,7 @@ demo: .venv/.installed ## Run the service against a world of its own, to watch (
 	@$(BIN)/python -m sandbox.demo $(if $(ONCE),--once)
 
 test: .venv/.installed ## Run all tests that need nothing but this environment (ARGS=… goes to pytest)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
 
 e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Maven and PostgreSQL 15)
 	@$(BIN)/pytest tests/e2e $(ARGS)

@@ -92,7 +92,7 @@ async def test_a_record_whose_schema_the_registry_lacks_is_a_dead_letter_until_i
         await company.consumed()
         # The tombstone needs no schema but its key's, and what follows on the partition is read.
         assert (await done(company, service))["dead_lettered"] == 3
-        assert held.requests[f"/schemas/ids/{value_id}"] == 1
+        assert held.requests[f"/schemas/ids/{value_id}"] == 2
         letters = await asyncio.to_thread(company.dead_letters, 3)
         assert {letter.value() for letter in letters} == {record.value for record in records[:3]}
         for letter in letters:
