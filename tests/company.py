@@ -18,6 +18,7 @@ import httpx
 import trustme
 from confluent_kafka import Consumer, TopicPartition
 
+from sandbox import certificates
 from sandbox.control import CoreControl, GraphControl, Mailbox, Secret
 from sandbox.core.document import dump
 from sandbox.core.feed import Encoder, Record
@@ -264,13 +265,9 @@ async def keeps_the_contract(graph: GraphControl) -> None:
 
 def secured(folder: Path, authority: trustme.CA) -> tuple[list[str], Path]:
     """The sandbox's arguments for https on loopback, and the file of the authority that vouches for it."""
-    issued = authority.issue_cert("localhost", "127.0.0.1")
-    key, chain, ca = (folder / name for name in ("graph.key", "graph.pem", "ca.pem"))
-    issued.private_key_pem.write_to_path(key)
-    for number, blob in enumerate(issued.cert_chain_pems):
-        blob.write_to_path(chain, append=number > 0)
-    authority.cert_pem.write_to_path(ca)
-    return ["--tls-cert", str(chain), "--tls-key", str(key)], ca
+    certificates.issue(folder, ["localhost", "127.0.0.1"], authority)
+    files = ["--tls-cert", str(folder / certificates.CERTIFICATE), "--tls-key", str(folder / certificates.KEY)]
+    return files, folder / certificates.AUTHORITY
 
 
 @asynccontextmanager

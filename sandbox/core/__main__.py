@@ -1,5 +1,6 @@
-"""A Core as a process of its own: `python -m sandbox.core --port 0 [--bootstrap-servers …]`.
+"""A Core as a process of its own: `python -m sandbox.core --port 0 [--bootstrap-servers … | --database]`.
 
+With `--database` its API answers from a real database, which libpq's environment variables (PGHOST, …) lead to.
 Prints `listening http://127.0.0.1:PORT` when it is ready and ends at SIGTERM or Ctrl-C.
 """
 
@@ -8,13 +9,16 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from sandbox.core import committed
 from sandbox.core.app import build
 from sandbox.core.control import Publish
+from sandbox.core.database import CoreDatabase
 from sandbox.core.feed import Encoder
 from sandbox.core.producer import FeedProducer
 from sandbox.core.rows import Change
 from sandbox.core.schedule import Schedule
 from sandbox.serve import serve
+from sandbox.servers.psql import Psql
 
 
 def publisher(producer: FeedProducer, encoder: Encoder) -> Publish:
@@ -28,21 +32,36 @@ def publisher(producer: FeedProducer, encoder: Encoder) -> Publish:
     return publish
 
 
-def main() -> None:
-    """Reads the command line and serves until it is told to stop."""
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.core", description="A stand-in for Core")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--token", default="core-token", help="the API's bearer token")
     parser.add_argument("--page-size", type=int, default=100, help="workers a page")
-    parser.add_argument("--bootstrap-servers", help="send the changes to this Kafka")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--bootstrap-servers", help="send the changes to this Kafka")
+    where.add_argument("--database", action="store_true", help="answer from the PostgreSQL that PGHOST names")
     parser.add_argument("--topic", default="core.job-changed")
-    options = parser.parse_args()
+    return parser
 
+
+def main() -> None:
+    """Reads the command line and serves until it is told to stop."""
+    options = parser().parse_args()
+    if options.database:
+        database = CoreDatabase(Psql())
+        app = committed.build(database, now, token=options.token, page_size=options.page_size)
+        serve(app, options.host, options.port)
+        return
     publish = None
     if options.bootstrap_servers:
         publish = publisher(FeedProducer(options.bootstrap_servers, options.topic), Encoder())
-    schedule = Schedule(lambda: datetime.now(UTC))
+    schedule = Schedule(now)
     app = build(schedule, token=options.token, page_size=options.page_size, publish=publish)
     serve(app, options.host, options.port)
 

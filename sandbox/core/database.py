@@ -10,8 +10,7 @@ import schemas
 from sandbox.core.document import load
 from sandbox.core.rows import JOB_FIELDS
 from sandbox.core.schedule import Schedule
-from sandbox.servers.postgres import Postgres
-from sandbox.servers.psql import Session
+from sandbox.servers.psql import Psql, Session
 
 FOLDER: Final = Path(str(schemas.FOLDER / "core"))
 """Core's side of the feed: the SQL, the connector's configuration, the topics'."""
@@ -31,26 +30,32 @@ _STATE: Final = """
 
 
 class CoreDatabase:
-    """One database of that server, called `core`."""
+    """One database, called `core`, of the server that psql asks."""
 
     name: Final = "core"
 
-    def __init__(self, server: Postgres) -> None:
-        self.server = server
+    def __init__(self, psql: Psql) -> None:
+        self._psql = psql
 
-    def create(self) -> None:
-        """Makes the database, with its tables, triggers, publication and role. Raises ServerFailedError."""
-        self.server.psql(f"create database {self.name}")
-        for file in ("tables", "calendar_job", "feed"):
-            self.server.psql(FOLDER / f"{file}.sql", database=self.name, variables={"feed_password": FEED_PASSWORD})
+    def create(self, feed_password: str = FEED_PASSWORD) -> None:
+        """Makes the database, with its tables, triggers, publication and role, as far as they are not there yet.
+
+        Raises ServerFailedError.
+        """
+        if self._psql(f"select count(*) from pg_database where datname = '{self.name}'") == "0":
+            self._psql(f"create database {self.name}")
+        if self.run("select to_regclass('sites') is null") == "t":
+            self._apply("tables")
+        self._apply("calendar_job")
+        self._apply("feed", feed_password=feed_password)
 
     def run(self, sql: str) -> str:
         """One transaction: what psql printed for it. Raises ServerFailedError."""
-        return self.server.psql(sql, database=self.name)
+        return self._psql(sql, database=self.name)
 
     def session(self) -> Session:
         """A connection that stays open."""
-        return Session(self.server, self.name)
+        return Session(self._psql, self.name)
 
     def schedule(self, clock: Callable[[], datetime]) -> Schedule:
         """What is committed, as the stand-in for Core's API serves it and the oracle judges by."""
@@ -59,11 +64,9 @@ class CoreDatabase:
         document["jobs"] = [{name: row[name] for name in JOB_FIELDS} for row in document["jobs"]]
         return load(Schedule(clock), document)
 
-    def environment(self) -> dict[str, str]:
-        """What the connector's configuration refers to as `${env:…}`, as far as it is the database's."""
-        return {
-            "CORE_DB_HOST": "127.0.0.1",
-            "CORE_DB_PORT": str(self.server.port),
-            "CORE_DB_NAME": self.name,
-            "CORE_DB_PASSWORD": FEED_PASSWORD,
-        }
+    def captured_by(self, slot: str) -> bool:
+        """Whether somebody reads the log through this slot now."""
+        return self.run(f"select count(*) from pg_replication_slots where slot_name = '{slot}' and active") == "1"
+
+    def _apply(self, file: str, **variables: str) -> None:
+        self._psql(FOLDER / f"{file}.sql", database=self.name, variables=variables)

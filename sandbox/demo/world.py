@@ -10,9 +10,10 @@ from typing import Final
 
 import httpx
 
-from sandbox.control import GraphControl, Mailbox, Secret
-from sandbox.demo.company import MAILBOXES, SITES, WORKERS
+from sandbox.control import GraphControl
+from sandbox.demo.company import SITES, WORKERS
 from sandbox.demo.core import CoreControl
+from sandbox.demo.tenants import found_tenants
 from sandbox.servers.embedded import embedded_broker, embedded_valkey
 from sandbox.servers.process import ServerFailedError, ServerProcess
 from sandbox.stack import Service, Stack, stand_in, url_of
@@ -87,12 +88,8 @@ def last_lines(folder: Path) -> str:
 async def _populate(stack: Stack) -> None:
     """The sites, their workers and mailboxes; no job yet."""
     async with GraphControl(stack.graph_url) as graph, CoreControl(stack.core_url) as core:
+        await found_tenants(graph)
         for site in SITES:
-            await graph.add_tenant(site.tenant_id)
-            await graph.add_app(site.tenant_id, site.client_id, secrets=[Secret(site.client_secret)])
-            mine = [mailbox for mailbox in MAILBOXES if mailbox.site_id == site.site_id]
-            mailboxes = [Mailbox(each.address, state=each.state, time_zone=each.windows_zone) for each in mine]
-            await graph.add_mailboxes(site.tenant_id, mailboxes)
             await core.put_site(site)
         for worker in WORKERS:
             await core.put_worker(worker)

@@ -16,8 +16,8 @@ from sandbox.graph.app import build
 from sandbox.graph.world import World
 
 
-def main() -> None:
-    """Reads the command line and serves until it is told to stop."""
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.graph", description="A stand-in for Entra and Graph")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
@@ -25,9 +25,14 @@ def main() -> None:
     parser.add_argument("--tls-key", help="PEM file of its key")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="how long each request takes")
     parser.add_argument("--seed", type=int, default=0, help="makes ids and probabilities repeat")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Reads the command line and serves until it is told to stop."""
+    options = (command := parser()).parse_args()
     if bool(options.tls_cert) is not bool(options.tls_key):
-        parser.error("--tls-cert and --tls-key belong together")
+        command.error("--tls-cert and --tls-key belong together")
     world = World(options.seed)
     world.switches.change({"latency_ms": options.latency_ms})
     tls = None

@@ -12,22 +12,16 @@ from types import TracebackType
 from typing import Self
 
 from sandbox.servers.process import ServerFailedError, ServerProcess, free_port, run
+from sandbox.servers.psql import SUPERUSER, Psql
 
 OLDEST_VERSION = 15
+SETTINGS = Path(__file__).with_name("postgresql.conf")
 
 _ADVICE = f"PostgreSQL {OLDEST_VERSION} or newer is needed: install it (Debian's package postgresql)"
 _DEBIAN = Path("/usr/lib/postgresql")
-_SUPERUSER = "postgres"
 _RECOVERY_SECONDS = 20.0
 
-_SETTINGS = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "wal_level": "logical",
-    "track_commit_timestamp": "on",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-}
+_ADDRESSES = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 
 
 class Postgres:
@@ -35,7 +29,7 @@ class Postgres:
 
     It refuses to run as root: then an account without rights runs it. Since that account cannot be expected to
     get into `folder`, the data lie in a temporary folder of their own, until `remove`. `settings` are further
-    parameters of the server, which win over those here.
+    parameters of the server, which win over those of `SETTINGS`. `psql` asks it.
     """
 
     def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None) -> None:
@@ -43,7 +37,9 @@ class Postgres:
         self._binaries = postgres_binaries()
         self._home = Path(tempfile.mkdtemp(prefix="postgres-"))
         self._data = self._home / "data"
-        parameters = _SETTINGS | {"port": str(self.port)} | dict(settings or {})
+        self.psql = Psql({"PGHOST": "127.0.0.1", "PGPORT": str(self.port)}, self._binaries / "psql")
+        parameters = {"config_file": str(self._home / SETTINGS.name), "port": str(self.port)}
+        parameters |= _ADDRESSES | dict(settings or {})
         self.process = ServerProcess(
             name="PostgreSQL",
             command=[
@@ -60,6 +56,7 @@ class Postgres:
         """Starts it, its cluster made the first time; returns when it takes connections. Raises ServerFailedError."""
         if not self._data.exists():
             self._make_cluster()
+        shutil.copy(SETTINGS, self._home)  # where the account that runs it may read it
         # The children of one that was killed hold its shared memory until they notice.
         deadline = time.monotonic() + _RECOVERY_SECONDS
         while True:
@@ -88,32 +85,6 @@ class Postgres:
         self.stop()
         shutil.rmtree(self._home, ignore_errors=True)
 
-    def psql(
-        self,
-        sql: str | Path,
-        *,
-        database: str = _SUPERUSER,
-        user: str = _SUPERUSER,
-        variables: Mapping[str, str] | None = None,
-    ) -> str:
-        """What psql printed for this SQL, or this file of it: values alone, a row a line, fields separated by `|`.
-
-        Stops at the first error, which raises ServerFailedError with what the server said.
-        """
-        command = self.psql_command(database, user)
-        for name, value in (variables or {}).items():
-            command += ["--set", f"{name}={value}"]
-        command += ["--file", sql] if isinstance(sql, Path) else ["--command", sql]
-        return run(command, failure="psql").rstrip("\n")
-
-    def psql_command(self, database: str, user: str = _SUPERUSER) -> list[str | Path]:
-        """How psql is called; without further options it reads SQL from its standard input."""
-        return [
-            *(self._binaries / "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"),
-            *("--set", "ON_ERROR_STOP=on", "--host", "127.0.0.1", "--port", str(self.port)),
-            *("--username", user, "--dbname", database),
-        ]
-
     def _make_cluster(self) -> None:
         self._home.chmod(0o700)
         if os.geteuid() == 0:
@@ -121,7 +92,7 @@ class Postgres:
         run(
             [
                 *self._unprivileged(),
-                *(self._binaries / "initdb", "--pgdata", self._data, "--username", _SUPERUSER, "--auth", "trust"),
+                *(self._binaries / "initdb", "--pgdata", self._data, "--username", SUPERUSER, "--auth", "trust"),
                 *("--encoding", "UTF8", "--locale", "C", "--no-sync"),
             ],
             failure="PostgreSQL's cluster could not be made",

@@ -133,6 +133,11 @@ class ServerProcess:
         """SIGKILL at once, as a crash would."""
         self._end(signal.SIGKILL)
 
+    def restart(self) -> None:
+        """Stops and starts it."""
+        self.stop()
+        self.start()
+
     @property
     def running(self) -> bool:
         return self._leash is not None and self._leash.poll() is None

@@ -1,22 +1,61 @@
-"""A connection to PostgreSQL that stays open, for transactions that last or stand in each other's way."""
+"""PostgreSQL asked through its own client, psql: once, or over a connection that stays open."""
 
+import os
 import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
-from sandbox.servers.postgres import Postgres
-from sandbox.servers.process import ServerFailedError
+from sandbox.servers.process import ServerFailedError, run
+
+SUPERUSER: Final = "postgres"
 
 _END = "-- end of the answer --"
 _LINES_TOLD = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Psql:
+    """Asks the server that libpq's environment variables name: this process's own, and these before them."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    binary: Path = Path("psql")
+
+    def __call__(
+        self,
+        sql: str | Path,
+        *,
+        database: str = SUPERUSER,
+        user: str = SUPERUSER,
+        variables: Mapping[str, str] | None = None,
+    ) -> str:
+        """What psql printed for this SQL, or this file of it: values alone, a row a line, fields separated by `|`.
+
+        Stops at the first error, which raises ServerFailedError with what the server said.
+        """
+        command = self.command(database, user)
+        for name, value in (variables or {}).items():
+            command += ["--set", f"{name}={value}"]
+        command += ["--file", sql] if isinstance(sql, Path) else ["--command", sql]
+        return run(command, failure="psql", environment=self.environment).rstrip("\n")
+
+    def command(self, database: str, user: str = SUPERUSER) -> list[str | Path]:
+        """How psql is called; without further options it reads SQL from its standard input."""
+        return [
+            *(self.binary, "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--no-password"),
+            *("--set", "ON_ERROR_STOP=on", "--username", user, "--dbname", database),
+        ]
+
+
 class Session:
     """One psql, kept running. What is sent is carried out in order; nobody else's thread may use it."""
 
-    def __init__(self, server: Postgres, database: str, user: str = "postgres") -> None:
+    def __init__(self, psql: Psql, database: str, user: str = SUPERUSER) -> None:
         self._psql = subprocess.Popen(
-            [*server.psql_command(database, user), "--set", "ON_ERROR_STOP=off"],
+            [*psql.command(database, user), "--set", "ON_ERROR_STOP=off"],
+            env={**os.environ, **psql.environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -24,7 +63,7 @@ class Session:
         )
 
     def run(self, sql: str) -> str:
-        """What psql printed for it, as `Postgres.psql` gives it. Raises ServerFailedError with the server's error."""
+        """What psql printed for it, as `Psql` gives it. Raises ServerFailedError with the server's error."""
         self.send(sql)
         return self.answer()
 

@@ -15,11 +15,13 @@ from sandbox.servers.process import REPOSITORY, ServerFailedError, ServerProcess
 
 OLDEST_VERSION = (6, 2)
 
+SETTINGS = Path(__file__).with_name("valkey.conf")
+
 _UNPACKED = REPOSITORY / ".cache" / "redis"
 
 
 class RedisServer:
-    """One Redis on a loopback port of its own, run as the service asks for it: `maxmemory-policy noeviction`.
+    """One Redis on a loopback port of its own, run as the service asks for it: with the settings of `SETTINGS`.
 
     With `persistent` every write goes to an append-only file in `folder` before it is answered, so that a
     restart, or a kill, loses nothing that was acknowledged.
@@ -37,10 +39,9 @@ class RedisServer:
         self.process = ServerProcess(
             name=binary.name,
             command=[
-                binary,
+                *(binary, SETTINGS),
                 *("--bind", "127.0.0.1", "--port", str(self.port), "--dir", folder),
-                *("--save", "", "--appendonly", "yes" if persistent else "no"),
-                *("--maxmemory-policy", "noeviction"),
+                *(() if persistent else ("--appendonly", "no")),
             ],
             log=folder / "redis.log",
             ready=self._answers,

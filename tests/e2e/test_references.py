@@ -33,8 +33,8 @@ async def test_changes_whose_schema_is_registered_in_parts_are_in_the_calendars(
             company,
             chain,
             "insert into jobs (job_id, site_id, client_id, starts_at, ends_at)"
-            f" values ('j1', 'acme', 'c1', '{start.isoformat()}', '{(start + timedelta(hours=1)).isoformat()}');"
-            "insert into assignments values ('j1', 'w1')",
+            f" values ('in-parts', 'acme', 'c1', '{start.isoformat()}', '{(start + timedelta(hours=1)).isoformat()}');"
+            "insert into assignments values ('in-parts', 'w1')",
         )
         assert await subjects(company, ann) == ["Core Job — Northwind"]
         assert "core.public.calendar_job.Value" in chain.registry.subjects()

@@ -9,6 +9,8 @@ import httpx
 from sandbox.servers.jars import JVM, jars, java
 from sandbox.servers.process import ServerProcess, free_port
 
+SETTINGS = Path(__file__).with_name("registry.properties")
+
 _POM = Path(__file__).with_name("pom.xml")
 
 
@@ -22,14 +24,15 @@ class Apicurio:
             name="Apicurio Registry",
             command=[
                 *(java(), "-Xmx256m", *JVM),
-                *("-Dquarkus.http.host=127.0.0.1", f"-Dquarkus.http.port={self.port}"),
-                "-Dquarkus.http.access-log.enabled=false",
-                f"-Dapicurio.datasource.url=jdbc:h2:file:{folder.absolute()}/schemas",
-                *("-Dapicurio.datasource.jdbc.initial-size=2", "-Dapicurio.datasource.jdbc.min-size=2"),
-                *("-jar", program),
+                *(f"-Dquarkus.config.locations={SETTINGS}", "-jar", program),
             ],
             log=folder / "registry.log",
             ready=self._answers,
+            environment={
+                "REGISTRY_HOST": "127.0.0.1",
+                "REGISTRY_PORT": str(self.port),
+                "REGISTRY_FOLDER": str(folder.absolute()),
+            },
             start_within=60,
         )
 

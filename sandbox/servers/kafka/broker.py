@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -13,30 +13,19 @@ from confluent_kafka.cimpl import NewTopic
 
 from sandbox.servers.jars import JVM, jars, java
 from sandbox.servers.process import ServerProcess, accepts_connections, free_port, run
+from sandbox.servers.properties import properties
 
 POM = Path(__file__).with_name("pom.xml")
 """Of Kafka's jars, Connect's among them."""
 
+_PROTOCOLS = "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"
 _REQUEST_SECONDS = 10.0
 _JVM = ("-Xms128m", "-Xmx384m", *JVM)
 
-_ONE_NODE = {
-    "process.roles": "broker,controller",
-    "node.id": "1",
-    "controller.listener.names": "CONTROLLER",
-    "inter.broker.listener.name": "PLAINTEXT",
-    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-    "offsets.topic.replication.factor": "1",
-    "offsets.topic.num.partitions": "1",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "transaction.state.log.num.partitions": "1",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
-    "log.segment.bytes": "16777216",
-    "num.partitions": "4",
-    # Groups in tests settle at once, and a killed member is missed after a second if it asks for that.
-    "group.initial.rebalance.delay.ms": "0",
+SETTINGS = Path(__file__).with_name("server.properties")
+
+_QUICK = {
+    # A killed member of a group is missed after a second if it asks for that.
     "group.min.session.timeout.ms": "1000",
     "group.consumer.min.session.timeout.ms": "1000",
     "group.consumer.min.heartbeat.interval.ms": "100",
@@ -50,15 +39,14 @@ _ONE_NODE = {
 class Kafka:
     """A Kafka node on loopback ports of its own, with its data and log in `folder`.
 
-    `settings` are further server properties, which win over those here. Topics that are asked for without
-    having been created appear with 4 partitions, as with the embedded broker.
+    Its server properties are those of `SETTINGS`, quicker to notice a death. A topic must be created before it is used.
     """
 
-    def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
         self._controller_port = free_port()
-        self._settings = dict(settings or {})
+        self._settings: dict[str, str] = {}
         self._listeners: list[tuple[str, str, int]] = []
         self._classpath = f"{jars(POM)}/*"
         self._java = java()
@@ -109,12 +97,6 @@ class Kafka:
         admin = self._admin()
         admin.create_topics([topic], operation_timeout=_REQUEST_SECONDS)[name].result(_REQUEST_SECONDS)
 
-    def create_topics(self, document: Mapping[str, Any]) -> None:
-        """Creates the topics of `schemas/core/topics.json`, with the one replica that there can be here."""
-        for name, topic in document.items():
-            config = {**topic["config"], "min.insync.replicas": "1"}
-            self.create_topic(name, partitions=topic["partitions"], config=config)
-
     def _admin(self) -> AdminClient:
         # Its own log would tell of connections that fail, which is the question while the broker starts.
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
@@ -130,19 +112,17 @@ class Kafka:
     def _format_storage(self) -> None:
         more = [(f"{name}://127.0.0.1:{port}", f"{name}:{protocol}") for name, protocol, port in self._listeners]
         advertised = ",".join([f"PLAINTEXT://127.0.0.1:{self.port}", *(address for address, _ in more)])
-        protocols = ",".join([_ONE_NODE["listener.security.protocol.map"], *(entry for _, entry in more)])
-        properties = {
-            **_ONE_NODE,
+        addresses = {
             "listeners": f"{advertised},CONTROLLER://127.0.0.1:{self._controller_port}",
             "advertised.listeners": advertised,
-            "listener.security.protocol.map": protocols,
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
             "log.dirs": str(self.folder / "data"),
-            **self._settings,
         }
+        if more:
+            addresses["listener.security.protocol.map"] = ",".join([_PROTOCOLS, *(entry for _, entry in more)])
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self._properties.with_suffix(".draft")
-        draft.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+        draft.write_text(properties(SETTINGS, _QUICK | addresses | self._settings))
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         run(
             [

@@ -62,7 +62,7 @@ class Core:
         return self.server.psql(sql, database=self.database, user=user)
 
     def session(self) -> Session:
-        return Session(self.server, self.database)
+        return Session(self.server.psql, self.database)
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """What the feed shows, by job."""

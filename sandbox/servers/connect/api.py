@@ -1,0 +1,42 @@
+"""Kafka Connect's REST API, as far as one connector needs it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+
+class ConnectApi:
+    """The API at `url`, such as `http://127.0.0.1:8083`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def answers(self) -> bool:
+        """Whether the worker has read its topics and knows its connectors."""
+        try:
+            return httpx.get(f"{self.url}/connectors", timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
+    def put_connector(self, document: Mapping[str, Any]) -> None:
+        """Creates or changes a connector: `{"name", "config"}`. Raises httpx.HTTPError."""
+        self._ask("PUT", f"/connectors/{document['name']}/config", document["config"])
+
+    def restart_failed(self, name: str) -> None:
+        """Restarts what has failed of a connector and its tasks. Raises httpx.HTTPError."""
+        self._ask("POST", f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true")
+
+    def states(self, name: str) -> list[str]:
+        """Of the connector and then of its tasks: RUNNING, FAILED, … Empty while Connect does not know it."""
+        try:
+            status = self._ask("GET", f"/connectors/{name}/status")
+        except httpx.HTTPError:
+            return []
+        return [status["connector"]["state"], *(task["state"] for task in status["tasks"])]
+
+    def _ask(self, method: str, path: str, document: Any = None) -> Any:
+        answer = httpx.request(method, f"{self.url}{path}", json=document, timeout=30)
+        if answer.is_error:
+            raise httpx.HTTPStatusError(f"{method} {path}: {answer.text}", request=answer.request, response=answer)
+        return answer.json() if answer.content else None
