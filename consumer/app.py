@@ -195,7 +195,7 @@ class App:
         record = receipt.record
         if isinstance(record, Record) and record.epoch.live:
             self._metrics.event(result)
-            self._pump.done(record)
+            self._pump.done(record, receipt.heir.offset if receipt.heir else None)
 
     async def _block(self, record: Record) -> None:
         """Wherever the partition goes from here: nobody reads it any further."""

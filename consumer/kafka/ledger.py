@@ -1,5 +1,6 @@
 """The ledger of one partition: which offsets are done, and how far that allows to commit. Pure."""
 
+import math
 from collections import OrderedDict
 
 
@@ -26,18 +27,24 @@ class Ledger:
         self.bytes += size
         self._next = offset + 1
 
-    def done(self, offset: int) -> None:
-        """The record at ``offset`` is done; telling it again changes nothing."""
-        _, size = self._open.pop(offset, (0.0, 0))
+    def done(self, offset: int, heir: int | None = None) -> None:
+        """The record at ``offset`` is done; telling it again changes nothing.
+
+        If it is so because the one at ``heir`` covers it, what it said waits on there, as old as it is.
+        """
+        timestamp, size = self._open.pop(offset, (math.inf, 0))
         self.bytes -= size
+        if heir is not None and heir in self._open:
+            own, size = self._open[heir]
+            self._open[heir] = min(own, timestamp), size
 
     def first_open(self) -> int | None:
         """The first offset that is not done; ``None`` when all are."""
         return next(iter(self._open), None)
 
     def oldest(self) -> float | None:
-        """The time of the oldest record not yet done; ``None`` when all are."""
-        return next((timestamp for timestamp, _ in self._open.values()), None)
+        """The time since which something waits; ``None`` when all is done."""
+        return min((timestamp for timestamp, _ in self._open.values()), default=None)
 
     def take_position(self) -> int | None:
         """The offset to commit, if it has moved since the last call: that of the first record not yet done."""

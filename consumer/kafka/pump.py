@@ -24,9 +24,11 @@ from consumer.kafka.remedies import remedy
 log = structlog.get_logger(__name__)
 
 HIGH_WATER: Final = 20_000
-"""Records not done at which consumption pauses; it resumes at half. Those that a later one covers are done."""
+"""Records not done at which consumption pauses. Those that a later one covers are done."""
 HIGH_WATER_BYTES: Final = 32 * 2**20
 """The same for their size: a job with long notes takes a multiple of the usual half a kilobyte."""
+_RESUME_AT: Final = 0.9
+"""How full it may be to resume. During an outage as much as waits for Graph stays: what is new must fit beside it."""
 _POLL_SECONDS: Final = 0.1
 _POLL_RECORDS: Final = 500
 _COMMIT_SECONDS: Final = 1.0
@@ -81,7 +83,7 @@ class Pump:
         self._on_end = on_end
         self._on_overrun = on_overrun
         self._high_water = high_water
-        self._inbox: SimpleQueue[Record] = SimpleQueue()
+        self._inbox: SimpleQueue[tuple[Record, int | None]] = SimpleQueue()
         self._ledgers: dict[int, tuple[Epoch, Ledger]] = {}
         self._paused = False
         self._blocked: Mapping[int, int | None] = {}
@@ -111,9 +113,9 @@ class Pump:
         """The partitions held now."""
         return list(self.oldest)
 
-    def done(self, record: Record) -> None:
-        """Give a record's receipt back; from any thread."""
-        self._inbox.put(record)
+    def done(self, record: Record, heir: int | None = None) -> None:
+        """Give a record's receipt back; from any thread. See :meth:`consumer.kafka.ledger.Ledger.done`."""
+        self._inbox.put((record, heir))
 
     def block(self, partitions: Mapping[int, int | None]) -> None:
         """Read these partitions no further, and all others on; from any thread. They stay ours.
@@ -177,6 +179,8 @@ class Pump:
             if self.polled_at >= commit_at:
                 commit_at = self.polled_at + _COMMIT_SECONDS
                 self._commit(consumer)
+                for partition, (_, ledger) in self._ledgers.items():
+                    self.oldest[partition] = ledger.oldest() or self._waiting_since.get(partition)
         return None
 
     def _take(self, message: Message) -> list[Record]:
@@ -195,20 +199,18 @@ class Pump:
     def _take_receipts(self) -> None:
         while True:
             try:
-                record = self._inbox.get_nowait()
+                record, heir = self._inbox.get_nowait()
             except Empty:
                 break
             if record.epoch.live:
-                self._ledgers[record.partition][1].done(record.offset)
-        for partition, (_, ledger) in self._ledgers.items():
-            self.oldest[partition] = ledger.oldest() or self._waiting_since.get(partition)
+                self._ledgers[record.partition][1].done(record.offset, heir)
 
     def _press(self, consumer: Consumer) -> None:
         """Pause above the high-water mark, resume below half of it; librdkafka does not tell, so we remember."""
         waiting = sum(len(ledger) for _, ledger in self._ledgers.values())
         size = sum(ledger.bytes for _, ledger in self._ledgers.values())
         fullness = max(waiting / self._high_water, size / HIGH_WATER_BYTES)
-        wanted = self._draining.is_set() or fullness > (0.5 if self._paused else 1.0)
+        wanted = self._draining.is_set() or fullness > (_RESUME_AT if self._paused else 1.0)
         if wanted == self._paused:
             return
         partitions = [partition for partition in consumer.assignment() if partition.partition not in self._held]
@@ -358,6 +360,8 @@ class Pump:
 
     def _tell_overrun(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Records that the broker deleted before they were consumed: nothing else would say so."""
+        if not partitions or self._stopping.is_set():
+            return  # one that is leaving the group gets no answer any more, and would wait for it
         try:
             for committed in consumer.committed(partitions, timeout=_ASK_SECONDS):
                 low, _ = consumer.get_watermark_offsets(committed, timeout=_ASK_SECONDS, cached=False)

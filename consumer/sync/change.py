@@ -43,10 +43,8 @@ class Change:
         """The newer of the two, with the receipts that are still owed. Of two equal states, this one is kept."""
         newer, older = (other, self) if other.state.rank > self.state.rank else (self, other)
         for receipt in (older.receipt, *older.older):
-            if newer.receipt.covers(receipt):
-                # Given back at once: however long Graph is away, a job costs the memory of one record.
-                receipt.part_done("superseded")
-            else:
+            # However long Graph is away, a job costs the memory of one record.
+            if not newer.receipt.cover(receipt):
                 newer.older.append(receipt)
         if older.failing_since is not None:
             newer.failing_since = min(older.failing_since, newer.failing_since or older.failing_since)

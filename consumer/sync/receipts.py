@@ -27,7 +27,7 @@ class Place(NamedTuple):
 class Receipt:
     """Given back exactly once, when every part of the record's work has ended."""
 
-    __slots__ = ("_give_back", "_live", "_parts", "_result", "place", "record")
+    __slots__ = ("_give_back", "_live", "_parts", "_result", "heir", "place", "record")
 
     def __init__(
         self,
@@ -47,6 +47,8 @@ class Receipt:
         self._give_back = give_back
         self._live = live
         self.place = place
+        self.heir: Place | None = None
+        """Of the later record that covers it, or a part of it."""
         self._parts = 1
         self._result = "skipped"
 
@@ -55,15 +57,20 @@ class Receipt:
         """Whether this replica still answers for the record."""
         return self._live()
 
-    def covers(self, earlier: "Receipt") -> bool:
-        """Whether nothing is lost if ``earlier`` is given back now: should this replica die, this record comes again.
+    def cover(self, earlier: "Receipt") -> bool:
+        """Take over a part of an earlier record, which is given back at once; ``False`` if something might be lost.
 
-        A later one of the same partition does, since no offset is committed past it before it is done.
+        Nothing is if this record is a later one of the same partition: should this replica die, it comes again, since
+        no offset is committed past it before it is done.
         """
         mine, other = self.place, earlier.place
         if mine is None or other is None or mine.partition != other.partition:
             return False
-        return mine.offset > other.offset and self._live()
+        if mine.offset <= other.offset or not self._live():
+            return False
+        earlier.heir = mine
+        earlier.part_done("superseded")
+        return True
 
     def split(self, parts: int) -> None:
         """The work is now in ``parts`` parts instead of one."""

@@ -63,6 +63,7 @@ class Verdict:
 
     def record(self, job_id: str, error: Failure) -> None:
         """Sort a failure by what to do next."""
+        _bare(error)
         match error:
             case TransientError():
                 if self.trouble is None or (error.retry_after or 0.0) > (self.trouble.retry_after or 0.0):
@@ -286,6 +287,17 @@ class Run:
             await self.calendar.delete(event_id)
         except GoneError:
             return
+
+
+def _bare(error: BaseException | None) -> None:
+    """Let go of the frames that a failure came through.
+
+    They lead to the run and so back to the failure: while Graph is away, each vain run would be a ring of garbage that
+    lies until the collector comes.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 def _name(planned: Plan) -> str:

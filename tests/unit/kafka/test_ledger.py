@@ -64,3 +64,16 @@ def test_in_any_order_of_ending_no_unfinished_offset_is_ever_passed(offsets: lis
             position = taken
         assert all(offset >= position for offset in unfinished)
     assert position == (offsets[-1] + 1 if offsets else 0)
+
+
+def test_what_a_later_record_covers_waits_on_there_as_old_as_it_is() -> None:
+    ledger = Ledger()
+    for offset in (0, 1, 2, 3):
+        ledger.add(offset, 10.0 + offset, 1)
+    ledger.done(0, 2)
+    ledger.done(1)
+    assert (ledger.take_position(), ledger.oldest(), len(ledger), ledger.bytes) == (2, 10.0, 2, 2)
+    ledger.done(2, 3)
+    assert (ledger.take_position(), ledger.oldest()) == (3, 10.0)
+    ledger.done(3)
+    assert (ledger.take_position(), ledger.oldest(), ledger.bytes) == (4, None, 0)
