@@ -1,4 +1,4 @@
-"""``python -m benchmarks [backlog] [latency] [sweep]``: measure and print; nothing is asserted."""
+"""``python -m benchmarks [backlog] [latency] [sweep] [outage]``: measure and print; nothing is asserted."""
 
 import argparse
 import asyncio
@@ -13,20 +13,24 @@ from rich.table import Table
 
 from benchmarks.backlog import measure_backlog, measure_naive
 from benchmarks.latency import measure_latency
+from benchmarks.outage import measure_outage
 from benchmarks.rig import Figures
 from benchmarks.sweep import Size, measure_sweep
 
-WHICH = ("backlog", "latency", "sweep")
+USUAL = ("backlog", "latency", "sweep")
+WHICH = (*USUAL, "outage")
+"""An outage is not among the usual: it takes minutes, and a real Kafka and Redis."""
 
 
 def main() -> None:
-    """Run what was asked for, or everything."""
+    """Run what was asked for, or the usual."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("which", nargs="*", choices=[*WHICH, []], help="default: all")
+    parser.add_argument("which", nargs="*", choices=[*WHICH, []], help=f"default: {', '.join(USUAL)}")
     parser.add_argument("--changes", type=int, default=9_000, help="of the backlog")
     parser.add_argument("--mailboxes", type=int, help="default: 1,500 for the backlog, 2,000 for the sweep")
     parser.add_argument("--events", type=int, default=20, help="a mailbox, of the sweep")
     parser.add_argument("--sweeps", type=int, default=5, help="idle ones; their median counts")
+    parser.add_argument("--jobs", type=int, default=18_000, help="of the outage, each changed 20 times")
     parser.add_argument("--stock-redis", action="store_true", help="sweep with Debian's Redis, not the embedded Valkey")
     parser.add_argument("--latency-ms", type=float, default=30.0, help="of the stand-in, a request of the backlog")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of tables")
@@ -43,7 +47,7 @@ def main() -> None:
 
 
 def _measure(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, str, list[Figures]]]:
-    which = options.which or WHICH
+    which = options.which or USUAL
     if "backlog" in which:
         ours = asyncio.run(measure_backlog(folder, options.changes, options.mailboxes or 1_500, options.latency_ms))
         naive = asyncio.run(measure_naive(folder, 150, options.latency_ms))
@@ -61,6 +65,9 @@ def _measure(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, s
         ]
         yield "sweep_cold", "Cold sweep, mailboxes × events: everything to create", [cold for cold, _ in pairs]
         yield "sweep_idle", f"Idle sweep, median of {options.sweeps}: nothing to repair", [idle for _, idle in pairs]
+    if "outage" in which:
+        rows = [asyncio.run(measure_outage(folder, options.jobs, 20))]
+        yield "outage", "An hour without Graph, jobs × changes each, Kafka and Redis as they are", rows
 
 
 def _table(rows: list[Figures]) -> Table:

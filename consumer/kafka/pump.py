@@ -27,7 +27,7 @@ HIGH_WATER: Final = 20_000
 """Records not done at which consumption pauses. Those that a later one covers are done."""
 HIGH_WATER_BYTES: Final = 32 * 2**20
 """The same for their size: a job with long notes takes a multiple of the usual half a kilobyte."""
-_RESUME_AT: Final = 0.9
+_RESUME_AT: Final = 0.95
 """How full it may be to resume. During an outage as much as waits for Graph stays: what is new must fit beside it."""
 _POLL_SECONDS: Final = 0.1
 _POLL_RECORDS: Final = 500
