@@ -123,11 +123,12 @@ class Kafka:
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self._properties.with_suffix(".draft")
         draft.write_text(properties(SETTINGS, _QUICK | addresses | self._settings))
+        # (One in 64 of these ids begins with a hyphen: it must not look like an option.)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         run(
             [
                 *(self._java, *_JVM, "-cp", self._classpath, "kafka.tools.StorageTool"),
-                *("format", "--ignore-formatted", "-t", cluster, "-c", draft),
+                *("format", "--ignore-formatted", f"--cluster-id={cluster}", "-c", draft),
             ],
             failure="Kafka's storage could not be formatted",
         )
