@@ -44,6 +44,7 @@ class TransientError(CalsyncError):
         retry_after: float | None = None,
         unknown: bool = False,
         tenant_wide: bool = False,
+        foreign: bool = False,
     ) -> None:
         """
         Args:
@@ -51,11 +52,14 @@ class TransientError(CalsyncError):
             retry_after: seconds the other side asked us to wait; ``None`` leaves it to our own back-off.
             unknown: the request may have been carried out: look before repeating it.
             tenant_wide: not this mailbox's fault; every request of the tenant meets it.
+            foreign: the answer was not in the protocol of the service asked (a proxy's or an ingress's page), so it
+                proves nothing about what was asked. See :mod:`consumer.foreign`.
         """
         super().__init__(reason)
         self.retry_after = retry_after
         self.unknown = unknown
         self.tenant_wide = tenant_wide
+        self.foreign = foreign
 
 
 class StoreUnavailableError(TransientError):

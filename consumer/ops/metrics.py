@@ -17,6 +17,8 @@ from consumer.sync.receipts import RESULTS
 _LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
 _SWEEP_BUCKETS: Final = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _REQUEST_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+PARTS: Final = ("core", "registry", "graph", "entra")
+"""The services whose answers can be foreign."""
 _DEAD_LETTER_REASONS: Final = ("undecodable", "invalid", "refused")
 
 
@@ -112,6 +114,14 @@ class Metrics:
             registry=registry,
         )
         self._heartbeat.set(math.nan)
+        self._foreign = Counter(
+            "calsync_foreign_answers_total",
+            "Answers outside the protocol of the service that was asked: pages of a proxy or an ingress.",
+            ["part"],
+            registry=registry,
+        )
+        for part in PARTS:
+            self._foreign.labels(part)
         for result in RESULTS:
             self._events.labels(result)
         for reason in _DEAD_LETTER_REASONS:
@@ -181,6 +191,10 @@ class Metrics:
     def dead_letter(self, reason: str) -> None:
         """A record was dead-lettered."""
         self._dead_letters.labels(reason).inc()
+
+    def foreign_answer(self, part: str) -> None:
+        """An answer that was not in the protocol of ``part``."""
+        self._foreign.labels(part).inc()
 
     def sites(self, sites: Mapping[str, Site]) -> None:
         """The sites file as it is now."""
