@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 
 from consumer.domain.event import RENDERING, Glimpse
 from consumer.domain.job import Job
@@ -25,6 +25,15 @@ class Inspection:
     links: Mapping[str, Memory]
     """By job."""
     glimpses: Sequence[Glimpse]
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Why a mailbox could not be inspected."""
+
+    cause: Literal["parked", "not_served", "failed"]
+    """``parked``; its site is suspended, paused or unknown (``not_served``); or the read failed."""
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,9 @@ class Glimpse(NamedTuple):
     single: bool
     """Not a series, an occurrence or an exception."""
     end: datetime | None
+    start: datetime | None = None
+    created: datetime | None = None
+    """Aware, UTC; ``None`` where the list does not show it: a calendarView cannot select it."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class SeenEvent:
     importance: str
     single: bool
     """Not a series, an occurrence or an exception."""
+    created: datetime | None = None
+    """Aware, UTC; of two events with one tag, the older may hold what a person has added."""
 
     @cached_property
     def owned(self) -> tuple[object, ...]:

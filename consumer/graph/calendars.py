@@ -14,7 +14,18 @@ from consumer.domain.errors import (
 )
 from consumer.domain.event import Event, Glimpse, SeenEvent
 from consumer.domain.site import Site
-from consumer.graph.dialect import READ, event_path, find_query, from_json, glimpse, tagged, to_json, user, view_query
+from consumer.graph.dialect import (
+    READ,
+    event_path,
+    find_query,
+    from_json,
+    glimpse,
+    tagged,
+    tagged_query,
+    to_json,
+    user,
+    view_query,
+)
 from consumer.graph.dispatcher import Call, Dispatcher, RequestMeter
 from consumer.graph.tokens import Tokens
 from consumer.http import Http
@@ -122,6 +133,16 @@ class GraphCalendar:
         except (KeyError, TypeError, AttributeError):
             raise TransientError("Graph's answer is no list of events") from None
         return tuple({found.event_id: found for found in seen}.values())
+
+    async def tagged(self, site_id: str) -> tuple[Glimpse, ...]:
+        """See the port. Graph compares the value without case, so the prefix is checked here again."""
+        entries = await self._list("tagged", f"{user(self._address)}/events?{tagged_query(site_id)}")
+        try:
+            listed = [found for found in map(glimpse, entries) if found is not None]
+        except (KeyError, TypeError, AttributeError):
+            raise TransientError("Graph's answer is no list of events") from None
+        ours = {found.event_id: found for found in listed if found.tag.startswith(f"{site_id}/")}
+        return tuple(ours.values())
 
     async def _list(self, operation: str, path: str) -> list[Any]:
         """All pages: one that fails fails the read."""

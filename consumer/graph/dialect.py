@@ -9,13 +9,14 @@ from consumer.domain.event import REMINDER_MINUTES, TAG_ID, Event, Glimpse, Seen
 
 _SELECT: Final = (
     "id,subject,body,location,start,end,isAllDay,showAs,isReminderOn,reminderMinutesBeforeStart,sensitivity,"
-    "importance,type"
+    "importance,type,createdDateTime"
 )
 _VIEW_PAGE: Final = 250
 EXPAND: Final = f"singleValueExtendedProperties($filter=id eq '{TAG_ID}')"
 READ: Final = f"$select={quote(_SELECT, safe=',')}&$expand={quote(EXPAND)}"
 """The query of every read: what we own, and the tag, which Graph only shows when asked for by its id."""
 _GLIMPSE: Final = f"$top={_VIEW_PAGE}&$select=id,type,seriesMasterId,end&$expand={quote(EXPAND)}"
+_LISTED: Final = f"$top={_VIEW_PAGE}&$select=id,type,seriesMasterId,start,end,createdDateTime&$expand={quote(EXPAND)}"
 _FOLDED_TAG_ID: Final = TAG_ID.casefold()
 
 
@@ -34,6 +35,12 @@ def find_query(tag: str) -> str:
     value = tag.replace("'", "''")
     condition = f"singleValueExtendedProperties/Any(ep: ep/id eq '{TAG_ID}' and ep/value eq '{value}')"
     return f"$filter={quote(condition)}&{READ}"
+
+
+def tagged_query(site_id: str) -> str:
+    """The query for all events with a tag of this site, whatever their date (singlevaluelegacyextendedproperty-get)."""
+    condition = f"singleValueExtendedProperties/Any(ep: ep/id eq '{TAG_ID}' and startswith(ep/value,'{site_id}/'))"
+    return f"$filter={quote(condition)}&{_LISTED}"
 
 
 def to_json(event: Event) -> dict[str, Any]:
@@ -74,7 +81,15 @@ def glimpse(body: Mapping[str, Any]) -> Glimpse | None:
         return None
     single = body.get("type", "singleInstance") == "singleInstance"
     event_id = str(body["id"] if single else body.get("seriesMasterId") or body["id"])
-    return Glimpse(event_id, str(body.get("@odata.etag") or ""), tag, single, _instant(body.get("end")))
+    return Glimpse(
+        event_id,
+        str(body.get("@odata.etag") or ""),
+        tag,
+        single,
+        _instant(body.get("end")),
+        _instant(body.get("start")),
+        _created(body),
+    )
 
 
 def from_json(body: Mapping[str, Any]) -> SeenEvent:
@@ -99,6 +114,7 @@ def from_json(body: Mapping[str, Any]) -> SeenEvent:
         sensitivity=str(body.get("sensitivity") or ""),
         importance=str(body.get("importance") or ""),
         single=body.get("type", "singleInstance") == "singleInstance",
+        created=_created(body),
     )
 
 
@@ -117,5 +133,13 @@ def _instant(value: Any) -> datetime | None:
         return None
     try:
         return datetime.fromisoformat(f"{str(value.get('dateTime'))[:26]}Z")
+    except ValueError:
+        return None
+
+
+def _created(body: Mapping[str, Any]) -> datetime | None:
+    """``"2026-10-06T01:00:00.1234567Z"``: seven digits and a Z, always UTC."""
+    try:
+        return datetime.fromisoformat(f"{str(body.get('createdDateTime'))[:19]}Z")
     except ValueError:
         return None

@@ -42,6 +42,8 @@ class MemoryOutlook:
     writes: int = 0
     looks: int = 0
     views: int = 0
+    lists: int = 0
+    """How often all tagged events of a mailbox were listed."""
     strange: bool = False
     """Bodies are rewritten to something nobody wrote."""
     aliases: dict[str, str] = field(default_factory=dict)
@@ -153,6 +155,9 @@ class MemoryCalendar:
     async def view(self, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
         return await self.outlook.request(self.lease, lambda: self._view(start, end), write=False)
 
+    async def tagged(self, site_id: str) -> tuple[Glimpse, ...]:
+        return await self.outlook.request(self.lease, lambda: self._tagged(site_id), write=False)
+
     async def time_zone(self) -> str:
         return await self.outlook.request(self.lease, self._time_zone, write=False)
 
@@ -176,7 +181,7 @@ class MemoryCalendar:
             self.outlook.duplicates.append((self.lease.mailbox.address, tag))
         event_id = self.outlook.new_id()
         self.outlook.transactions[key] = event_id, event
-        self._box[event_id] = _shown(event_id, tag, event, 1)
+        self._box[event_id] = _shown(event_id, tag, event, 1, self.outlook.clock.now())
         self.outlook.writes += 1
         return self._box[event_id]
 
@@ -187,7 +192,7 @@ class MemoryCalendar:
             event = replace(event, body=f"{event.body}<br>strange")
         if asyncio.current_task() in self.outlook._landing:
             self.outlook.overwritten.add((self.lease.mailbox.address, present.tag))
-        self._box[event_id] = _shown(event_id, present.tag, event, self.outlook.writes + 2)
+        self._box[event_id] = _shown(event_id, present.tag, event, self.outlook.writes + 2, present.created)
         self.outlook.writes += 1
         return self._box[event_id]
 
@@ -209,12 +214,20 @@ class MemoryCalendar:
             if event.tag and event.start and event.end and event.start < end and event.end > start
         )
 
+    def _tagged(self, site_id: str) -> tuple[Glimpse, ...]:
+        self.outlook.lists += 1
+        return tuple(
+            Glimpse(event.event_id, event.etag, event.tag, event.single, event.end, event.start, event.created)
+            for event in self._box.values()
+            if event.tag and event.tag.startswith(f"{site_id}/")
+        )
+
     def _find(self, tag: str) -> tuple[SeenEvent, ...]:
         self.outlook.looks += 1
         return tuple(event for event in self._box.values() if event.tag == tag)
 
 
-def _shown(event_id: str, tag: str | None, event: Event, version: int) -> SeenEvent:
+def _shown(event_id: str, tag: str | None, event: Event, version: int, created: datetime | None) -> SeenEvent:
     return SeenEvent(
         event_id=event_id,
         etag=f'W/"{version}"',
@@ -231,4 +244,5 @@ def _shown(event_id: str, tag: str | None, event: Event, version: int) -> SeenEv
         sensitivity="normal",
         importance="normal",
         single=True,
+        created=created,
     )
