@@ -160,4 +160,4 @@ def test_the_tag_is_looked_up_as_one_quoted_value(job_id: str) -> None:
 def test_every_read_asks_for_the_tag_and_what_is_owned() -> None:
     query = parse_qs(READ)
     assert query["$expand"] == [f"singleValueExtendedProperties($filter=id eq '{TAG_ID}')"]
-    assert {*to_json(event()), "id", "type"} == set(query["$select"][0].split(","))
+    assert {*to_json(event()), "id", "type", "createdDateTime"} == set(query["$select"][0].split(","))
