@@ -44,6 +44,7 @@ FORGOTTEN_AFTER: Final = timedelta(days=30)
 """A link is forgotten when its event has been over for so long: the event stays, as history."""
 QUIET_SECONDS: Final = SEND_WITHIN_SECONDS + 1.0
 """How long no run begins after the store has lost data: by then every run that began before has stopped sending."""
+_SHORTEST_WAIT: Final = 0.01
 ZONE_PATIENCE_SECONDS: Final = 60.0
 """For how long a time-zone setting may fail to be read before the site's time zone serves instead."""
 ZONE_AGAIN_SECONDS: Final = 3600.0
@@ -108,7 +109,7 @@ class Reconciler:
     ) -> Grant | Verdict:
         now = self._clock.monotonic()
         if now < self._quiet_until:
-            return Verdict(busy=self._quiet_until - now)
+            return Verdict(busy=max(_SHORTEST_WAIT, self._quiet_until - now))
         try:
             granted = await self._store.begin(
                 mailbox, site.app, self._new_id(), intents, everything=everything, incarnation=self._incarnation
@@ -132,7 +133,7 @@ class Reconciler:
             self._incarnation = incarnation
             self._quiet_until = now + QUIET_SECONDS
             log.warning("Redis was restarted, failed over or emptied: links are checked against the calendars")
-        return Verdict(busy=max(0.0, self._quiet_until - now))
+        return Verdict(busy=max(_SHORTEST_WAIT, self._quiet_until - now))
 
     def _open(self, site: Site, lease: Lease, window: Window) -> Run:
         async def linked_elsewhere(job_id: str) -> set[str]:
