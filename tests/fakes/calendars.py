@@ -52,6 +52,8 @@ class MemoryOutlook:
     unknown_zones: set[str] = field(default_factory=set)
     """Names that this Exchange refuses in an event."""
     zone_reads: int = 0
+    zone_refusals: dict[str, Exception] = field(default_factory=dict)
+    """By address: what a read of its time-zone setting gets."""
     refusals: dict[str, Exception] = field(default_factory=dict)
     """By address: what every request to it gets."""
     refused: Counter[str] = field(default_factory=Counter)
@@ -167,6 +169,8 @@ class MemoryCalendar:
 
     def _time_zone(self) -> str:
         self.outlook.zone_reads += 1
+        if refusal := self.outlook.zone_refusals.get(self.lease.mailbox.address):
+            raise refusal
         return self.outlook.zones.get(self.lease.mailbox.address, "GMT Standard Time")
 
     def _create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
