@@ -27,7 +27,7 @@ from consumer.sync.sweep import Sweeper
 
 log = structlog.get_logger(__name__)
 
-_RENEW_SECONDS: Final = 5.0
+_RENEW_SECONDS: Final = 3.0
 
 
 class Engine:

@@ -15,7 +15,7 @@ from consumer.graph.budget import APP_REQUESTS, APP_SECONDS, MAILBOX_REQUESTS, M
 from consumer.graph.errors import error_of, refused_token, retry_after
 from consumer.graph.tokens import Tokens
 from consumer.http import Answer, Http, NoAnswerError
-from consumer.sync.ports import REQUEST_SECONDS, Lease
+from consumer.sync.ports import Lease
 
 BATCH_SIZE: Final = 20
 """Graph's limit (json-batching)."""
@@ -48,7 +48,7 @@ class Call:
     address: str
     body: Mapping[str, Any] | None = None
     lease: Lease | None = None
-    """Not sent with less than ``REQUEST_SECONDS`` of it left."""
+    """Sent only while the lease allows it (:meth:`Lease.may_send`)."""
     reply: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
@@ -257,8 +257,8 @@ class Dispatcher:
         except TransientError as error:
             call.fail(error)
             return False
-        if call.lease is not None and call.lease.valid_until - now < REQUEST_SECONDS:
-            call.fail(TransientError("too little of the lease is left", retry_after=0.0))
+        if call.lease is not None and not call.lease.may_send(now):
+            call.fail(TransientError("the lease was not renewed in time", retry_after=0.0))
             return False
         return True
 

@@ -14,7 +14,6 @@ import requests
 from consumer.domain.errors import TransientError
 from consumer.domain.site import Site
 from consumer.graph.entra import refusal, unknown_tenant
-from consumer.http import reason
 
 LOGIN: Final = "https://login.microsoftonline.com"
 _SCOPE_ORIGINS: Final = (
@@ -99,7 +98,7 @@ class _App:
                 self._forgotten = False
             answer = self._client.acquire_token_for_client(scopes=[self._scope])
         except (requests.RequestException, msal.exceptions.MsalError, OSError, RuntimeError, JSONDecodeError) as error:
-            raise TransientError(f"Entra: {reason(error, self._entra_url)}", tenant_wide=True) from None
+            raise TransientError(f"Entra: {type(error).__name__}", tenant_wide=True) from None
         except ValueError as error:
             if isinstance(error.__context__, JSONDecodeError):
                 # A proxy's page, say: MSAL tells it as it tells an unknown tenant.

@@ -161,7 +161,7 @@ class RedisStore:
         """See the port."""
         if self._read_only and any(intent.transaction_id or intent.insists for intent in intents):
             raise ReadOnlyError("an intent")
-        lease = Lease(app, mailbox, token, self._clock.monotonic() + LEASE_SECONDS)
+        lease = Lease(app, mailbox, token, self._clock.monotonic())
         arguments: list[Argument] = [token, _LEASE_MS, str(mailbox), mailbox.address, self._prefix]
         arguments += [KEPT_SECONDS, int(PATIENCE_SECONDS), len(intents)]
         for intent in intents:
@@ -183,10 +183,12 @@ class RedisStore:
 
     async def renew(self, lease: Lease) -> bool:
         """See the port."""
-        valid_until = self._clock.monotonic() + LEASE_SECONDS
+        asked_at = self._clock.monotonic()
         held = await self._run(_RENEW, self._keys(lease)[:1], lease.token, _LEASE_MS)
         if held:
-            lease.valid_until = valid_until
+            lease.renewed_at = asked_at
+        else:
+            lease.lost = True
         return bool(held)
 
     async def finish(self, lease: Lease, findings: Findings) -> bool:

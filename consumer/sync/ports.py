@@ -10,12 +10,14 @@ from consumer.domain.link import Link, Memory, Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 
-LEASE_SECONDS = 45.0
-"""How long a run may hold a mailbox without a word."""
+LEASE_SECONDS = 12.0
+"""How long a lease lasts after it was taken or renewed."""
+SEND_WITHIN_SECONDS = 4.0
+"""A request is sent only this long after the lease was taken or renewed: the connection and the way there take time."""
 BY_HAND = "parked by hand"
 """The code of mailboxes that an operator parked."""
 REQUEST_SECONDS = 30.0
-"""How long one request may take; none is sent with less than this left of the lease."""
+"""How long one request may take. The lease is renewed meanwhile."""
 
 
 class Clock(Protocol):
@@ -75,8 +77,14 @@ class Lease:
     app: str
     mailbox: Mailbox
     token: str
-    valid_until: float
-    """On the monotonic clock; moved on by renewal."""
+    renewed_at: float
+    """On the monotonic clock: just before the store was asked for the lease, or for its last renewal."""
+    lost: bool = False
+    """The store has refused a renewal: another run may hold the mailbox."""
+
+    def may_send(self, now: float) -> bool:
+        """Whether a request may leave at ``now`` (monotonic seconds)."""
+        return not self.lost and now - self.renewed_at <= SEND_WITHIN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

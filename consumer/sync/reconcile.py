@@ -15,7 +15,6 @@ from consumer.domain.timezones import UTC_ZONE, Zone, zone_for
 from consumer.domain.window import Window
 from consumer.sync.change import Change
 from consumer.sync.ports import (
-    LEASE_SECONDS,
     Busy,
     Calendars,
     Clock,
@@ -28,6 +27,8 @@ from consumer.sync.ports import (
 )
 from consumer.sync.settle import FAILURES, Run, Verdict, span
 
+_FRESH_SECONDS: Final = 0.5
+"""A lease this new is not renewed yet."""
 MARGIN: Final = timedelta(days=1)
 """By how much a view is wider than the window."""
 FORGOTTEN_AFTER: Final = timedelta(days=30)
@@ -125,9 +126,9 @@ class Reconciler:
         return verdict if inspection is None or verdict.trouble else inspection
 
     async def renew_leases(self) -> None:
-        """Renew what is not quite new, long before too little is left to send with. To be called every few seconds."""
-        due = self._clock.monotonic() + LEASE_SECONDS * 0.9
-        for lease in [lease for lease in self._leases.values() if lease.valid_until < due]:
+        """Renew every lease that would be too old to send with at the next call. To be called every 3 seconds."""
+        due = self._clock.monotonic() - _FRESH_SECONDS
+        for lease in [lease for lease in self._leases.values() if lease.renewed_at < due]:
             await self._store.renew(lease)
 
     def _intent(self, mailbox: Mailbox, change: Change, window: Window) -> Intent:

@@ -55,7 +55,7 @@ class Outlook:
     site: Site
 
     def open(self, address: str) -> GraphCalendar:
-        lease = Lease(self.site.app, Mailbox("acme", address), "token", time.monotonic() + 3600)
+        lease = Lease(self.site.app, Mailbox("acme", address), "token", time.monotonic())
         return self.calendars.open(self.site, lease)
 
     async def recorded(self) -> list[dict[str, Any]]:

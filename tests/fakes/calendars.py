@@ -11,7 +11,7 @@ from typing import TypeVar
 from consumer.domain.errors import DuplicateTransactionError, GoneError, TransientError, ZoneRefusedError
 from consumer.domain.event import REMINDER_MINUTES, Event, Glimpse, SeenEvent
 from consumer.domain.site import Site
-from consumer.sync.ports import REQUEST_SECONDS, Clock, Lease
+from consumer.sync.ports import Clock, Lease
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class MemoryOutlook:
 
     async def request(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
         """One request: it takes its time, and may fail in every way that Graph fails."""
-        if lease.valid_until - self.clock.monotonic() < REQUEST_SECONDS:
+        if not lease.may_send(self.clock.monotonic()):
             raise TransientError("too little of the lease is left", retry_after=0.0)
         await asyncio.sleep(self.random.uniform(0.01, 0.2))
         if refusal := self.refusals.get(lease.mailbox.address):

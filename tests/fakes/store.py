@@ -72,16 +72,17 @@ class MemoryStore:
         self._leases[app, mailbox.address] = (token, now + LEASE_SECONDS)
         zone = self._zones.get(mailbox)
         standings = {intent.job_id: self._intend(mailbox, intent, now) for intent in intents}
-        lease = Lease(app, mailbox, token, now + LEASE_SECONDS)
+        lease = Lease(app, mailbox, token, self.clock.monotonic())
         links = dict(self.links.get(mailbox, {})) if everything else {}
         return Grant(lease, zone[0] if zone and zone[1] > now else None, standings, links)
 
     async def renew(self, lease: Lease) -> bool:
         self._reach()
         if not self._holds(lease):
+            lease.lost = True
             return False
-        lease.valid_until = self.clock.monotonic() + LEASE_SECONDS
-        self._leases[lease.app, lease.mailbox.address] = (lease.token, lease.valid_until)
+        lease.renewed_at = self.clock.monotonic()
+        self._leases[lease.app, lease.mailbox.address] = (lease.token, lease.renewed_at + LEASE_SECONDS)
         return True
 
     async def finish(self, lease: Lease, findings: Findings) -> bool:
