@@ -6,7 +6,7 @@ The stand-ins for Graph (Entra with it), Core and the schema registry each have 
 |---|---|
 | `POST /_sandbox/ingress` | adds a rule, answers `{"id"}` |
 | `GET /_sandbox/ingress` | the rules with their `hits` |
-| `GET /_sandbox/ingress/{id}/hits?at_least=1&timeout=10` | answers once it has struck that often; `reached` says whether |
+| `GET /_sandbox/ingress/{id}/hits?at_least=1&timeout=10` | answers once it has struck that often (`reached`) |
 | `DELETE /_sandbox/ingress`, `DELETE /_sandbox/ingress/{id}` | removes all rules, or one |
 
 A rule is `{"path", "method", "status", "content_type", "headers", "body", "skip", "times", "seconds", "when"}`:
@@ -22,14 +22,13 @@ A rule is `{"path", "method", "status", "content_type", "headers", "body", "skip
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CONTROL = "/_sandbox/ingress"
 
 
@@ -103,7 +102,7 @@ class Ingress:
         return self._rules[rule_id].hits
 
     @property
-    def middleware(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    def middleware(self) -> Middleware:
         """For the stand-in's application; it must be the first."""
 
         @web.middleware

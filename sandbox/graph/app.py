@@ -22,7 +22,7 @@ _DIAGNOSTIC = '{"ServerInfo":{"DataCenter":"Sandbox","Slice":"E","Ring":"0","Sca
 
 
 def build(world: World) -> web.Application:
-    """The application: Graph under /v1.0, Entra beside it, the control endpoints under /_sandbox, an ingress before all."""
+    """The application: Graph under /v1.0, Entra beside it, the control endpoints under /_sandbox, an ingress first."""
     door = Door(world)
     app = web.Application(middlewares=[Ingress().middleware], client_max_size=16 * 2**20)
     app.add_subapp("/_sandbox", control.build(world, door.faults))
