@@ -255,7 +255,7 @@ class App:
         if not self._pump.joined:
             return "not yet in the consumer group"
         try:
-            await self._engine.store.ping()
+            await self._engine.store.check()
         except StoreUnavailableError as error:
             return str(error)
         return None

@@ -27,7 +27,8 @@ from consumer.sync.sweep import Sweeper
 
 log = structlog.get_logger(__name__)
 
-_RENEW_SECONDS: Final = 3.0
+_RENEW_LOOK_SECONDS: Final = 0.5
+"""How often leases that are due for renewal are looked for."""
 
 
 class Engine:
@@ -85,7 +86,7 @@ class Engine:
 
     async def renew_leases(self) -> None:
         """Until cancelled: keep the leases of runs that take long."""
-        await every(_RENEW_SECONDS, self.reconciler.renew_leases)
+        await every(_RENEW_LOOK_SECONDS, self.reconciler.renew_leases)
 
     async def close(self) -> None:
         """Give every connection back."""

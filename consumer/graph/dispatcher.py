@@ -48,7 +48,7 @@ class Call:
     address: str
     body: Mapping[str, Any] | None = None
     lease: Lease | None = None
-    """Sent only while the lease allows it (:meth:`Lease.may_send`)."""
+    """Not sent unless ``Lease.may_send``."""
     reply: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property

@@ -402,7 +402,7 @@ async def test_a_redis_that_is_not_there_is_told_as_such() -> None:
     with pytest.raises(StoreUnavailableError):
         await store.route([at(1, 0)])
     with pytest.raises(StoreUnavailableError):
-        await store.ping()
+        await store.check()
     await store.close()
 
 

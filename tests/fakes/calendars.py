@@ -90,7 +90,7 @@ class MemoryOutlook:
     async def request(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
         """One request: it takes its time, and may fail in every way that Graph fails."""
         if not lease.may_send(self.clock.monotonic()):
-            raise TransientError("too little of the lease is left", retry_after=0.0)
+            raise TransientError("the lease was not renewed in time", retry_after=0.0)
         await asyncio.sleep(self.random.uniform(0.01, 0.2))
         if refusal := self.refusals.get(lease.mailbox.address):
             self.refused[lease.mailbox.address] += 1
