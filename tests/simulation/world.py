@@ -165,7 +165,7 @@ class Replica:
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(3)
+            await asyncio.sleep(5)
             await self.reconciler.renew_leases()
 
     async def _read(self, partition: int, offset: int) -> None:
