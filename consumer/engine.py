@@ -12,6 +12,7 @@ import structlog
 from consumer.clock import SystemClock
 from consumer.core.api import TIMEOUT_SECONDS, CoreApi
 from consumer.domain.errors import RequestRefusedError, StoreUnavailableError
+from consumer.foreign import ForeignAnswers
 from consumer.graph.calendars import GraphCalendars
 from consumer.http import Http
 from consumer.ops.metrics import Metrics
@@ -49,11 +50,12 @@ class Engine:
         clock = SystemClock()
         days, interval = settings.window_days, settings.sweep_interval_seconds
         self.metrics = Metrics()
+        self.foreign = ForeignAnswers(self.metrics.foreign_answer, clock.monotonic)
         self.http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
         self.store = RedisStore.connect(
             settings.redis_url.get_secret_value(), settings.redis_prefix, clock, read_only=dry_run
         )
-        self.core = CoreApi(settings.core_api_url, settings.core_token(), self.http)
+        self.core = CoreApi(settings.core_api_url, settings.core_token, self.http, self.foreign)
         self.calendars = GraphCalendars(
             settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, read_only=dry_run
         )
