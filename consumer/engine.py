@@ -15,6 +15,7 @@ from consumer.domain.errors import RequestRefusedError, StoreUnavailableError
 from consumer.foreign import ForeignAnswers
 from consumer.graph.calendars import GraphCalendars
 from consumer.http import Http
+from consumer.kafka.registry import Registry
 from consumer.ops.metrics import Metrics
 from consumer.settings import Settings
 from consumer.store.store import RedisStore
@@ -51,11 +52,16 @@ class Engine:
         days, interval = settings.window_days, settings.sweep_interval_seconds
         self.metrics = Metrics()
         self.foreign = ForeignAnswers(self.metrics.foreign_answer, clock.monotonic)
-        self.http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
+        # Each its own connections: while Core is slow, the registry is not.
+        self._core_http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
+        self._registry_http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
         self.store = RedisStore.connect(
             settings.redis_url.get_secret_value(), settings.redis_prefix, clock, read_only=dry_run
         )
-        self.core = CoreApi(settings.core_api_url, settings.core_token, self.http, self.foreign)
+        self.core = CoreApi(settings.core_api_url, settings.core_token, self._core_http, self.foreign)
+        self.registry = Registry(
+            settings.schema_registry_url, settings.registry_user_info(), self._registry_http, self.foreign
+        )
         self.calendars = GraphCalendars(
             settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, read_only=dry_run
         )
@@ -93,7 +99,8 @@ class Engine:
     async def close(self) -> None:
         """Give every connection back."""
         await self.calendars.close()
-        await self.http.close()
+        await self._core_http.close()
+        await self._registry_http.close()
         await self.store.close()
 
 
