@@ -63,7 +63,7 @@ class Engine:
             settings.schema_registry_url, settings.registry_user_info(), self._registry_http, self.foreign
         )
         self.calendars = GraphCalendars(
-            settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, read_only=dry_run
+            settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, self.foreign, read_only=dry_run
         )
         self.states = SiteStates(self.calendars, self.metrics, on_resumed=on_resumed)
         self.reconciler = Reconciler(
