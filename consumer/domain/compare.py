@@ -82,7 +82,7 @@ def compare(
     seen: dict[str, list[Glimpse]] = {}
     for glimpse in inspection.glimpses:
         owner, _, job_id = glimpse.tag.partition("/")
-        if owner == site_id:
+        if owner == site_id and job_id:
             seen.setdefault(job_id, []).append(glimpse)
     findings = []
     links, zone_mark = inspection.links, inspection.zone.mark
