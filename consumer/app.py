@@ -65,7 +65,7 @@ class App:
         self._metrics.watch_lanes(lambda: engine.lanes.busy, lambda: engine.lanes.waiting)
         registry = Registry(settings.schema_registry_url, settings.registry_user_info(), engine.http)
         self._intake = Intake(
-            Decoder(registry),
+            Decoder(registry, engine.unusable.found),
             registry,
             engine.router,
             engine.store,

@@ -24,6 +24,7 @@ from consumer.sync.rehearsal import Rehearsal
 from consumer.sync.routing import Router
 from consumer.sync.sites import SiteStates
 from consumer.sync.sweep import Sweeper
+from consumer.unusable import Unusable
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +53,8 @@ class Engine:
         self.store = RedisStore.connect(
             settings.redis_url.get_secret_value(), settings.redis_prefix, clock, read_only=dry_run
         )
-        self.core = CoreApi(settings.core_api_url, settings.core_token(), self.http)
+        self.unusable = Unusable(self.metrics.unusable)
+        self.core = CoreApi(settings.core_api_url, settings.core_token, self.http, self.unusable.found)
         self.calendars = GraphCalendars(
             settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, read_only=dry_run
         )

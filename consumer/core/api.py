@@ -1,10 +1,8 @@
 """Core's API, the source of truth. Anything but a whole, well-formed 200 is a failed read."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 from urllib.parse import quote, urlencode
-
-import orjson
 
 from consumer.core.schedule import Page, Roster, rosters
 from consumer.domain.errors import CoreUnavailableError
@@ -12,6 +10,8 @@ from consumer.domain.job import Job
 from consumer.domain.row import job_of
 from consumer.domain.window import Window
 from consumer.http import Answer, Http, NoAnswerError
+from consumer.json_reader import loads
+from consumer.unusable import Found, ignore
 
 TIMEOUT_SECONDS: Final = 30.0
 _EMPTY_PAGES: Final = 100
@@ -21,10 +21,13 @@ _EMPTY_PAGES: Final = 100
 class CoreApi:
     """Reads jobs from Core; see ``schemas/core-api.yaml``."""
 
-    def __init__(self, url: str, token: str, http: Http) -> None:
+    def __init__(self, url: str, token: str | Callable[[], str], http: Http, found: Found = ignore) -> None:
+        """``token`` is asked for with each request, since its file may be rotated; ``found`` is called for each row and
+        worker that is left out."""
         self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        self._token = token
         self._http = http
+        self._found = found
 
     async def job(self, site_id: str, job_id: str) -> Job | None:
         """One job with its workers; ``None`` if Core has no such job.
@@ -48,7 +51,7 @@ class CoreApi:
         Raises, while it is read:
             CoreUnavailableError: a failed read; what came before it tells nothing of what is missing.
         """
-        return rosters(site_id, self._pages(site_id, window))
+        return rosters(site_id, self._pages(site_id, window), self._found)
 
     async def _pages(self, site_id: str, window: Window) -> AsyncIterator[Page]:
         span = {"from": window.start.isoformat(), "to": window.end.isoformat()}
@@ -71,8 +74,10 @@ class CoreApi:
             cursors.add(cursor or "")
 
     async def _get(self, path: str) -> Answer:
+        token = self._token if isinstance(self._token, str) else self._token()
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         try:
-            answer = await self._http.request("GET", self._url + path, headers=self._headers)
+            answer = await self._http.request("GET", self._url + path, headers=headers)
         except NoAnswerError as error:
             raise CoreUnavailableError(f"Core's API: {error}") from None
         if answer.status not in (200, 404):
@@ -87,8 +92,8 @@ def _failed(answer: Answer) -> CoreUnavailableError:
 
 def _document(answer: Answer) -> dict[str, Any]:
     try:
-        document = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
+        document = loads(answer.body)
+    except ValueError:
         raise CoreUnavailableError("Core's API answered with broken JSON") from None
     if not isinstance(document, dict):
         raise CoreUnavailableError("Core's API answered with something that is no object")

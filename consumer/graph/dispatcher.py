@@ -15,6 +15,7 @@ from consumer.graph.budget import APP_REQUESTS, APP_SECONDS, MAILBOX_REQUESTS, M
 from consumer.graph.errors import error_of, refused_token, retry_after
 from consumer.graph.tokens import Tokens
 from consumer.http import Answer, Http, NoAnswerError
+from consumer.json_reader import loads
 from consumer.sync.ports import REQUEST_SECONDS, Lease
 
 BATCH_SIZE: Final = 20
@@ -323,6 +324,6 @@ def _json(body: bytes) -> Any:
     if not body:
         return None
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return loads(body)
+    except ValueError:
         return None

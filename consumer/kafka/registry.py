@@ -11,6 +11,7 @@ import orjson
 
 from consumer.domain.errors import TransientError, UndecodableError
 from consumer.http import Answer, Http, NoAnswerError
+from consumer.json_reader import loads
 from consumer.kafka.writer_schema import WriterSchema
 from schemas import FOLDER
 
@@ -138,13 +139,13 @@ class Registry:
         if answer.status != 200:
             raise TransientError(f"schema registry at {host}: HTTP {answer.status}")
         try:
-            document = orjson.loads(answer.body)
+            document = loads(answer.body)
             if (document.get("schemaType") or "AVRO") != "AVRO":
                 raise UndecodableError(f"{what} is no Avro schema")
             references = [
                 _Reference(str(each["subject"]), int(each["version"])) for each in document.get("references") or ()
             ]
-            return _Document(orjson.loads(document["schema"]), tuple(references))
+            return _Document(loads(document["schema"]), tuple(references))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise TransientError("the schema registry's answer is no schema") from None
 

@@ -36,6 +36,8 @@ class Wanted(Protocol):
     address: str
     jobs: dict[str, Job]
     unusable: dict[str, str]
+    nameless: int
+    """Rows that do not say which job they are of."""
 
 
 class ScheduleSource(Protocol):
@@ -317,11 +319,12 @@ class _Sweep:
     ) -> None:
         jobs: Mapping[str, Job] = wanted.jobs if wanted else {}
         unusable = wanted.unusable if wanted else {}
-        self._report.unusable += len(unusable)
+        self._report.unusable += len(unusable) + (wanted.nameless if wanted else 0)
         ours = f"{self._site.site_id}/"
         self._report.events += sum(glimpse.tag.startswith(ours) for glimpse in inspection.glimpses)
         findings = compare(self._site.site_id, jobs, unusable, inspection, window, read_began=began)
-        self._unlisted += [(mailbox, finding) for finding in findings if finding.job is None]
+        if not (wanted and wanted.nameless):  # else any of them may be the job that is not named
+            self._unlisted += [(mailbox, finding) for finding in findings if finding.job is None]
         repairs = [self._repair(mailbox, finding, finding.job) for finding in findings if finding.job is not None]
         if repairs:
             await asyncio.gather(*repairs)
