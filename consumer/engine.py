@@ -51,7 +51,11 @@ class Engine:
         self.metrics = Metrics()
         self.http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
         self.store = RedisStore.connect(
-            settings.redis_url.get_secret_value(), settings.redis_prefix, clock, read_only=dry_run
+            settings.redis_url.get_secret_value(),
+            settings.redis_prefix,
+            clock,
+            ca_file=settings.ca_file,
+            read_only=dry_run,
         )
         self.unusable = Unusable(self.metrics.unusable)
         self.core = CoreApi(settings.core_api_url, settings.core_token, self.http, self.unusable.found)
