@@ -54,7 +54,7 @@ class SitesFile:
         return self._sites
 
     async def watch(self, changed: Callable[[Sites], None]) -> None:
-        """Until cancelled: call ``changed`` with the sites when the file changes; log a file that cannot be used, once."""
+        """Until cancelled: call ``changed`` with the sites when the file changes; log an unusable file once."""
         unchanged = STEADY_LOOKS
         while True:
             await asyncio.sleep(LOOK_SECONDS)
