@@ -196,8 +196,8 @@ class Registry:
         except NoAnswerError as error:
             raise TransientError(f"schema registry: {error}") from None
         try:
-            body = orjson.loads(answer.body)
-        except orjson.JSONDecodeError:
+            body = loads(answer.body)
+        except ValueError:
             body = None
         code = body.get("error_code") if isinstance(body, dict) else None
         if answer.status == 404 and code in _UNKNOWN:
