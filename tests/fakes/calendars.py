@@ -12,7 +12,7 @@ from typing import TypeVar
 from consumer.domain.errors import DuplicateTransactionError, GoneError, TransientError, ZoneRefusedError
 from consumer.domain.event import REMINDER_MINUTES, Event, Glimpse, SeenEvent
 from consumer.domain.site import Site
-from consumer.sync.ports import REQUEST_SECONDS, Clock, Lease
+from consumer.sync.ports import Clock, Lease
 
 T = TypeVar("T")
 
@@ -53,6 +53,8 @@ class MemoryOutlook:
     unknown_zones: set[str] = field(default_factory=set)
     """Names that this Exchange refuses in an event."""
     zone_reads: int = 0
+    zone_refusals: dict[str, Exception] = field(default_factory=dict)
+    """By address: what a read of its time-zone setting gets."""
     refusals: dict[str, Exception] = field(default_factory=dict)
     """By address: what every request to it gets."""
     refused: Counter[str] = field(default_factory=Counter)
@@ -95,8 +97,8 @@ class MemoryOutlook:
 
     def admit(self, lease: Lease) -> None:
         """Whether a request may still be sent under this lease. Raises ``TransientError``."""
-        if lease.valid_until - self.clock.monotonic() < REQUEST_SECONDS:
-            raise TransientError("too little of the lease is left", retry_after=0.0)
+        if not lease.may_send(self.clock.monotonic()):
+            raise TransientError("the lease was not renewed in time", retry_after=0.0)
 
     async def exchange(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
         """What becomes of a request that was sent."""
@@ -178,6 +180,8 @@ class MemoryCalendar:
 
     def _time_zone(self) -> str:
         self.outlook.zone_reads += 1
+        if refusal := self.outlook.zone_refusals.get(self.lease.mailbox.address):
+            raise refusal
         return self.outlook.zones.get(self.lease.mailbox.address, "GMT Standard Time")
 
     def _create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:

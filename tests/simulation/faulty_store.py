@@ -4,7 +4,6 @@ import asyncio
 import copy
 import inspect
 from collections.abc import Callable, Coroutine
-from dataclasses import fields
 from random import Random
 from typing import Any, Final
 
@@ -50,7 +49,7 @@ class FaultyStore:
 
     def forget(self) -> None:
         """FLUSHALL."""
-        self.whole.forget() if hasattr(self.whole, "forget") else _empty(self.whole)
+        self.whole.forget()
         self.forgot_at = asyncio.get_running_loop().time()
 
     def snapshot(self) -> MemoryStore:
@@ -60,15 +59,13 @@ class FaultyStore:
 
     def roll_back(self, snapshot: MemoryStore) -> None:
         """A failover to a replica that was behind, or a restart from an older save."""
-        if hasattr(self.whole, "roll_back"):
-            self.whole.roll_back(snapshot)
-        else:
-            vars(self.whole).update(vars(snapshot))
+        self.whole.roll_back(snapshot)
         self.forgot_at = asyncio.get_running_loop().time()
 
     def holds(self, lease: Lease) -> bool:
         """Whether the store agrees that this run has the mailbox."""
-        return self.whole._holds(lease)
+        held = self.whole._held(lease)
+        return held is not None and held.until > asyncio.get_running_loop().time()
 
     def heal(self) -> None:
         """No more faults."""
@@ -85,12 +82,14 @@ class FaultyStore:
         sent = asyncio.get_running_loop().time()
         # A lease is the caller's own: only an answer that arrives moves it on.
         copies = [copy.copy(each) if isinstance(each, Lease) else each for each in arguments]
-        answer, ran = await in_world(self._exchange(process, name, script, copies, options))
+        answer = await in_world(self._exchange(process, name, script, copies, options))
         for own, theirs in zip(arguments, copies, strict=True):
-            if isinstance(own, Lease) and name == "renew" and answer:
-                _take(own, theirs, ran - sent)
+            if isinstance(own, Lease) and name == "renew":
+                own.lost = theirs.lost
+                if answer:
+                    own.renewed_at = sent  # the caller does not know when the script ran
         if isinstance(answer, Grant):
-            _take(answer.lease, answer.lease, ran - sent)
+            answer.lease.renewed_at = sent
         return answer
 
     async def _exchange(
@@ -100,8 +99,7 @@ class FaultyStore:
         script: Callable[..., Coroutine[Any, Any, Any]],
         arguments: Any,
         options: Any,
-    ) -> tuple[Any, float]:
-        """What the script answered, and when it ran."""
+    ) -> Any:
         await asyncio.sleep(self.random.uniform(0.0, self.latency))
         if process is not None:
             process.reach("store before")
@@ -110,23 +108,9 @@ class FaultyStore:
         if (self.refuses_writes and name not in READS) or (self.refuses_renewals and name == "renew"):
             raise StoreUnavailableError("Redis: READONLY")
         answer = await script(*arguments, **options)
-        ran = asyncio.get_running_loop().time()
         if process is not None:
             process.reach("store after")
         await asyncio.sleep(self.random.uniform(0.0, self.latency))
         if self.away or self.random.random() < self.lost_answers:
             raise StoreUnavailableError("Redis: the connection was lost")
-        return answer, ran
-
-
-def _take(own: Lease, theirs: Lease, late: float) -> None:
-    """Times in the caller's lease count from when the call was sent: it does not know when the script ran."""
-    for field in fields(Lease):
-        value = getattr(theirs, field.name)
-        if isinstance(value, float):
-            setattr(own, field.name, value - late)
-
-
-def _empty(store: MemoryStore) -> None:
-    empty = MemoryStore(store.clock, down=store.down)
-    vars(store).update(vars(empty))
+        return answer

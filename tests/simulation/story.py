@@ -203,6 +203,12 @@ class Story:
             await asyncio.sleep(LANDING_SECONDS + HAND_OVER_SECONDS + 2 * SWEEP_SECONDS)
         else:
             await asyncio.sleep(HAND_OVER_SECONDS)
+        try:
+            async with asyncio.timeout(SWEEP_SECONDS):
+                while any(replica.sweeping or replica.lanes.busy for replica in self.group.running):
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            pass  # said by what is found then
 
     def judge(self) -> None:
         """Raises ``AssertionError`` with all that is wrong."""

@@ -34,7 +34,7 @@ from tests.simulation.loop import START, SimulatedClock
 from tests.simulation.process import Process
 
 WINDOW_DAYS = 21
-RENEW_SECONDS: Final = 3.0
+RENEW_LOOK_SECONDS: Final = 0.5
 POLL_SECONDS: Final = 0.05
 """How long records may lie before they are read."""
 SITES = {
@@ -160,6 +160,7 @@ class Replica:
         self._ledgers: dict[Epoch, Ledger] = {}
         self._readers: dict[int, asyncio.Task[None]] = {}
         self.process.spawn(self._renew())
+        self.rounds: Rounds | None = None
         if core is not None:
             self.rounds = Rounds(
                 self.sweeper(core),
@@ -177,6 +178,11 @@ class Replica:
     def owed(self) -> int:
         """Records that are not done: what the service keeps in memory."""
         return sum(len(ledger) for ledger in self._ledgers.values())
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether a sweep of its own rounds is under way."""
+        return self.rounds is not None and bool(self.rounds._running)
 
     def take(self, partition: int) -> None:
         """The group gives it a partition."""
@@ -230,7 +236,7 @@ class Replica:
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(RENEW_LOOK_SECONDS)
             with suppress(StoreUnavailableError):
                 await self.reconciler.renew_leases()
 
@@ -305,9 +311,9 @@ class Core:
             case "edit":
                 self.put(replace(job, subject=f"edited {self.revision}"))
             case "move":
-                self.put(replace(job, **self._time(20)))
+                self.put(replace(job, **self.random_time(20)))
             case "beyond":
-                self.put(replace(job, **self._time(40)))
+                self.put(replace(job, **self.random_time(40)))
             case "reassign":
                 self.put(replace(job, addresses=self._some_addresses()))
             case "cancel":
@@ -320,7 +326,7 @@ class Core:
     def create(self, site_id: str, addresses: frozenset[str] | None) -> None:
         """A new job in the window; of some mailboxes, if none are named."""
         self._created += 1
-        job = Job(f"J{self._created}", site_id, 0, "scheduled", **self._time(20))
+        job = Job(f"J{self._created}", site_id, 0, "scheduled", **self.random_time(20))
         self.put(replace(job, subject="new", addresses=self._some_addresses() if addresses is None else addresses))
 
     async def schedule(self, site_id: str, window: Window) -> AsyncIterator[Roster]:
@@ -372,8 +378,9 @@ class Core:
         self.jobs[job.job_id] = job
         self.log.append(job.job_id, job)
 
-    def _time(self, days: int) -> dict[str, object]:
-        start = START + timedelta(days=1, hours=self.random.randrange(24 * (days - 1)))
+    def random_time(self, days: int, *, first_day: int = 1) -> dict[str, Any]:
+        """Two hours at random, from the first day on, within so many days."""
+        start = START + timedelta(days=first_day, hours=self.random.randrange(24 * (days - first_day)))
         return {"starts_at": start, "ends_at": start + timedelta(hours=2)}
 
     def _some_addresses(self) -> frozenset[str]:
