@@ -115,12 +115,17 @@ class CoreApi:
         """Core's own refusal, or the answer of somebody else."""
         if _problem(answer) is None:
             return self._not_cores(path, answer)
-        hint = ": is CALSYNC_CORE_API_TOKEN or its file the right one?" if answer.status in (401, 403) else ""
-        return CoreUnavailableError(f"Core's API: HTTP {answer.status}{hint}", retry_after=retry_after(answer.headers))
+        wait = retry_after(answer.headers)
+        return CoreUnavailableError(f"Core's API: HTTP {answer.status}{_hint(answer)}", retry_after=wait)
 
     def _not_cores(self, path: str, answer: Answer) -> CoreUnavailableError:
         what = self._foreign.saw("core", self._url + path, answer)
-        return CoreUnavailableError(f"Core's API: {what}", retry_after=retry_after(answer.headers), foreign=True)
+        wait = retry_after(answer.headers)
+        return CoreUnavailableError(f"Core's API: {what}{_hint(answer)}", retry_after=wait, foreign=True)
+
+
+def _hint(answer: Answer) -> str:
+    return ": is CALSYNC_CORE_API_TOKEN or its file the right one?" if answer.status in (401, 403) else ""
 
 
 def _problem(answer: Answer) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from consumer.domain.compare import Inspection
+from consumer.domain.compare import Inspection, Unread
 from consumer.domain.errors import RequestRefusedError, StoreUnavailableError, TransientError
 from consumer.domain.job import State
 from consumer.domain.mailbox import Mailbox
@@ -36,9 +36,8 @@ OVERDUE_SHARE: Final = 10
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 _TELL_SECONDS: Final = 60.0
 _SILENT_SECONDS: Final = 10.0
-_ASKED_TO_WAIT: Final = TransientError("Graph has asked us to wait")
-Seen: TypeAlias = Inspection | TransientError | None
-"""What an inspection found; else the mailbox's trouble, or ``None``: parked, or its site is not served."""
+Seen: TypeAlias = Inspection | Unread
+"""What an inspection found, or why there was none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -131,16 +130,23 @@ class Lanes:
         lane = self._lanes.get(mailbox)
         if lane is None:
             lane = self._lanes[mailbox] = _Lane(mailbox)
-        if lane.inspection is None:
+        if lane.inspection is None or lane.inspection.done():  # done: whoever asked before was cancelled
             lane.inspection = asyncio.get_running_loop().create_future()
         lane.overdue_at = overdue_at
         self._queue(lane)
         return lane.inspection
 
     def repair(self, mailbox: Mailbox, job_id: str, state: State, look: Look) -> "asyncio.Future[str]":
-        """Have the mailbox's next run bring the job to this state, for a sweep; what became of it."""
+        """Have the mailbox's next run bring the job to this state, for a sweep; what became of it.
+
+        A sweep that fails cancels what it waits for, and what has not begun by then is not done.
+        """
         done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        receipt = Receipt(None, lambda _, result: None if done.done() else done.set_result(result), lambda: True)
+        receipt = Receipt(
+            None,
+            lambda _, result: None if done.done() else done.set_result(result),
+            lambda: not done.cancelled(),
+        )
         self.add(mailbox, Change(job_id, state, receipt, look=look))
         return done
 
@@ -228,30 +234,48 @@ class Lanes:
             self._queue(lane)
 
     async def _inspect(self, lane: _Lane) -> float | None:
-        """An inspection that fails is not repeated: the next sweep comes soon, and nothing is concluded from it."""
-        found: Seen = None
-        wait: float | None = None
-        site = self._sites.get(lane.mailbox.site)
-        if lane.inspection is None:
+        """An inspection that fails is not repeated: the sweep that asked for it knows best when to try again."""
+        asked = lane.inspection
+        if asked is None:
             return None  # its changes had lost their partition, and nobody asked for more
-        if site is None or not self._sites.is_served(site.site_id):
-            pass
-        elif self._early(lane):
-            found = _ASKED_TO_WAIT
-        else:
-            answer = await self._reconciler.inspect(site, lane.mailbox)
-            if isinstance(answer, Inspection):
-                found = answer
-                self._succeeded(lane, site)
-            elif answer.busy is not None:
-                return answer.busy
-            else:
-                found = answer.trouble
-                wait = await self._decide(lane, site, answer)
-        if not lane.inspection.done():
-            lane.inspection.set_result(found)
-        lane.inspection = None
+        if asked.done():
+            lane.inspection = None  # whoever asked was cancelled
+            return None
+        try:
+            found, wait = await self._inspected(lane)
+        except Exception as error:
+            # Whoever waits for it must learn of it, whatever goes wrong, or a sweep would wait for ever.
+            log.critical("an inspection failed: an unexpected error", site=lane.mailbox.site, exc_info=True)
+            found, wait = Unread("unexpected", f"an unexpected error: {type(error).__name__}"), None
+        if found is None:
+            return wait
+        self._answer(lane, asked, found)
         return wait
+
+    @staticmethod
+    def _answer(lane: _Lane, asked: "asyncio.Future[Seen]", found: Seen) -> None:
+        if not asked.done():
+            asked.set_result(found)
+        if lane.inspection is asked:
+            lane.inspection = None
+
+    async def _inspected(self, lane: _Lane) -> tuple[Seen | None, float | None]:
+        """What was found, or ``None`` while the mailbox is busy; and how many seconds what else waits must wait."""
+        site = self._sites.get(lane.mailbox.site)
+        if site is None or not self._sites.is_served(site.site_id):
+            return self._sites.unserved(lane.mailbox.site), None
+        if early := self._early(lane):
+            return Unread("failed", "Graph has asked us to wait", early), None
+        answer = await self._reconciler.inspect(site, lane.mailbox)
+        if isinstance(answer, Inspection):
+            self._succeeded(lane, site)
+            return answer, None
+        if answer.busy is not None:
+            return None, answer.busy
+        wait = await self._decide(lane, site, answer)
+        if not self._sites.is_served(site.site_id):
+            return self._sites.unserved(site.site_id), wait
+        return answer.unread(parked=wait is None), wait
 
     async def _carry_out(self, lane: _Lane) -> float | None:
         """One run; returns how many seconds what is left of the lane shall wait."""
@@ -265,7 +289,11 @@ class Lanes:
             return await self._hand_over(lane)
         if early := self._early(lane):
             return await self._trouble(lane, site, TransientError("Graph has asked us to wait", retry_after=early))
-        verdict = await self._reconciler.run(site, lane.mailbox, lane.running)
+        try:
+            verdict = await self._reconciler.run(site, lane.mailbox, lane.running)
+        except Exception as error:
+            log.critical("a run failed: an unexpected error", site=site.site_id, exc_info=True)
+            verdict = Verdict(trouble=TransientError(f"an unexpected error: {type(error).__name__}", unknown=True))
         for job_id, result in verdict.results.items():
             self._drop(lane, lane.running[job_id], result)
         for job_id, change in lane.running.items():
@@ -298,6 +326,9 @@ class Lanes:
         if verdict.busy is not None:
             return verdict.busy
         if verdict.trouble is not None:
+            if not verdict.results and lane.running and lane.inspection is not None:
+                # Nothing gets through: a sweep must not wait behind changes for as long as that lasts.
+                self._answer(lane, lane.inspection, verdict.unread(parked=False))
             return await self._trouble(lane, site, verdict.trouble)
         lane.failures, lane.failing_since = 0, None
         return None

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from consumer.domain.compare import Unread
 from consumer.domain.errors import (
     DuplicateTransactionError,
     ForbiddenError,
@@ -62,6 +63,16 @@ class Verdict:
     """Events that Graph keeps showing otherwise than we write them."""
     in_doubt: dict[str, str] = field(default_factory=dict)
     """The transactionIds of creates that were sent, and of which the store may know nothing: see ``Change``."""
+
+    def unread(self, *, parked: bool) -> Unread:
+        """What it means for an inspection that ended so. ``parked``: if the mailbox was refused, it is parked now."""
+        refusal = self.mailbox or self.forbidden
+        if self.parked is not None or (refusal is not None and parked):
+            return Unread("parked", self.parked or str(refusal))
+        if self.refused:
+            return Unread("refused", str(next(iter(self.refused.values()))))
+        reason = str(self.trouble or refusal or self.site or "the mailbox is busy")
+        return Unread("failed", reason, self.trouble.retry_after if self.trouble else None)
 
     def record(self, job_id: str, error: Failure) -> None:
         """Sort a failure by what to do next."""
@@ -133,8 +144,8 @@ class Run:
         memory = standing.memory
         if change.transaction_id is not None:
             self.repeated.add(change.job_id)
-        seen = await self._look(change, standing, job_tag)
-        situation = Situation(wanted, change.state.rank, memory, seen, insists=standing.dated)
+        situation = Situation(wanted, change.state.rank, memory, insists=standing.dated)
+        situation = await self._looked(situation, change, standing, job_tag)
         planned = plan(situation, self.window)
         if self.dry:
             return _name(planned)
@@ -145,25 +156,42 @@ class Run:
             situation = replace(situation, seen=seen)
             return await self._apply(change.job_id, job_tag, standing, situation, plan(situation, self.window))
 
-    async def _look(self, change: Change, standing: Standing, job_tag: str) -> tuple[SeenEvent, ...] | None:
-        """The assignment's events, where something speaks for a look: a create in doubt, or what a sweep saw."""
+    async def _looked(self, situation: Situation, change: Change, standing: Standing, job_tag: str) -> Situation:
+        """With the assignment's events, where there is reason to look: a create in doubt, or what a sweep saw."""
         memory, look = standing.memory, change.look
         if self.listed is not None and not isinstance(memory, Link):
-            return await self._read(job_tag, [event.event_id for event in self.listed.get(change.job_id, ())])
+            listed = [event.event_id for event in self.listed.get(change.job_id, ())]
+            return replace(situation, seen=await self._read(job_tag, listed))
         if isinstance(memory, Pending):
-            return await self.calendar.find(job_tag) if memory.rank <= change.state.rank or standing.dated else None
+            in_doubt = memory.rank <= change.state.rank or standing.dated
+            return replace(situation, seen=await self.calendar.find(job_tag)) if in_doubt else situation
         if change.transaction_id is not None and not isinstance(memory, Link):
             # A create of ours was sent, and the store has forgotten it.
-            return await self.calendar.find(job_tag)
+            return replace(situation, seen=await self.calendar.find(job_tag))
         remembered = None if isinstance(memory, Tombstone) else memory
         if look is None or look.event_ids is None or look.basis != remembered:
-            return None
-        return await self._read(job_tag, look.event_ids)
+            return situation
+        if not look.event_ids and isinstance(memory, Link):
+            return await self._looked_out_of_view(situation, memory, job_tag)
+        return replace(situation, seen=await self._read(job_tag, look.event_ids))
 
     async def _read(self, job_tag: str, event_ids: Sequence[str]) -> tuple[SeenEvent, ...]:
         """The events of these ids that are still there and carry the tag."""
         looked = await asyncio.gather(*(self._get(event_id) for event_id in event_ids))
         return tuple(seen for seen in looked if seen is not None and seen.tag == job_tag)
+
+    async def _looked_out_of_view(self, situation: Situation, link: Link, job_tag: str) -> Situation:
+        """With the linked event that no view shows, read by its id; or with what has its tag, if that one is no use.
+
+        An answer by id alone does not prove that the event is in the calendar: it may be in Deleted Items.
+        """
+        linked = await self._get(link.event_id)
+        disowned = linked is not None and linked.tag != job_tag
+        found = () if linked is None or disowned else (linked,)
+        if not found or not found[0].single or link.was_out_of_view:
+            known = {event.event_id: event for event in (*await self.calendar.find(job_tag), *found)}
+            found = tuple(known.values())
+        return replace(situation, seen=found, out_of_view=True, disowned=disowned)
 
     async def _get(self, event_id: str) -> SeenEvent | None:
         try:
@@ -184,13 +212,15 @@ class Run:
                 result = self._leave(job_id, standing, planned.step, situation.seen)
             case Adopt(found, event):
                 self._remember(job_id, found, event, situation.rank)
+                self._note_where(job_id, standing, situation)
                 result = "applied" if isinstance(standing.memory, Pending) else "unchanged"
             case Create(event):
                 await self._create(job_id, job_tag, standing, event, situation.rank)
             case Update(event_id, event):
                 await self._update(job_id, event_id, event, situation.rank)
-                if situation.seen:
+                if situation.seen and not situation.out_of_view:
                     await self._note_how_it_reads(job_id, event_id)
+                self._note_where(job_id, standing, situation)
             case Delete(event_ids):
                 for event_id in await self._without_others(job_id, standing.memory, event_ids):
                     await self._delete(event_id)
@@ -283,6 +313,13 @@ class Run:
         seen = await self._get(event_id)
         if seen is not None:
             self.findings.links[job_id] = replace(self.findings.links[job_id], etag=seen.etag, settled=seen.digest())
+
+    def _note_where(self, job_id: str, standing: Standing, situation: Situation) -> None:
+        """Have the next sweep make sure that its view shows an event that no view has shown so far."""
+        memory = standing.memory
+        unseen = situation.seen is None and isinstance(memory, Link) and memory.was_out_of_view
+        if situation.out_of_view or unseen:
+            self.findings.links[job_id] = self.findings.links[job_id].out_of_view()
 
     def _remember(self, job_id: str, seen: SeenEvent, event: Event, rank: int) -> None:
         self.findings.links[job_id] = Link(

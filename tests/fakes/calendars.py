@@ -47,6 +47,10 @@ class MemoryOutlook:
     """How often all tagged events of a mailbox were listed."""
     strange: bool = False
     """Bodies are rewritten to something nobody wrote."""
+    elsewhere: set[str] = field(default_factory=set)
+    """Ids of events in another calendar: read, changed and found by their tag, but in no view."""
+    deleted_items: set[str] = field(default_factory=set)
+    """Ids of events that a person deleted: still read and changed by their ids, but listed nowhere."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Addresses that lead to another's mailbox."""
     zones: dict[str, str] = field(default_factory=dict)
@@ -75,7 +79,13 @@ class MemoryOutlook:
 
     def tags(self) -> list[tuple[str, str]]:
         """(address, tag) of every live event, one entry each."""
-        return sorted((address, str(event.tag)) for address, box in self.events.items() for event in box.values())
+        boxes = self.events.items()
+        return sorted(
+            (address, str(event.tag))
+            for address, box in boxes
+            for event in box.values()
+            if event.event_id not in self.deleted_items
+        )
 
     def new_id(self) -> str:
         self._ids += 1
@@ -225,21 +235,25 @@ class MemoryCalendar:
         self.outlook.views += 1
         return tuple(
             Glimpse(event.event_id, event.etag, event.tag, event.single, event.end)
-            for event in self._box.values()
+            for event in self._listed()
             if event.tag and event.start and event.end and event.start < end and event.end > start
+            if event.event_id not in self.outlook.elsewhere
         )
 
     def _tagged(self, site_id: str) -> tuple[Glimpse, ...]:
         self.outlook.lists += 1
         return tuple(
             Glimpse(event.event_id, event.etag, event.tag, event.single, event.end, event.start, event.created)
-            for event in self._box.values()
+            for event in self._listed()
             if event.tag and event.tag.startswith(f"{site_id}/")
         )
 
+    def _listed(self) -> list[SeenEvent]:
+        return [event for event in self._box.values() if event.event_id not in self.outlook.deleted_items]
+
     def _find(self, tag: str) -> tuple[SeenEvent, ...]:
         self.outlook.looks += 1
-        return tuple(event for event in self._box.values() if event.tag == tag)
+        return tuple(event for event in self._listed() if event.tag == tag)
 
 
 def _shown(event_id: str, tag: str | None, event: Event, version: int, created: datetime | None) -> SeenEvent:

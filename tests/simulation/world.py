@@ -50,6 +50,7 @@ class Counts:
     results: dict[str, int] = field(default_factory=dict)
     up: dict[str, bool] = field(default_factory=dict)
     repairs: Counter[str] = field(default_factory=Counter)
+    unavailables: dict[str, int] = field(default_factory=dict)
     sweeps: dict[str, list[float]] = field(default_factory=dict)
     """When each site's sweeps ended."""
 
@@ -66,6 +67,9 @@ class Counts:
         self.repairs[cause] += count
 
     def held(self, site_id: str, count: int) -> None: ...
+
+    def unavailable(self, site_id: str, count: int) -> None:
+        self.unavailables[site_id] = count
 
     def accepted(self, committed_at: float) -> None: ...
 
