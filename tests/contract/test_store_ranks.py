@@ -1,4 +1,4 @@
-"""States of equal rank, on the fake and on a real Valkey: a record that comes again must not be taken for an old one."""
+"""States of equal rank, on the fake and on a real Valkey: a record that comes again is not an old one."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4

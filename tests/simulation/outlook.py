@@ -1,4 +1,4 @@
-"""An Outlook that is watched: what was sent without a lease, what came to be there twice, and what people have added."""
+"""An Outlook that is watched: requests without a lease, second events of an assignment, and what people have added."""
 
 import asyncio
 from collections.abc import Callable

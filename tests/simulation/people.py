@@ -29,6 +29,8 @@ class People:
     added: list[Added] = field(default_factory=list)
     touched: set[tuple[str, str]] = field(default_factory=set)
     """(address, tag) of what a person has changed: the sweep's to repair."""
+    copied: set[tuple[str, str]] = field(default_factory=set)
+    """(address, tag) of what a person has copied."""
     deleted: set[str] = field(default_factory=set)
     """Ids of the events that people deleted themselves."""
     _count: int = 0
@@ -68,6 +70,7 @@ class People:
                 self.outlook.categories.pop(event_id, None)
                 self.deleted.add(event_id)
             case "copy":
+                self.copied.add(pair)
                 copy_id = self.outlook.new_id()
                 box[copy_id] = replace(event, event_id=copy_id, etag=etag, created=self.outlook.clock.now())
                 self.outlook.copies.add(copy_id)

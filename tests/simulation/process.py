@@ -1,10 +1,11 @@
 """Processes of a simulated world: each may be killed or frozen between any two steps of its tasks.
 
-A process is a context variable. The simulated loop asks the process of each callback whether it runs, and it keeps those that do not:
-until it thaws, or until the story is over. No ``finally`` block runs and no exception is raised, as with SIGKILL.
+A process is a context variable. The simulated loop asks the process of each callback whether it runs, and keeps those
+that do not: until the process thaws, or until the story is over. No ``finally`` block runs and no exception is raised,
+as with SIGKILL.
 
-What a process has sent is no longer its own: :func:`in_world` carries a request out whether or not its sender is still
-there, and gives the answer to a sender that is.
+What a process has sent is no longer its own: :func:`in_world` carries a request out whether or not its sender still
+runs, and gives the answer to one that does.
 """
 
 import asyncio
