@@ -4,9 +4,10 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -27,6 +28,7 @@ from consumer.kafka.lag import Lag
 from consumer.kafka.pump import Pump
 from consumer.kafka.record import Record
 from consumer.kafka.registry import Registry
+from consumer.kafka.topic import TopicIdentity
 from consumer.ops.health import STALE_POLL_SECONDS, HealthServer
 from consumer.settings import Settings
 from consumer.sites import Sites, SitesFile
@@ -35,6 +37,7 @@ from consumer.sync.receipts import Receipt
 from consumer.sync.rounds import Rounds, owner
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 DRAIN_SECONDS: Final = 20.0
 """How long a stop waits for requests under way; a request may take longer, and is then found by the next owner."""
@@ -74,6 +77,7 @@ class App:
             self._give_back,
             self._metrics.dead_letter,
             self._block,
+            self._on_waiting,
         )
         group = consumer_config(brokers, settings.kafka_group, properties)
         self._sites_file_now: Sites = {}
@@ -81,6 +85,9 @@ class App:
         self._ended = asyncio.Event()
         self._asides: set[asyncio.Task[None]] = set()
         self._end_reason: str | None = None
+        self._identity = TopicIdentity(client_config(brokers, properties), settings.kafka_topic)
+        self._kafka_threads = ThreadPoolExecutor(3, "kafka")
+        """Its own: questions to a broker that does not answer must not take threads from tokens and files."""
         self._pump = Pump(
             group,
             settings.kafka_topic,
@@ -88,6 +95,8 @@ class App:
             self._intake.deliver,
             self._on_pump_end,
             self._on_overrun,
+            on_pressure=lambda: None,
+            identify=self._identity.ask,
         )
         self._lag = Lag(group, settings.kafka_topic)
         self._heartbeats = Heartbeats(group, settings.kafka_heartbeat_topic)
@@ -146,13 +155,14 @@ class App:
         started = time.monotonic()
         self._pump.drain()
         await self._engine.lanes.drain(DRAIN_SECONDS)
-        left = await asyncio.to_thread(self._pump.stop, _LEAVE_SECONDS)
+        left = await self._in_kafka_thread(self._pump.stop, _LEAVE_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._health.stop()
-        await asyncio.to_thread(self._lag.close)
-        await asyncio.to_thread(self._heartbeats.close)
+        await self._in_kafka_thread(self._lag.close)
+        await self._in_kafka_thread(self._heartbeats.close)
+        self._kafka_threads.shutdown(wait=False)
         await self._engine.close()
         log.info("stopped", seconds=round(time.monotonic() - started, 2))
         return left
@@ -214,6 +224,12 @@ class App:
             else:
                 return
 
+    def _on_waiting(self, partitions: frozenset[int]) -> None:
+        self._pump.wait_for(partitions)
+
+    async def _in_kafka_thread(self, ask: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._kafka_threads, ask, *arguments)
+
     def _on_overrun(self) -> None:
         for site_id in self._sites_file_now:
             self._aside(self._rounds.afresh(site_id, every_mailbox=False))
@@ -237,13 +253,22 @@ class App:
         self._metrics.parked(await self._engine.store.list_parked())
 
     async def _measure_lag(self) -> None:
-        self._partition_count = await asyncio.to_thread(self._lag.partition_count) or self._partition_count
+        self._partition_count = await self._in_kafka_thread(self._lag.partition_count) or self._partition_count
+        self._pump.saw(await self._in_kafka_thread(self._identity.ask))
         partitions = self._pump.partitions
-        behind = await asyncio.to_thread(self._lag.measure, partitions) if partitions else {}
+        behind = await self._in_kafka_thread(self._lag.measure, partitions) if partitions else {}
         self._metrics.lag(self._settings.kafka_topic, behind, dict(self._pump.oldest))
+        self._metrics.waiting(
+            self._settings.kafka_topic,
+            [
+                (wait.record.partition, wait.cause, time.monotonic() - wait.since)
+                for wait in self._intake.waiting()
+                if wait.cause is not None
+            ],
+        )
 
     async def _listen_for_heartbeats(self) -> None:
-        newest = await asyncio.to_thread(self._heartbeats.newest)
+        newest = await self._in_kafka_thread(self._heartbeats.newest)
         if newest is not None:
             self._metrics.heartbeat(newest)
 

@@ -85,6 +85,7 @@ class Lanes:
         self._ready: deque[_Lane] = deque()
         self._to_inspect: deque[_Lane] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._letters: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, set[Mailbox]] = {}
         self._last_success: dict[str, float] = {}
         self._told: dict[str, float] = {}
@@ -151,10 +152,13 @@ class Lanes:
                 self._wake(lane)
 
     async def drain(self, deadline: float) -> None:
-        """Start nothing more, and wait until the runs under way have ended, at most ``deadline`` seconds."""
+        """Start nothing more, and wait until what is under way has ended, at most ``deadline`` seconds."""
         self._stopping = True
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=deadline)
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + deadline
+        # A run that ends may leave a letter behind.
+        while (under_way := self._tasks | self._letters) and (left := ends_at - loop.time()) > 0:
+            await asyncio.wait(under_way, timeout=left)
 
     def _put(self, lane: _Lane, change: Change) -> None:
         present = lane.waiting.get(change.job_id)
@@ -269,7 +273,7 @@ class Lanes:
         for job_id, result in verdict.results.items():
             self._drop(lane, lane.running[job_id], result)
         for job_id, refusal in verdict.refused.items():
-            await self._refuse(lane, lane.running[job_id], refusal)
+            self._refuse(lane, lane.running[job_id], refusal)
         return await self._decide(lane, site, verdict)
 
     async def _decide(self, lane: _Lane, site: Site, verdict: Verdict) -> float | None:
@@ -383,12 +387,28 @@ class Lanes:
             self._drop(lane, lane.running[job_id], "handed_over")
         return None
 
-    async def _refuse(self, lane: _Lane, change: Change, refusal: RequestRefusedError) -> None:
+    def _refuse(self, lane: _Lane, change: Change, refusal: RequestRefusedError) -> None:
+        """The lane goes on while the letter is written; the receipts are given back when it is safe."""
         log.error("Graph refuses what we sent", job=change.job_id, status=refusal.status, code=refusal.code)
+        self._forget(lane, change)
+        letter = asyncio.get_running_loop().create_task(self._write_letter(change, refusal))
+        self._letters.add(letter)
+        letter.add_done_callback(self._letter_ended)
+
+    async def _write_letter(self, change: Change, refusal: RequestRefusedError) -> None:
         await self._dead_letter(change, refusal)
-        self._drop(lane, change, "dead_lettered")
+        change.done("dead_lettered")
+
+    def _letter_ended(self, letter: asyncio.Task[None]) -> None:
+        self._letters.discard(letter)
+        if not letter.cancelled() and (error := letter.exception()) is not None:
+            log.critical("unexpected error in a dead letter", exc_info=error)
 
     def _drop(self, lane: _Lane, change: Change, result: str) -> None:
+        self._forget(lane, change)
+        change.done(result)
+
+    def _forget(self, lane: _Lane, change: Change) -> None:
         del lane.running[change.job_id]
         if change.job_id not in lane.waiting:
             mailboxes = self._jobs.get(change.job_id)
@@ -396,7 +416,6 @@ class Lanes:
                 mailboxes.discard(lane.mailbox)
                 if not mailboxes:
                     del self._jobs[change.job_id]
-        change.done(result)
 
 
 def _failing_since(before: float | None, served: float, now: float) -> float:

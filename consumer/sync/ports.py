@@ -39,6 +39,9 @@ class Sighting:
     offset: int
     site: str = ""
     """Of the sweep that found the row gone there: a job that another site holds has moved, and keeps its rank."""
+    log: str = ""
+    """The topic's id, empty if the broker has none: offsets of a topic that was created again begin again, so they say
+    nothing about states that came before."""
 
 
 @dataclass(frozen=True, slots=True)
