@@ -106,6 +106,7 @@ class Pump:
         self._seen_log: str | None = None
         """What another thread has read of it last."""
         self._recreated = False
+        """Whether the group must be joined again, because what is held is of a topic that is gone."""
         self._from_beginning_until = float("-inf")
         """On the monotonic clock."""
         self._blocked: Mapping[int, int | None] = {}
@@ -233,8 +234,10 @@ class Pump:
             return []
         epoch, ledger = held
         offset = _number(message.offset())
-        if self._recreated or (ledger.next is not None and offset < ledger.next):
-            self._begin_again("offsets went backwards")
+        if not self._recreated and ledger.next is not None and offset < ledger.next:
+            self._from_beginning("offsets went backwards")
+            self._recreated = True
+        if self._recreated:
             return []
         timestamp = message.timestamp()[1] / 1000
         key, value = _bytes(message.key()), _bytes(message.value())
@@ -253,20 +256,19 @@ class Pump:
         if not log or log == self._log:
             return
         if self._log:
-            self._begin_again("the topic has another id")
+            self._from_beginning("the topic has another id")
+            # While no partition is held, nothing of the old topic is left to forget.
+            self._recreated = bool(self._ledgers)
         self._log = log
         for epoch, _ in self._ledgers.values():
             epoch.log = log
 
-    def _begin_again(self, reason: str) -> None:
-        """The topic was deleted and created again: join the group once more, to read it from its beginning.
+    def _from_beginning(self, reason: str) -> None:
+        """The topic was deleted and created again: what is assigned from now on is read from its beginning.
 
-        librdkafka goes on reading in the new topic, but it commits nothing below the old topic's offsets
-        (librdkafka#3255), and it skips what the new topic holds below the offset reached in the old one.
+        librdkafka goes on reading in the new topic. But it commits nothing below the old topic's offsets, and it skips
+        what the new topic already holds below the offset reached in the old one (librdkafka#3255).
         """
-        if self._recreated:
-            return
-        self._recreated = True
         self._from_beginning_until = time.monotonic() + _FROM_BEGINNING_SECONDS
         log.error("the topic was created again: it is read from its beginning", topic=self._topic, reason=reason)
 
