@@ -105,9 +105,11 @@ class MailboxRefusedError(CalsyncError):
 class ForbiddenError(CalsyncError):
     """A 403: alone it tells neither a refused mailbox from a refused site."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, *, write: bool = False) -> None:
         super().__init__(code)
         self.code = code
+        self.write = write
+        """Whether the request was a write: consent may be given for reading only."""
 
 
 @dataclass

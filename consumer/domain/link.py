@@ -26,6 +26,11 @@ class Link:
     written_at: float = field(default=0.0, compare=False)
     """Unix time on Redis's clock; what was written after a sweep read Core is left alone by that sweep."""
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether we have written the event. A link made from a listed tag was never compared with Core."""
+        return self.rendering > 0
+
     def unsure(self) -> "Link":
         """The same link, equal to no event: the next run writes it again."""
         return replace(self, fingerprint=bytes(16))

@@ -30,6 +30,7 @@ HIGH_WATER_BYTES: Final = 32 * 2**20
 """The same for their size: a job with long notes takes a multiple of the usual half a kilobyte."""
 _RESUME_AT: Final = 0.95
 """How full it may be to resume. During an outage as much as waits for Graph stays: what is new must fit beside it."""
+_IDENTIFY_TRIES: Final = 3
 _PRESSURE_AT: Final = 0.8
 _PRESSURE_SECONDS: Final = 5.0
 _FROM_BEGINNING_SECONDS: Final = 60.0
@@ -413,7 +414,9 @@ class Pump:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if partitions and not self._stopping.is_set():
-            self._look_at_log(self._identify())
+            # Before any record is routed: Redis compares offsets only within one topic id.
+            tries = (self._identify() for _ in range(_IDENTIFY_TRIES))
+            self._look_at_log(next((log for log in tries if log is not None), None))
         for partition in partitions:
             self._ledgers[partition.partition] = (Epoch(partition.partition, self._log), Ledger())
             self.oldest[partition.partition] = None

@@ -272,6 +272,8 @@ class Lanes:
         verdict = await self._reconciler.run(site, lane.mailbox, lane.running)
         for job_id, result in verdict.results.items():
             self._drop(lane, lane.running[job_id], result)
+        for job_id, change in lane.running.items():
+            change.transaction_id = verdict.in_doubt.get(job_id)
         for job_id, refusal in verdict.refused.items():
             self._refuse(lane, lane.running[job_id], refusal)
         return await self._decide(lane, site, verdict)

@@ -10,12 +10,19 @@ from consumer.domain.link import Link, Memory, Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 
-LEASE_SECONDS = 45.0
-"""How long a run may hold a mailbox without a word."""
+LEASE_SECONDS = 12.0
+"""How long a mailbox stays leased without a renewal."""
+RENEW_SECONDS = 3.0
+"""A lease that was not renewed for so long is renewed."""
+SEND_WITHIN_SECONDS = 4.0
+"""A request is sent only if the lease was renewed within this time: at least 8 s of it are left then.
+
+Longer than ``RENEW_SECONDS`` and a round trip, so that a healthy replica is never stopped by it. See ADR 11.
+"""
 BY_HAND = "parked by hand"
 """The code of mailboxes that an operator parked."""
 REQUEST_SECONDS = 30.0
-"""How long one request may take; none is sent with less than this left of the lease."""
+"""How long one request may take; the lease is renewed meanwhile."""
 
 
 class Clock(Protocol):
@@ -78,8 +85,14 @@ class Lease:
     app: str
     mailbox: Mailbox
     token: str
-    valid_until: float
-    """On the monotonic clock; moved on by renewal."""
+    renewed_at: float
+    """When the last renewal that succeeded was asked for, on the monotonic clock."""
+    lost: bool = False
+    """Another run has the mailbox, or the store has forgotten the lease: nothing more may be sent."""
+
+    def may_send(self, now: float) -> bool:
+        """Whether a request may leave at ``now``, on the monotonic clock."""
+        return not self.lost and now - self.renewed_at <= SEND_WITHIN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +120,16 @@ class Grant:
 
     lease: Lease
     zone: str | None
-    """The mailbox's time-zone setting as read within the last hour; ``None`` if it must be read."""
+    """The mailbox's time-zone setting as last read; ``None`` if it was never read."""
     standings: Mapping[str, Standing]
     links: Mapping[str, Memory] = field(default_factory=dict)
     """Every link of the mailbox, pending ones too, by job; if everything was asked for."""
+    zone_is_fresh: bool = False
+    """The setting was read within the last hour."""
+    is_known: bool = True
+    """All tagged events of the mailbox were listed since the store last lost data, or may have."""
+    incarnation: str = ""
+    """Names the time since the store last lost data, or may have: see :meth:`Store.begin`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +144,14 @@ class Parked:
     """The mailbox is not to be tried."""
 
     code: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataLost:
+    """The store has lost data, or may have, since the incarnation that was named: no lease was taken."""
+
+    incarnation: str
+    """The present one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +212,14 @@ class Findings:
     """
     zone: str | None = None
     """The mailbox's time-zone setting, if it was read."""
+    answered: bool = False
+    """The mailbox has answered a request: it is no longer parked, unless by hand."""
+    found: dict[str, Link] = field(default_factory=dict)
+    """Events that were listed and have no link yet: linked unless something is known of their job by now."""
+    beyond: set[str] = field(default_factory=set)
+    """Those of ``found`` that no sweep compares, since they are outside the window: it asks Core for their jobs."""
+    listed_in: str = ""
+    """The incarnation of the store in which all tagged events of the mailbox were listed; else empty."""
 
 
 class Store(Protocol):
@@ -194,9 +229,25 @@ class Store(Protocol):
         """Raise each job's newest known rank, and tell who holds it, in one round trip."""
 
     async def begin(
-        self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent], *, everything: bool = False
-    ) -> Grant | Busy | Parked:
-        """Take the lease, read what the run needs, and write a pending link for each event it may create."""
+        self,
+        mailbox: Mailbox,
+        app: str,
+        token: str,
+        intents: Sequence[Intent],
+        *,
+        everything: bool = False,
+        incarnation: str = "",
+    ) -> Grant | Busy | Parked | DataLost:
+        """Take the lease, read what the run needs, and write a pending link for each event it may create.
+
+        The mailbox is *known* if a run has listed all its tagged events in the store's present incarnation. A new one
+        begins whenever data may have been lost: the store is created, emptied, restarted, or fails over.
+
+        If ``incarnation`` is named and is not the present one, nothing is done.
+
+        A lease that expired without having been given back: its run's jobs are marked dirty, since a request of it
+        may still land.
+        """
 
     async def renew(self, lease: Lease) -> bool:
         """Another ``LEASE_SECONDS``; ``False`` if the lease is lost."""

@@ -1,7 +1,7 @@
 """One assignment within a run: look if in doubt, plan, apply. Its failure is its own."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -18,9 +18,9 @@ from consumer.domain.errors import (
     TransientError,
     ZoneRefusedError,
 )
-from consumer.domain.event import RENDERING, Event, SeenEvent, tag
+from consumer.domain.event import RENDERING, Event, Glimpse, SeenEvent, tag
 from consumer.domain.job import Deletion, State
-from consumer.domain.link import Link, Pending, Tombstone
+from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Remake, Situation, Update, plan
 from consumer.domain.render import render
@@ -60,6 +60,8 @@ class Verdict:
     """A 403, which decides nothing alone."""
     unsettled: int = 0
     """Events that Graph keeps showing otherwise than we write them."""
+    in_doubt: dict[str, str] = field(default_factory=dict)
+    """The transactionIds of creates that were sent, and of which the store may know nothing: see ``Change``."""
 
     def record(self, job_id: str, error: Failure) -> None:
         """Sort a failure by what to do next."""
@@ -86,10 +88,18 @@ class Run:
     mailbox: Mailbox
     window: Window
     zone: Zone
+    linked_elsewhere: Callable[[str], Awaitable[set[str]]]
+    """The ids of a job's events that are linked in other mailboxes. Raises ``StoreUnavailableError``."""
     dry: bool = False
     """Only say what would be done."""
     zone_refused: bool = False
     """Graph did not know the mailbox's zone: told once, and read again."""
+    listed: Mapping[str, Sequence[Glimpse]] | None = None
+    """All tagged events of the mailbox by job, if it was not known; ``None`` if nobody listed them."""
+    creates: dict[str, str] = field(default_factory=dict)
+    """The transactionIds of the creates that were sent, by job."""
+    repeated: set[str] = field(default_factory=set)
+    """Jobs whose create has a transactionId that was sent before."""
     findings: Findings = field(default_factory=Findings)
     verdict: Verdict = field(default_factory=Verdict)
 
@@ -105,6 +115,8 @@ class Run:
             log.critical("an assignment failed in a way that is ours", job=job_id, exc_info=True)
             self.fail(job_id, standing, TransientError(f"{type(error).__name__} of ours", unknown=True))
         else:
+            self.findings.answered |= self.verdict.results[job_id] == "applied"
+            self.findings.found.pop(job_id, None)
             if standing.fresh and job_id not in self.findings.links:
                 self.findings.forgotten.add(job_id)
 
@@ -119,6 +131,8 @@ class Run:
         job_tag = tag(self.mailbox.site, change.job_id)
         wanted = self._wanted(change.state)
         memory = standing.memory
+        if change.transaction_id is not None:
+            self.repeated.add(change.job_id)
         seen = await self._look(change, standing, job_tag)
         situation = Situation(wanted, change.state.rank, memory, seen, insists=standing.dated)
         planned = plan(situation, self.window)
@@ -134,12 +148,21 @@ class Run:
     async def _look(self, change: Change, standing: Standing, job_tag: str) -> tuple[SeenEvent, ...] | None:
         """The assignment's events, where something speaks for a look: a create in doubt, or what a sweep saw."""
         memory, look = standing.memory, change.look
+        if self.listed is not None and not isinstance(memory, Link):
+            return await self._read(job_tag, [event.event_id for event in self.listed.get(change.job_id, ())])
         if isinstance(memory, Pending):
             return await self.calendar.find(job_tag) if memory.rank <= change.state.rank or standing.dated else None
+        if change.transaction_id is not None and not isinstance(memory, Link):
+            # A create of ours was sent, and the store has forgotten it.
+            return await self.calendar.find(job_tag)
         remembered = None if isinstance(memory, Tombstone) else memory
         if look is None or look.event_ids is None or look.basis != remembered:
             return None
-        looked = await asyncio.gather(*(self._get(event_id) for event_id in look.event_ids))
+        return await self._read(job_tag, look.event_ids)
+
+    async def _read(self, job_tag: str, event_ids: Sequence[str]) -> tuple[SeenEvent, ...]:
+        """The events of these ids that are still there and carry the tag."""
+        looked = await asyncio.gather(*(self._get(event_id) for event_id in event_ids))
         return tuple(seen for seen in looked if seen is not None and seen.tag == job_tag)
 
     async def _get(self, event_id: str) -> SeenEvent | None:
@@ -169,7 +192,7 @@ class Run:
                 if situation.seen:
                     await self._note_how_it_reads(job_id, event_id)
             case Delete(event_ids):
-                for event_id in event_ids:
+                for event_id in await self._without_others(job_id, standing.memory, event_ids):
                     await self._delete(event_id)
                 self.findings.buried[job_id] = situation.rank
             case Remake(event_ids):
@@ -181,6 +204,13 @@ class Run:
         for event_id in planned.surplus:
             await self._delete(event_id)
         return "applied" if planned.surplus else result
+
+    async def _without_others(self, job_id: str, memory: Memory | None, event_ids: Sequence[str]) -> Sequence[str]:
+        """The events less those of another address: two may lead to one mailbox, whose tags were listed for both."""
+        if not isinstance(memory, Link) or memory.is_confirmed:
+            return event_ids
+        elsewhere = await self.linked_elsewhere(job_id)
+        return [event_id for event_id in event_ids if event_id not in elsewhere]
 
     def _leave(self, job_id: str, standing: Standing, step: Leave, seen: Sequence[SeenEvent] | None) -> str:
         self.verdict.unsettled += step.unsettled
@@ -201,8 +231,10 @@ class Run:
         if transaction_id is None:
             # The window came to hold the job after the intents were written.
             raise TransientError("no intent was written for this create", retry_after=0.0)
+        is_repeated = not standing.fresh or job_id in self.repeated
+        self.creates[job_id] = transaction_id
         written = await self._write(event, lambda event: self.calendar.create(event, job_tag, transaction_id))
-        if standing.fresh or written.reads_as(event):
+        if not is_repeated or written.reads_as(event):
             await self._written(job_id, written, event, rank)
         else:
             # What an earlier create with this transactionId has made: as it was wanted then, or edited since.

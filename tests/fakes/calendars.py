@@ -11,7 +11,7 @@ from typing import TypeVar
 from consumer.domain.errors import DuplicateTransactionError, GoneError, TransientError, ZoneRefusedError
 from consumer.domain.event import REMINDER_MINUTES, Event, Glimpse, SeenEvent
 from consumer.domain.site import Site
-from consumer.sync.ports import REQUEST_SECONDS, Clock, Lease
+from consumer.sync.ports import Clock, Lease
 
 T = TypeVar("T")
 
@@ -52,6 +52,8 @@ class MemoryOutlook:
     unknown_zones: set[str] = field(default_factory=set)
     """Names that this Exchange refuses in an event."""
     zone_reads: int = 0
+    zone_refusals: dict[str, Exception] = field(default_factory=dict)
+    """By address: what a read of its time-zone setting gets."""
     refusals: dict[str, Exception] = field(default_factory=dict)
     """By address: what every request to it gets."""
     refused: Counter[str] = field(default_factory=Counter)
@@ -89,8 +91,8 @@ class MemoryOutlook:
 
     async def request(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
         """One request: it takes its time, and may fail in every way that Graph fails."""
-        if lease.valid_until - self.clock.monotonic() < REQUEST_SECONDS:
-            raise TransientError("too little of the lease is left", retry_after=0.0)
+        if not lease.may_send(self.clock.monotonic()):
+            raise TransientError("the lease was not renewed in time", retry_after=0.0)
         await asyncio.sleep(self.random.uniform(0.01, 0.2))
         if refusal := self.refusals.get(lease.mailbox.address):
             self.refused[lease.mailbox.address] += 1
@@ -167,6 +169,8 @@ class MemoryCalendar:
 
     def _time_zone(self) -> str:
         self.outlook.zone_reads += 1
+        if refusal := self.outlook.zone_refusals.get(self.lease.mailbox.address):
+            raise refusal
         return self.outlook.zones.get(self.lease.mailbox.address, "GMT Standard Time")
 
     def _create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:

@@ -159,7 +159,7 @@ def test_a_failed_read_of_core_deletes_nothing_and_is_told(trouble: str) -> None
             case "fails in the middle":
                 world.core.fails_at = 3
             case "leaves a mailbox out":
-                world.core.lost = frozenset(world.core.addresses[:2])
+                world.core.lost = frozenset(address for address, _ in world.core.wanted())
         reports = await replica.sweep(world.core)
         assert any(report.failure for report in reports)
         assert events(world) == before

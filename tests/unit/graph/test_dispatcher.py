@@ -18,6 +18,12 @@ SITE = Site("acme", "Acme", "Europe/London", "tenant", "client", "secret")
 GRAPH = "https://graph.example/v1.0"
 
 
+BODIES = {
+    status: {"error": {"code": code}}
+    for status, code in ((400, "BadRequest"), (401, "InvalidAuthenticationToken"), (404, "ErrorItemNotFound"))
+}
+
+
 class Meter:
     def request(self, operation: str, status: str) -> None: ...
 
@@ -60,11 +66,13 @@ class Graph:
         path = url.removeprefix(GRAPH)
         self.sent.append(path)
         if path != "/$batch":
-            return Answer(self.alone.get(path, 200), {}, b"{}")
+            status = self.alone.get(path, 200)
+            return Answer(status, {}, orjson.dumps(BODIES.get(status, {})))
         if self.batch != 200:
             return Answer(self.batch, {}, b'{"error":{"code":"BadRequest"}}')
         requests = orjson.loads(body or b"")["requests"]
-        replies = [{"id": r["id"], "status": self.alone.get(r["url"], 200), "body": {}} for r in requests]
+        statuses = {r["id"]: self.alone.get(r["url"], 200) for r in requests}
+        replies = [{"id": n, "status": status, "body": BODIES.get(status, {})} for n, status in statuses.items()]
         return Answer(200, {}, orjson.dumps({"responses": replies}))
 
     async def close(self) -> None: ...
