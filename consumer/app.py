@@ -40,6 +40,8 @@ T = TypeVar("T")
 
 DRAIN_SECONDS: Final = 20.0
 """How long a stop waits for requests under way; a request may take longer, and is then found by the next owner."""
+_LETTERS_SECONDS: Final = 2.0
+"""How long a stop then waits for the dead letters under way; those that are not safe come again."""
 _LEAVE_SECONDS: Final = 8.0
 _LOOK_SECONDS: Final = 5.0
 
@@ -153,6 +155,7 @@ class App:
         started = time.monotonic()
         self._pump.drain()
         await self._engine.lanes.drain(DRAIN_SECONDS)
+        await self._intake.drain(min(_LETTERS_SECONDS, max(0.0, started + DRAIN_SECONDS - time.monotonic())))
         left = await self._in_kafka_thread(self._pump.stop, _LEAVE_SECONDS)
         for task in tasks:
             task.cancel()
@@ -197,7 +200,7 @@ class App:
         return bool(self._partition_count) and owner(site_id, self._partition_count) in self._pump.partitions
 
     async def _refuse(self, change: Change, refusal: RequestRefusedError) -> None:
-        await self._intake.refuse(change, refusal)
+        self._intake.refuse(change, refusal)
 
     def _give_back(self, receipt: Receipt, result: str) -> None:
         record = receipt.record

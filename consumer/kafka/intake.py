@@ -9,6 +9,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
@@ -57,6 +59,15 @@ class JobSource(Protocol):
         """The job, or ``None`` if Core has none. Raises ``CoreUnavailableError`` or ``InvalidRecordError``."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A record whose event Graph calls malformed, on its way to the dead letters."""
+
+    record: Record
+    receipts: list[Receipt]
+    reason: str
+
+
 class Intake:
     """Consumes what the pump delivers. The pump bounds what waits here: it stops reading a partition that waits."""
 
@@ -97,6 +108,11 @@ class Intake:
         self._behind: dict[Epoch, deque[Record | Arrival]] = {}
         """Of each partition that waits: the records that came behind the one it waits for."""
         self._something_is_ready = asyncio.Event()
+        self._refused: deque[_Refused] = deque()
+        """Bounded as the records are: each stands for one that is not done."""
+        self._letters_out = 0
+        self._no_letters_out = asyncio.Event()
+        self._no_letters_out.set()
         self._questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
         self._core_rests_until = 0.0
 
@@ -114,16 +130,43 @@ class Intake:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await self._something_is_ready.wait()
+                while self._refused:
+                    tasks.create_task(self._write(self._refused.popleft()))
                 while self._ready:
                     await self._route(self._take(tasks))
-                self._something_is_ready.clear()
+                if not self._refused:
+                    self._something_is_ready.clear()
 
-    async def refuse(self, change: Change, refusal: RequestRefusedError) -> None:
-        """Dead-letter the record of a change that Graph calls malformed; returns when it is safe."""
+    async def _write(self, refused: "_Refused") -> None:
+        with self._waits.of(refused.record) as wait:
+            await self._bury(refused.record, "refused", refused.reason, wait)
+        for receipt in refused.receipts:
+            receipt.part_done("dead_lettered")
+        self._letters_out -= 1
+        if not self._letters_out:
+            self._no_letters_out.set()
+
+    def refuse(self, change: Change, refusal: RequestRefusedError) -> None:
+        """Dead-letter the record of a change that Graph calls malformed.
+
+        Returns at once, so that the mailbox goes on. A part of each of the change's receipts is kept until the letter
+        is safe, so that no offset is committed before.
+        """
         record = change.receipt.record
         if isinstance(record, Record):
-            with self._waits.of(record) as wait:
-                await self._bury(record, "refused", str(refusal), wait)
+            receipts = [change.receipt, *change.older]
+            for receipt in receipts:
+                receipt.split(2)
+            self._refused.append(_Refused(record, receipts, str(refusal)))
+            self._letters_out += 1
+            self._no_letters_out.clear()
+            self._something_is_ready.set()
+
+    async def drain(self, deadline: float) -> None:
+        """Wait until the letters of refused changes are safe, at most ``deadline`` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline):
+                await self._no_letters_out.wait()
 
     def _take(self, tasks: asyncio.TaskGroup) -> list[Arrival]:
         """What can be routed now, in order; what cannot gets a task, and what comes behind it waits."""

@@ -26,8 +26,9 @@ class TopicIdentity:
     def ask(self) -> str | None:
         """The topic's id; empty if the broker has no such ids; ``None`` if it is not known now. Blocks."""
         try:
-            if self._admin.list_topics(self._topic, timeout=_IDENTITY_SECONDS).controller_id < 0:
-                return ""  # librdkafka asks the controller; the embedded broker has none
+            cluster = self._admin.list_topics(self._topic, timeout=_IDENTITY_SECONDS)
+            if cluster.controller_id not in cluster.brokers:
+                return ""  # librdkafka asks the controller, and would wait for one: the embedded broker has none
             described = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=_IDENTITY_SECONDS)
             topic_id = str(described[self._topic].result(_IDENTITY_SECONDS).topic_id)
         except (KafkaException, TimeoutError):

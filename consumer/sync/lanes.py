@@ -73,7 +73,7 @@ class Lanes:
         *,
         runs_at_once: int = RUNS_AT_ONCE,
     ) -> None:
-        """``dead_letter`` takes a change that Graph calls malformed; it returns when the record is safe."""
+        """``dead_letter`` takes a change that Graph calls malformed, and from then on answers for its record."""
         self._reconciler = reconciler
         self._store = store
         self._sites = sites
@@ -85,7 +85,6 @@ class Lanes:
         self._ready: deque[_Lane] = deque()
         self._to_inspect: deque[_Lane] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._letters: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, set[Mailbox]] = {}
         self._last_success: dict[str, float] = {}
         self._told: dict[str, float] = {}
@@ -152,13 +151,10 @@ class Lanes:
                 self._wake(lane)
 
     async def drain(self, deadline: float) -> None:
-        """Start nothing more, and wait until what is under way has ended, at most ``deadline`` seconds."""
+        """Start nothing more, and wait until the runs under way have ended, at most ``deadline`` seconds."""
         self._stopping = True
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + deadline
-        # A run that ends may leave a letter behind.
-        while (under_way := self._tasks | self._letters) and (left := ends_at - loop.time()) > 0:
-            await asyncio.wait(under_way, timeout=left)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=deadline)
 
     def _put(self, lane: _Lane, change: Change) -> None:
         present = lane.waiting.get(change.job_id)
@@ -275,7 +271,7 @@ class Lanes:
         for job_id, change in lane.running.items():
             change.transaction_id = verdict.in_doubt.get(job_id)
         for job_id, refusal in verdict.refused.items():
-            self._refuse(lane, lane.running[job_id], refusal)
+            await self._refuse(lane, lane.running[job_id], refusal)
         return await self._decide(lane, site, verdict)
 
     async def _decide(self, lane: _Lane, site: Site, verdict: Verdict) -> float | None:
@@ -389,28 +385,12 @@ class Lanes:
             self._drop(lane, lane.running[job_id], "handed_over")
         return None
 
-    def _refuse(self, lane: _Lane, change: Change, refusal: RequestRefusedError) -> None:
-        """The lane goes on while the letter is written; the receipts are given back when it is safe."""
+    async def _refuse(self, lane: _Lane, change: Change, refusal: RequestRefusedError) -> None:
         log.error("Graph refuses what we sent", job=change.job_id, status=refusal.status, code=refusal.code)
-        self._forget(lane, change)
-        letter = asyncio.get_running_loop().create_task(self._write_letter(change, refusal))
-        self._letters.add(letter)
-        letter.add_done_callback(self._letter_ended)
-
-    async def _write_letter(self, change: Change, refusal: RequestRefusedError) -> None:
         await self._dead_letter(change, refusal)
-        change.done("dead_lettered")
-
-    def _letter_ended(self, letter: asyncio.Task[None]) -> None:
-        self._letters.discard(letter)
-        if not letter.cancelled() and (error := letter.exception()) is not None:
-            log.critical("unexpected error in a dead letter", exc_info=error)
+        self._drop(lane, change, "dead_lettered")
 
     def _drop(self, lane: _Lane, change: Change, result: str) -> None:
-        self._forget(lane, change)
-        change.done(result)
-
-    def _forget(self, lane: _Lane, change: Change) -> None:
         del lane.running[change.job_id]
         if change.job_id not in lane.waiting:
             mailboxes = self._jobs.get(change.job_id)
@@ -418,6 +398,7 @@ class Lanes:
                 mailboxes.discard(lane.mailbox)
                 if not mailboxes:
                     del self._jobs[change.job_id]
+        change.done(result)
 
 
 def _failing_since(before: float | None, served: float, now: float) -> float:

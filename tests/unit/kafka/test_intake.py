@@ -27,7 +27,7 @@ from consumer.kafka.intake import UNREADABLE_RUN, Intake
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.waiting import Wait
 from consumer.sync.change import Change
-from consumer.sync.receipts import Receipt
+from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival
 
 
@@ -362,17 +362,30 @@ async def test_a_revoked_partition_is_given_up_with_what_came_behind() -> None:
     assert world.back == []
 
 
-async def test_a_refused_change_is_written_before_refuse_returns_and_is_seen_waiting() -> None:
+async def test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_its_lane_does_not_wait() -> None:
     world = World()
     world.letters.open.clear()
-    intake = world.intake()
-    receipt = Receipt(world.record(3, "job:A"), world.give_back, lambda: True)
-    refused = asyncio.create_task(intake.refuse(Change("A", _job("A"), receipt), RequestRefusedError(400, "Bad")))
-    await world.letters.asked.wait()
-    assert not refused.done()
-    assert world.waiting == [{3}]
-    world.letters.open.set()
-    await refused
+    receipt = Receipt(world.record(3, "job:A"), world.give_back, lambda: True, Place(3, 0))
+    older = Receipt(world.record(3, "job:A"), world.give_back, lambda: True, Place(3, 1))
+    change = Change("A", _job("A"), receipt, older=[older])
+    async with running(world) as intake:
+        intake.refuse(change, RequestRefusedError(400, "Bad"))
+        change.done("dead_lettered")  # as the lane does at once
+        await world.letters.asked.wait()
+        await intake.drain(0.0)
+        assert world.back == []
+        assert world.waiting == [{3}]
+        [wait] = intake.waiting()
+        assert (wait.record.partition, wait.cause) == (3, "dead_letter")
+        # What comes behind it in its partition is routed.
+        intake.deliver(world.records((3, "job:B")))
+        await until(lambda: world.routed)
+        drained = asyncio.create_task(intake.drain(60.0))
+        await settled()
+        assert not drained.done()
+        world.letters.open.set()
+        await drained
+    assert sorted(world.back) == [(3, 0, "dead_lettered"), (3, 1, "dead_lettered")]
     [(_, reason)] = world.written
     assert reason.startswith("refused: ")
     assert world.kinds == ["refused"]
@@ -382,7 +395,10 @@ async def test_a_refused_change_is_written_before_refuse_returns_and_is_seen_wai
 async def test_a_change_that_no_record_asked_for_has_no_letter() -> None:
     world = World()
     receipt = Receipt(None, world.give_back, lambda: True)
-    await world.intake().refuse(Change("A", _job("A"), receipt), RequestRefusedError(400, "Bad"))
+    async with running(world) as intake:
+        intake.refuse(Change("A", _job("A"), receipt), RequestRefusedError(400, "Bad"))
+        await intake.drain(60.0)
+        await settled()
     assert world.written == []
 
 
