@@ -103,11 +103,13 @@ class MailboxRefusedError(CalsyncError):
 
 
 class ForbiddenError(CalsyncError):
-    """A 403: alone it tells neither a refused mailbox from a refused site."""
+    """A 403, which alone does not show whether the mailbox or the whole site is refused."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, write: bool = False) -> None:
+        """``write``: a request that would change something was refused; reading may still be allowed."""
         super().__init__(code)
         self.code = code
+        self.write = write
 
 
 @dataclass

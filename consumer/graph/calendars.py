@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from consumer.domain.errors import (
@@ -27,9 +27,12 @@ from consumer.graph.dialect import (
     view_query,
 )
 from consumer.graph.dispatcher import Call, Dispatcher, RequestMeter
-from consumer.graph.tokens import Tokens
+from consumer.graph.tokens import Tokens, roles_of
 from consumer.http import Http
-from consumer.sync.ports import REQUEST_SECONDS, Lease
+from consumer.sync.ports import REQUEST_SECONDS, Asks, Lease
+
+NO_EVENT: Final = "AA-no-event"
+"""An id that no event has: Exchange's ids are much longer."""
 
 
 class GraphCalendars:
@@ -50,19 +53,24 @@ class GraphCalendars:
         """See the port."""
         return GraphCalendar(self, site, lease.mailbox.address, lease)
 
-    async def probe(self, site: Site, address: str | None) -> None:
+    async def probe(self, site: Site, address: str | None, asks: Asks, *, fresh: bool) -> None:
         """See the port."""
-        self._tokens.start_over(site)
+        if fresh:
+            self._tokens.start_over(site)
         await self._tokens.get(site)
         if address is None:
             return
         mailbox, now = GraphCalendar(self, site, address, None), datetime.now(UTC)
-        try:
-            # Each needs a permission of its own, and one of them may lack consent.
-            await mailbox.time_zone()
+        if "calendar" in asks:
             await mailbox.view(now, now + timedelta(hours=1))
-        except (MailboxRefusedError, RequestRefusedError):
-            return  # that mailbox has gone, or its address is none, but Graph does answer the app
+        if "setting" in asks:
+            await mailbox.time_zone()
+        if "write" in asks:
+            await mailbox.try_to_write()
+
+    async def roles(self, site: Site) -> frozenset[str]:
+        """See the port."""
+        return roles_of(await self._tokens.get(site))
 
     async def send(self, site: Site, call: Call) -> Any:
         """Through the app's dispatcher."""
@@ -166,6 +174,17 @@ class GraphCalendar:
         body = await self._read("timezone", f"{user(self._address)}/mailboxSettings/timeZone")
         value = body.get("value") if isinstance(body, dict) else None
         return value if isinstance(value, str) else ""
+
+    async def try_to_write(self) -> None:
+        """Whether we may write: delete an event that cannot exist.
+
+        Graph checks permissions before it looks at the id: with the right to write, the answer is "not found" or
+        "malformed id".
+        """
+        try:
+            await self._send("probe", "DELETE", event_path(self._address, NO_EVENT))
+        except GoneError:
+            return
 
     async def _read(self, operation: str, path: str) -> Any:
         """A read of the mailbox itself: what an event id would make "gone" means that there is no mailbox."""

@@ -95,7 +95,7 @@ def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool)
         case Kind.PARK_HOURLY:
             return MailboxRefusedError(name, hourly=True)
         case Kind.FORBIDDEN:
-            return ForbiddenError(name)
+            return ForbiddenError(name, write=write)
         case Kind.DUPLICATE:
             existing = error.get("@event.existingEventId")
             return DuplicateTransactionError(existing if isinstance(existing, str) else None)

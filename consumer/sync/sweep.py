@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from consumer.domain.compare import Finding, Inspection, compare
+from consumer.domain.compare import Finding, Inspection, Unread, compare
 from consumer.domain.errors import CoreUnavailableError, InvalidRecordError, StoreUnavailableError, TransientError
 from consumer.domain.fuse import is_blown
 from consumer.domain.job import Deletion, Job, State, rank
@@ -51,7 +51,7 @@ class ScheduleSource(Protocol):
 class Mailboxes(Protocol):
     """Where the work is done: the lanes, or a rehearsal."""
 
-    def inspect(self, mailbox: Mailbox, overdue_at: float, /) -> Awaitable[Inspection | TransientError | None]:
+    def inspect(self, mailbox: Mailbox, overdue_at: float, /) -> Awaitable[Inspection | Unread | TransientError | None]:
         """What it holds, or why that cannot be told now; ``None`` if it is parked or its site is not served."""
 
     def repair(self, mailbox: Mailbox, job_id: str, state: State, look: Look) -> Awaitable[str]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from consumer.domain.errors import DuplicateTransactionError, GoneError, TransientError, ZoneRefusedError
 from consumer.domain.event import REMINDER_MINUTES, Event, Glimpse, SeenEvent
 from consumer.domain.site import Site
-from consumer.sync.ports import REQUEST_SECONDS, Clock, Lease
+from consumer.sync.ports import REQUEST_SECONDS, Asks, Clock, Lease
 
 T = TypeVar("T")
 
@@ -54,6 +54,14 @@ class MemoryOutlook:
     zone_reads: int = 0
     refusals: dict[str, Exception] = field(default_factory=dict)
     """By address: what every request to it gets."""
+    write_refusals: dict[str, Exception] = field(default_factory=dict)
+    """By address: what every write to it gets, the harmless one of a probe too."""
+    setting_refusals: dict[str, Exception] = field(default_factory=dict)
+    """By address: what every read of its time-zone setting gets."""
+    probed: Counter[str] = field(default_factory=Counter)
+    """By address: how often it was asked by a probe."""
+    token_roles: frozenset[str] = frozenset()
+    """The roles that tokens show."""
     refused: Counter[str] = field(default_factory=Counter)
     """By address: how often that was told."""
     transactions: dict[tuple[str, str], tuple[str, Event]] = field(default_factory=dict)
@@ -66,9 +74,21 @@ class MemoryOutlook:
     def open(self, site: Site, lease: Lease) -> "MemoryCalendar":
         return MemoryCalendar(self, lease)
 
-    async def probe(self, site: Site, address: str | None) -> None:
-        if address is not None and (refusal := self.refusals.get(address)):
-            raise refusal
+    async def probe(self, site: Site, address: str | None, asks: Asks, *, fresh: bool) -> None:
+        await asyncio.sleep(self.random.uniform(0.01, 0.2))
+        if address is None:
+            return
+        self.probed[address] += 1
+        for asked, refusals in (
+            ("calendar", self.refusals),
+            ("setting", self.refusals | self.setting_refusals),
+            ("write", self.refusals | self.write_refusals),
+        ):
+            if asked in asks and address in refusals:
+                raise refusals[address]
+
+    async def roles(self, site: Site) -> frozenset[str]:
+        return self.token_roles
 
     def tags(self) -> list[tuple[str, str]]:
         """(address, tag) of every live event, one entry each."""
@@ -92,7 +112,10 @@ class MemoryOutlook:
         if lease.valid_until - self.clock.monotonic() < REQUEST_SECONDS:
             raise TransientError("too little of the lease is left", retry_after=0.0)
         await asyncio.sleep(self.random.uniform(0.01, 0.2))
-        if refusal := self.refusals.get(lease.mailbox.address):
+        refusal = self.refusals.get(lease.mailbox.address)
+        if refusal is None and write:
+            refusal = self.write_refusals.get(lease.mailbox.address)
+        if refusal is not None:
             self.refused[lease.mailbox.address] += 1
             self._refusing.set()
             raise refusal
@@ -167,6 +190,8 @@ class MemoryCalendar:
 
     def _time_zone(self) -> str:
         self.outlook.zone_reads += 1
+        if refusal := self.outlook.setting_refusals.get(self.lease.mailbox.address):
+            raise refusal
         return self.outlook.zones.get(self.lease.mailbox.address, "GMT Standard Time")
 
     def _create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
