@@ -26,7 +26,6 @@ from consumer.kafka.intake import Intake
 from consumer.kafka.lag import Lag
 from consumer.kafka.pump import Pump
 from consumer.kafka.record import Record
-from consumer.kafka.registry import Registry
 from consumer.ops.health import STALE_POLL_SECONDS, HealthServer
 from consumer.settings import Settings
 from consumer.sites import Sites, SitesFile
@@ -63,10 +62,9 @@ class App:
         self._engine = engine = Engine(settings, refuse=self._refuse, on_resumed=self._resumed)
         self._metrics = engine.metrics
         self._metrics.watch_lanes(lambda: engine.lanes.busy, lambda: engine.lanes.waiting)
-        registry = Registry(settings.schema_registry_url, settings.registry_user_info(), engine.http)
         self._intake = Intake(
-            Decoder(registry),
-            registry,
+            Decoder(engine.registry),
+            engine.registry,
             engine.router,
             engine.store,
             engine.core,
@@ -255,7 +253,7 @@ class App:
         if not self._pump.joined:
             return "not yet in the consumer group"
         try:
-            await self._engine.store.ping()
+            await self._engine.store.check()
         except StoreUnavailableError as error:
             return str(error)
         return None

@@ -231,8 +231,9 @@ def _tell(reports: list[Report], *, dry_run: bool, as_json: bool) -> NoReturn:
     if as_json:
         sys.stdout.write(f"{tables.sweep_json(reports, dry_run=dry_run)}\n")
     else:
-        for line in (line for report in reports for line in tables.planned_lines(report)):
-            sys.stdout.write(f"{line}\n")
+        for report in reports:
+            for line in (*tables.planned_lines(report), *tables.unavailable_lines(report)):
+                sys.stdout.write(f"{line}\n")
         output.print(tables.sweep_table(reports, dry_run=dry_run))
     raise typer.Exit(0 if all(report.whole for report in reports) else FAULT)
 

@@ -12,8 +12,10 @@ import structlog
 from consumer.clock import SystemClock
 from consumer.core.api import TIMEOUT_SECONDS, CoreApi
 from consumer.domain.errors import RequestRefusedError, StoreUnavailableError
+from consumer.foreign import ForeignAnswers
 from consumer.graph.calendars import GraphCalendars
 from consumer.http import Http
+from consumer.kafka.registry import Registry
 from consumer.ops.metrics import Metrics
 from consumer.settings import Settings
 from consumer.store.store import RedisStore
@@ -27,7 +29,8 @@ from consumer.sync.sweep import Sweeper
 
 log = structlog.get_logger(__name__)
 
-_RENEW_SECONDS: Final = 5.0
+_RENEW_LOOK_SECONDS: Final = 0.5
+"""How often leases that are due for renewal are looked for."""
 
 
 class Engine:
@@ -48,13 +51,19 @@ class Engine:
         clock = SystemClock()
         days, interval = settings.window_days, settings.sweep_interval_seconds
         self.metrics = Metrics()
-        self.http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
+        self.foreign = ForeignAnswers(self.metrics.foreign_answer, clock.monotonic)
+        # Each its own connections: while Core is slow, the registry is not.
+        self._core_http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
+        self._registry_http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
         self.store = RedisStore.connect(
             settings.redis_url.get_secret_value(), settings.redis_prefix, clock, read_only=dry_run
         )
-        self.core = CoreApi(settings.core_api_url, settings.core_token(), self.http)
+        self.core = CoreApi(settings.core_api_url, settings.core_token, self._core_http, self.foreign)
+        self.registry = Registry(
+            settings.schema_registry_url, settings.registry_user_info(), self._registry_http, self.foreign
+        )
         self.calendars = GraphCalendars(
-            settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, read_only=dry_run
+            settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, self.foreign, read_only=dry_run
         )
         self.states = SiteStates(self.calendars, self.metrics, on_resumed=on_resumed)
         self.reconciler = Reconciler(
@@ -85,12 +94,13 @@ class Engine:
 
     async def renew_leases(self) -> None:
         """Until cancelled: keep the leases of runs that take long."""
-        await every(_RENEW_SECONDS, self.reconciler.renew_leases)
+        await every(_RENEW_LOOK_SECONDS, self.reconciler.renew_leases)
 
     async def close(self) -> None:
         """Give every connection back."""
         await self.calendars.close()
-        await self.http.close()
+        await self._core_http.close()
+        await self._registry_http.close()
         await self.store.close()
 
 

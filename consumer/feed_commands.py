@@ -164,7 +164,7 @@ async def check_feed(settings: Settings, topic: str | None, count: int) -> FeedC
     name = topic or settings.kafka_topic
     async with opened(settings) as (engine, sites):
         check = FeedCheck(sites)
-        decoder, registry = _decoder(settings, engine)
+        decoder, registry = _decoder(engine)
         with span(_config(settings), name, settings.kafka_group) as found:
             await asyncio.to_thread(found.newest, count)
             async for record in _records(found):
@@ -187,7 +187,7 @@ class _Way:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.records = 0
         self.results: Counter[str] = Counter()
-        self.decoder, self.registry = _decoder(settings, engine)
+        self.decoder, self.registry = _decoder(engine)
         self._engine = engine
         self._letters = DeadLetters(_config(settings), settings.kafka_dlq_topic)
         self._out = 0
@@ -284,9 +284,8 @@ async def _batches(topic: Span, progress: Progress) -> AsyncIterator[list[Record
         progress(done, topic.length)
 
 
-def _decoder(settings: Settings, engine: Engine) -> tuple[Decoder, Registry]:
-    registry = Registry(settings.schema_registry_url, settings.registry_user_info(), engine.http)
-    return Decoder(registry), registry
+def _decoder(engine: Engine) -> tuple[Decoder, Registry]:
+    return Decoder(engine.registry), engine.registry
 
 
 def _config(settings: Settings) -> Config:

@@ -30,6 +30,80 @@ class Mailbox:
     time_zone: str = "UTC"
 
 
+class IngressControl:
+    """The ingress in front of a stand-in; see sandbox/ingress.py. Raises as GraphControl does."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        """``client`` leads to the stand-in's ``/_sandbox``."""
+        self._client = client
+
+    async def answer(
+        self,
+        path: str = "/",
+        *,
+        method: str | None = None,
+        status: int = 404,
+        content_type: str = "text/plain; charset=utf-8",
+        headers: Mapping[str, str] | None = None,
+        body: str = "default backend - 404",
+        skip: int = 0,
+        times: int | None = None,
+        seconds: float | None = None,
+        when: str = "before",
+    ) -> str:
+        """Answers requests below ``path`` in the service's place from now on. Returns the rule's id."""
+        document = {
+            "path": path,
+            "method": method,
+            "status": status,
+            "content_type": content_type,
+            "headers": dict(headers or {}),
+            "body": body,
+            "skip": skip,
+            "times": times,
+            "seconds": seconds,
+            "when": when,
+        }
+        return str(_object(await _ask(self._client, "POST", "/ingress", document))["id"])
+
+    async def wait(self, rule: str, hits: int = 1, within: float = 10.0) -> None:
+        """Returns once the rule has struck that often. Raises TimeoutError."""
+        path = f"/ingress/{rule}/hits?at_least={hits}&timeout={within}"
+        answer = _object(await _ask(self._client, "GET", path))
+        if not answer["reached"]:
+            raise TimeoutError(f"rule {rule} struck {answer['hits']} times, not {hits}")
+
+    async def hits(self, rule: str) -> int:
+        """How often the rule has struck."""
+        return int(_object(await _ask(self._client, "GET", f"/ingress/{rule}/hits?at_least=0"))["hits"])
+
+    async def clear(self) -> None:
+        """Removes every rule."""
+        await _ask(self._client, "DELETE", "/ingress")
+
+
+class RegistryControl:
+    """The control endpoints of the stand-in registry at `url`, and what a converter does; closed as GraphControl is."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._client = httpx.AsyncClient(base_url=f"{self.url}/_sandbox", timeout=60, verify=False)
+        self.ingress = IngressControl(self._client)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def register(self, subject: str, schema: str) -> int:
+        """Registers an Avro schema and returns its id."""
+        url = f"{self.url}/subjects/{quote(subject, safe='')}/versions"
+        return int(_object(await _ask(self._client, "POST", url, {"schema": schema}))["id"])
+
+
 class GraphControl:
     """The control endpoints of the sandbox at `url`, such as `http://127.0.0.1:8080`.
 
@@ -42,6 +116,7 @@ class GraphControl:
         if not self.url.startswith("https:"):
             verify = False  # or httpx would load every known authority for nothing
         self._client = httpx.AsyncClient(base_url=f"{self.url}/_sandbox", timeout=60, verify=verify)
+        self.ingress = IngressControl(self._client)
 
     async def __aenter__(self) -> Self:
         return self
@@ -254,6 +329,7 @@ class CoreControl:
 
     def __init__(self, url: str) -> None:
         self._client = httpx.AsyncClient(base_url=f"{url.rstrip('/')}/_sandbox", timeout=60, verify=False)
+        self.ingress = IngressControl(self._client)
 
     async def __aenter__(self) -> Self:
         return self

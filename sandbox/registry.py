@@ -12,6 +12,7 @@
 | `PUT /_sandbox/fault` `{"kind": "down", "error" or "slow", "status", "seconds"}` | spoils all of the above |
 | `DELETE /_sandbox/fault` | ends that |
 | `GET /_sandbox/requests` | how often each path was asked |
+| `/_sandbox/ingress` | see `sandbox/ingress.py` |
 
 A schema may name types of others: then `"references"`, `[{"name", "subject", "version"}]`, stands beside `"schema"`
 in requests and answers. An `"id"` beside a schema that is registered is the one it gets, as when Confluent's registry
@@ -35,6 +36,7 @@ from aiohttp import web
 from fastavro import parse_schema
 from fastavro.schema import SchemaParseException, UnknownType
 
+from sandbox.ingress import Ingress
 from sandbox.serve import serve
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -81,6 +83,7 @@ class Registry:
     def __init__(self, users: dict[str, str] | None = None) -> None:
         self.fault: Fault | None = None
         self.requests: Counter[str] = Counter()
+        self.ingress = Ingress()
         self._schemas: dict[int, Schema] = {}
         self._subjects: dict[str, list[int]] = {}
         self._logins = {
@@ -120,7 +123,7 @@ class Registry:
 
     def app(self) -> web.Application:
         """The registry as a web application."""
-        app = web.Application(middlewares=[self._guarded])
+        app = web.Application(middlewares=[self.ingress.middleware, self._guarded])
         app.router.add_get("/subjects", self._list_subjects)
         app.router.add_get("/subjects/{subject}/versions", self._list_versions)
         app.router.add_post("/subjects/{subject}/versions", self._post_version)

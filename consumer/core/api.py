@@ -1,33 +1,43 @@
-"""Core's API, the source of truth. Anything but a whole, well-formed 200 is a failed read."""
+"""Core's API, the source of truth. Anything but a whole, well-formed answer of Core itself is a failed read."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-import orjson
-
+from consumer import json_reader
 from consumer.core.schedule import Page, Roster, rosters
 from consumer.domain.errors import CoreUnavailableError
 from consumer.domain.job import Job
 from consumer.domain.row import job_of
 from consumer.domain.window import Window
+from consumer.foreign import ForeignAnswers
 from consumer.http import Answer, Http, NoAnswerError
+from consumer.retry_after import retry_after
 
 TIMEOUT_SECONDS: Final = 30.0
 _EMPTY_PAGES: Final = 100
 """So many in a row are no schedule: it would be read for ever."""
+_PROBLEM: Final = "application/problem+json"
+_JOB_FIELDS: Final = frozenset(("job_id", "site_id", "revision", "status", "starts_at", "ends_at", "workers"))
+"""Without one of these, a job would read as unscheduled or as nobody's, and its events would be deleted."""
 
 
 class CoreApi:
     """Reads jobs from Core; see ``schemas/core-api.yaml``."""
 
-    def __init__(self, url: str, token: str, http: Http) -> None:
+    def __init__(self, url: str, token: Callable[[], str], http: Http, foreign: ForeignAnswers | None = None) -> None:
+        """``token`` is called for every request, and once more after a 401: its file may have been rotated."""
         self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        self._token = token
         self._http = http
+        self._foreign = foreign or ForeignAnswers(lambda _: None, time.monotonic)
 
     async def job(self, site_id: str, job_id: str) -> Job | None:
-        """One job with its workers; ``None`` if Core has no such job.
+        """One job with its workers; ``None`` if Core says that it has no such job.
+
+        Only a problem document with ``"code": "job_not_found"`` and this job's id says so: a 404 of an ingress, or of
+        a framework for an unknown route, is a failed read.
 
         Raises:
             CoreUnavailableError: a failed read.
@@ -36,9 +46,14 @@ class CoreApi:
         path = f"/sites/{quote(site_id, safe='')}/jobs/{quote(job_id, safe='')}"
         answer = await self._get(path)
         if answer.status == 404:
-            return None
-        row = _document(answer)
-        if row.get("job_id") != job_id or row.get("site_id") != site_id:
+            problem = _problem(answer)
+            if problem is not None and problem.get("code") == "job_not_found" and problem.get("job_id") == job_id:
+                return None
+            raise self._not_cores(path, answer)
+        row = self._document(path, answer)
+        if not row.keys() >= _JOB_FIELDS:
+            raise self._not_cores(path, answer)
+        if row["job_id"] != job_id or row["site_id"] != site_id:
             raise CoreUnavailableError("Core's API answered with another job")
         return job_of(row)
 
@@ -46,7 +61,7 @@ class CoreApi:
         """What Core wants in each mailbox of a site in the window, in the order of the addresses.
 
         Raises, while it is read:
-            CoreUnavailableError: a failed read; what came before it tells nothing of what is missing.
+            CoreUnavailableError: a failed read; what came before it says nothing about what is missing.
         """
         return rosters(site_id, self._pages(site_id, window))
 
@@ -57,10 +72,8 @@ class CoreApi:
         empty = 0
         while cursor is not None:
             query = urlencode(span | ({"cursor": cursor} if cursor else {}))
-            answer = await self._get(f"/sites/{quote(site_id, safe='')}/schedule?{query}")
-            if answer.status != 200:
-                raise _failed(answer)
-            page = Page.of(_document(answer))
+            path = f"/sites/{quote(site_id, safe='')}/schedule?{query}"
+            page = Page.of(self._document(path, await self._get(path)))
             yield page
             cursor = page.next_cursor
             empty = 0 if page.workers else empty + 1
@@ -71,25 +84,56 @@ class CoreApi:
             cursors.add(cursor or "")
 
     async def _get(self, path: str) -> Answer:
-        try:
-            answer = await self._http.request("GET", self._url + path, headers=self._headers)
-        except NoAnswerError as error:
-            raise CoreUnavailableError(f"Core's API: {error}") from None
+        """A 200 or a 404. Raises ``CoreUnavailableError`` for anything else."""
+        token = self._token()
+        answer = await self._send(path, token)
+        if answer.status == 401 and (newer := self._token()) != token:
+            answer = await self._send(path, newer)
         if answer.status not in (200, 404):
-            raise _failed(answer)
+            raise self._failed(path, answer)
         return answer
 
+    async def _send(self, path: str, token: str) -> Answer:
+        headers = {"Authorization": f"Bearer {token}", "Accept": f"application/json, {_PROBLEM}"}
+        try:
+            return await self._http.request("GET", self._url + path, headers=headers)
+        except NoAnswerError as error:
+            raise CoreUnavailableError(f"Core's API: {error}") from None
 
-def _failed(answer: Answer) -> CoreUnavailableError:
-    hint = ": does CALSYNC_CORE_API_TOKEN hold?" if answer.status in (401, 403) else ""
-    return CoreUnavailableError(f"Core's API: HTTP {answer.status}{hint}")
+    def _document(self, path: str, answer: Answer) -> dict[str, Any]:
+        if answer.status != 200:
+            raise self._failed(path, answer)
+        try:
+            document = json_reader.loads(answer.body)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise self._not_cores(path, answer)
+        return document
+
+    def _failed(self, path: str, answer: Answer) -> CoreUnavailableError:
+        """Core's own refusal, or the answer of somebody else."""
+        if _problem(answer) is None:
+            return self._not_cores(path, answer)
+        wait = retry_after(answer.headers)
+        return CoreUnavailableError(f"Core's API: HTTP {answer.status}{_hint(answer)}", retry_after=wait)
+
+    def _not_cores(self, path: str, answer: Answer) -> CoreUnavailableError:
+        what = self._foreign.saw("core", self._url + path, answer)
+        wait = retry_after(answer.headers)
+        return CoreUnavailableError(f"Core's API: {what}{_hint(answer)}", retry_after=wait, foreign=True)
 
 
-def _document(answer: Answer) -> dict[str, Any]:
+def _hint(answer: Answer) -> str:
+    return ": is CALSYNC_CORE_API_TOKEN or its file the right one?" if answer.status in (401, 403) else ""
+
+
+def _problem(answer: Answer) -> dict[str, Any] | None:
+    """The problem document (RFC 9457) of an answer; ``None`` if it has none."""
+    if answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _PROBLEM:
+        return None
     try:
-        document = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        raise CoreUnavailableError("Core's API answered with broken JSON") from None
-    if not isinstance(document, dict):
-        raise CoreUnavailableError("Core's API answered with something that is no object")
-    return document
+        document = json_reader.loads(answer.body)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None

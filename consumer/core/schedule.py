@@ -18,6 +18,8 @@ class Roster:
     jobs: dict[str, Job] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
     """Jobs whose row says something impossible, and what: their events are left as they are."""
+    late: bool = False
+    """Listed at the end, out of order: Core orders the address otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,11 +105,11 @@ class MailboxRefusedError(CalsyncError):
 class ForbiddenError(CalsyncError):
     """A 403, which alone does not show whether the mailbox or the whole site is refused."""
 
-    def __init__(self, code: str, write: bool = False) -> None:
-        """``write``: a request that would change something was refused; reading may still be allowed."""
+    def __init__(self, code: str, *, write: bool = False) -> None:
         super().__init__(code)
         self.code = code
         self.write = write
+        """Whether the request was a write: consent may be given for reading only."""
 
 
 @dataclass

@@ -7,7 +7,7 @@ Names come in two families, Windows and IANA. The table between them is Unicode 
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -15,6 +15,7 @@ from tzlocal.windows_tz import tz_win, win_tz
 
 _IANA = {name.casefold(): iana for name, iana in win_tz.items()}
 _WINDOWS = {name.casefold(): name for name in win_tz}
+_UTC = frozenset({"utc", "etc/utc", "etc/gmt", "gmt"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def zone_for(mailbox_setting: str | None, site_timezone: str) -> Zone:
 @lru_cache(maxsize=1024)
 def _zone(name: str) -> Zone | None:
     folded = name.strip().casefold()
-    if folded in {"utc", "etc/utc", "etc/gmt", "gmt"}:
+    if folded in _UTC:
         return UTC_ZONE
     iana = _IANA.get(folded, name.strip())
     try:
@@ -62,6 +63,21 @@ def _zone(name: str) -> Zone | None:
     windows = _WINDOWS.get(folded) or tz_win.get(iana)
     # A zone that Windows has no name for is known, but cannot be sent: both ends go in UTC.
     return Zone(windows, info) if windows else UTC_ZONE
+
+
+@lru_cache(maxsize=1024)
+def named(name: str) -> tzinfo | None:
+    """The zone of this name, Windows or IANA, to read local times in; ``None`` if no zone has it.
+
+    Unlike :func:`zone_for`, this also finds zones that Windows has no name for.
+    """
+    folded = name.strip().casefold()
+    if folded in _UTC or folded == "tzone://microsoft/utc":
+        return UTC
+    try:
+        return ZoneInfo(_IANA.get(folded, name.strip()))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
 
 
 def is_iana(name: str) -> bool:

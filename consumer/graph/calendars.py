@@ -1,8 +1,10 @@
 """The calendars port on Microsoft Graph."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from consumer.domain.errors import (
@@ -14,6 +16,7 @@ from consumer.domain.errors import (
 )
 from consumer.domain.event import Event, Glimpse, SeenEvent
 from consumer.domain.site import Site
+from consumer.foreign import ForeignAnswers
 from consumer.graph.dialect import (
     READ,
     event_path,
@@ -26,7 +29,7 @@ from consumer.graph.dialect import (
     user,
     view_query,
 )
-from consumer.graph.dispatcher import Call, Dispatcher, RequestMeter
+from consumer.graph.dispatcher import Call, Dispatcher, RequestMeter, any_object
 from consumer.graph.tokens import Tokens, roles_of
 from consumer.http import Http
 from consumer.sync.ports import REQUEST_SECONDS, Asks, Lease
@@ -34,17 +37,37 @@ from consumer.sync.ports import REQUEST_SECONDS, Asks, Lease
 NO_EVENT: Final = "AA-no-event"
 """An id that no event has: Exchange's ids are much longer."""
 
+T = TypeVar("T")
+
+
+class _Page(NamedTuple, Generic[T]):
+    """One page of a list."""
+
+    entries: list[T]
+    next_link: str
+
 
 class GraphCalendars:
     """All mailboxes of all sites, one dispatcher for each app's credentials."""
 
     def __init__(
-        self, graph_url: str, entra_url: str, ca_file: Path | None, meter: RequestMeter, *, read_only: bool = False
+        self,
+        graph_url: str,
+        entra_url: str,
+        ca_file: Path | None,
+        meter: RequestMeter,
+        foreign: ForeignAnswers | None = None,
+        *,
+        read_only: bool = False,
     ) -> None:
         """``read_only``: ``ReadOnlyError`` is raised for every request that is not a GET."""
         self._graph_url = graph_url
-        self._http = Http(ca_file=ca_file, timeout=REQUEST_SECONDS)
-        self._tokens = Tokens(entra_url, graph_url, ca_file)
+        # No bound here: each app bounds itself (AT_ONCE), and the lanes bound how many runs there are. A bound shared
+        # by all apps let five slow tenants hold every connection. And a request that waited for a connection would
+        # leave long after its lease was checked.
+        self._http = Http(ca_file=ca_file, timeout=REQUEST_SECONDS, connections=None)
+        self._tokens = Tokens(entra_url, graph_url, ca_file, foreign)
+        self._foreign = foreign
         self._meter = meter
         self._read_only = read_only
         self._dispatchers: dict[tuple[str, str], Dispatcher] = {}
@@ -78,7 +101,13 @@ class GraphCalendars:
         dispatcher = self._dispatchers.get(credentials)
         if dispatcher is None:
             dispatcher = Dispatcher(
-                site, self._graph_url, self._http, self._tokens, self._meter, read_only=self._read_only
+                site,
+                self._graph_url,
+                self._http,
+                self._tokens,
+                self._meter,
+                self._foreign,
+                read_only=self._read_only,
             )
             self._dispatchers[credentials] = dispatcher
         return await dispatcher.send(call)
@@ -97,7 +126,7 @@ class GraphCalendars:
 
     async def close(self) -> None:
         """Give the connections back."""
-        self._tokens.close()
+        await self._tokens.close()
         await self._http.close()
 
 
@@ -112,12 +141,13 @@ class GraphCalendar:
 
     async def create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
         """See the port."""
-        path = f"{user(self._address)}/events"
-        return _event(await self._send("create", "POST", path, tagged(event, tag, transaction_id)))
+        path, body = f"{user(self._address)}/events", tagged(event, tag, transaction_id)
+        return _seen(await self._send("create", "POST", path, partial(from_json, wanted=event), body))
 
     async def update(self, event_id: str, event: Event) -> SeenEvent:
         """See the port."""
-        return _event(await self._send("update", "PATCH", event_path(self._address, event_id), to_json(event)))
+        path, body = event_path(self._address, event_id), to_json(event)
+        return _seen(await self._send("update", "PATCH", path, partial(from_json, wanted=event), body))
 
     async def delete(self, event_id: str) -> None:
         """See the port."""
@@ -125,55 +155,44 @@ class GraphCalendar:
 
     async def get(self, event_id: str) -> SeenEvent:
         """See the port."""
-        return _event(await self._send("get", "GET", f"{event_path(self._address, event_id)}?{READ}"))
+        return _seen(await self._send("get", "GET", f"{event_path(self._address, event_id)}?{READ}", from_json))
 
     async def find(self, tag: str) -> tuple[SeenEvent, ...]:
         """See the port. The value is compared without case by Graph, so exactly here."""
-        entries = await self._list("find", f"{user(self._address)}/events?{find_query(tag)}")
-        found = {seen.event_id: seen for seen in map(_event, entries) if seen.tag == tag}
+        listed = await self._list("find", f"{user(self._address)}/events?{find_query(tag)}", from_json)
+        found = {seen.event_id: seen for seen in listed if seen.tag == tag}
         return tuple(found.values())
 
     async def view(self, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
         """See the port. Pages may repeat events at their edges (microsoft-graph-docs#16500)."""
-        entries = await self._list("view", f"{user(self._address)}/calendarView?{view_query(start, end)}")
-        try:
-            seen = [found for found in map(glimpse, entries) if found is not None]
-        except (KeyError, TypeError, AttributeError):
-            raise TransientError("Graph's answer is no list of events") from None
-        return tuple({found.event_id: found for found in seen}.values())
+        path = f"{user(self._address)}/calendarView?{view_query(start, end)}"
+        listed = await self._list("view", path, glimpse)
+        return tuple({found.event_id: found for found in listed if found is not None}.values())
 
     async def tagged(self, site_id: str) -> tuple[Glimpse, ...]:
         """See the port. Graph compares the value without case, so the prefix is checked here again."""
-        entries = await self._list("tagged", f"{user(self._address)}/events?{tagged_query(site_id)}")
-        try:
-            listed = [found for found in map(glimpse, entries) if found is not None]
-        except (KeyError, TypeError, AttributeError):
-            raise TransientError("Graph's answer is no list of events") from None
-        ours = {found.event_id: found for found in listed if found.tag.startswith(f"{site_id}/")}
+        listed = await self._list("tagged", f"{user(self._address)}/events?{tagged_query(site_id)}", glimpse)
+        tags = f"{site_id}/"
+        ours = {found.event_id: found for found in listed if found is not None and found.tag.startswith(tags)}
         return tuple(ours.values())
 
-    async def _list(self, operation: str, path: str) -> list[Any]:
+    async def _list(self, operation: str, path: str, read: Callable[[Any], T]) -> list[T]:
         """All pages: one that fails fails the read."""
-        entries: list[Any] = []
+        entries: list[T] = []
         following: str | None = path
         followed: set[str] = set()
         while following is not None:
             if following in followed:
                 raise TransientError("Graph's pages lead round in a ring")
             followed.add(following)
-            page = await self._read(operation, following)
-            if not isinstance(page, dict) or not isinstance(page.get("value"), list):
-                raise TransientError("Graph's answer is no list of events")
-            entries += page["value"]
-            link = page.get("@odata.nextLink")
-            following = self._calendars.next_page(str(link)) if link else None
+            page: _Page[T] = await self._read(operation, following, partial(_page, read))
+            entries += page.entries
+            following = self._calendars.next_page(page.next_link) if page.next_link else None
         return entries
 
     async def time_zone(self) -> str:
-        """See the port."""
-        body = await self._read("timezone", f"{user(self._address)}/mailboxSettings/timeZone")
-        value = body.get("value") if isinstance(body, dict) else None
-        return value if isinstance(value, str) else ""
+        """See the port. An empty setting is an empty text; one that cannot be read raises."""
+        return str(await self._read("timezone", f"{user(self._address)}/mailboxSettings/timeZone", _setting))
 
     async def try_to_write(self) -> None:
         """Whether we may write: delete an event that cannot exist.
@@ -186,15 +205,22 @@ class GraphCalendar:
         except GoneError:
             return
 
-    async def _read(self, operation: str, path: str) -> Any:
+    async def _read(self, operation: str, path: str, read: Callable[[Any], Any]) -> Any:
         """A read of the mailbox itself: what an event id would make "gone" means that there is no mailbox."""
         try:
-            return await self._send(operation, "GET", path)
+            return await self._send(operation, "GET", path, read)
         except GoneError as error:
             raise MailboxRefusedError(str(error), hourly=True) from None
 
-    async def _send(self, operation: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        call = Call(operation, method, path, self._address, body, self._lease)
+    async def _send(
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        read: Callable[[Any], Any] = any_object,
+        body: dict[str, Any] | None = None,
+    ) -> Any:
+        call = Call(operation, method, path, self._address, body, self._lease, read)
         try:
             return await self._calendars.send(self._site, call)
         except GoneError as error:
@@ -207,8 +233,22 @@ class GraphCalendar:
             raise RequestRefusedError(400, "ErrorDuplicateTransactionId") from None
 
 
-def _event(body: Any) -> SeenEvent:
-    try:
-        return from_json(body)
-    except (KeyError, TypeError, AttributeError, ValueError):
-        raise TransientError("Graph's answer is no event", unknown=True) from None
+def _page(read: Callable[[Any], T], body: Any) -> _Page[T]:
+    """Raises ``KeyError``, ``TypeError``, ``AttributeError`` or ``ValueError`` if this is no page of a list."""
+    entries, link = body["value"], body.get("@odata.nextLink")
+    if not isinstance(entries, list) or not (link is None or isinstance(link, str)):
+        raise TypeError("not a page of a list")
+    return _Page([read(entry) for entry in entries], link or "")
+
+
+def _setting(body: Any) -> str:
+    """The text of a setting; one that was never set may be null. Raises as :func:`_page` does."""
+    value = body["value"]
+    if value is not None and not isinstance(value, str):
+        raise TypeError("not a text")
+    return value or ""
+
+
+def _seen(event: Any) -> SeenEvent:
+    assert isinstance(event, SeenEvent)  # noqa: S101 (``from_json`` made it)
+    return event

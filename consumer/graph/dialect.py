@@ -6,12 +6,14 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from consumer.domain.event import REMINDER_MINUTES, TAG_ID, Event, Glimpse, SeenEvent
+from consumer.domain.timezones import named
 
 _SELECT: Final = (
     "id,subject,body,location,start,end,isAllDay,showAs,isReminderOn,reminderMinutesBeforeStart,sensitivity,"
     "importance,type,createdDateTime"
 )
 _VIEW_PAGE: Final = 250
+_SHORTEST_TIME: Final = len("2026-10-06T01:00:00")
 EXPAND: Final = f"singleValueExtendedProperties($filter=id eq '{TAG_ID}')"
 READ: Final = f"$select={quote(_SELECT, safe=',')}&$expand={quote(EXPAND)}"
 """The query of every read: what we own, and the tag, which Graph only shows when asked for by its id."""
@@ -75,12 +77,18 @@ def view_query(start: datetime, end: datetime) -> str:
 
 
 def glimpse(body: Mapping[str, Any]) -> Glimpse | None:
-    """An event of a view, if it carries a tag of ours. Raises ``KeyError`` or ``TypeError`` if it is no event."""
+    """An event of a list, if it carries a tag of ours.
+
+    Raises:
+        KeyError, TypeError, AttributeError, ValueError: it is no event.
+    """
+    event_id = _id(body)
     tag = _tag(body.get("singleValueExtendedProperties"))
     if tag is None:
         return None
     single = body.get("type", "singleInstance") == "singleInstance"
-    event_id = str(body["id"] if single else body.get("seriesMasterId") or body["id"])
+    if not single:
+        event_id = str(body.get("seriesMasterId") or event_id)
     return Glimpse(
         event_id,
         str(body.get("@odata.etag") or ""),
@@ -92,21 +100,26 @@ def glimpse(body: Mapping[str, Any]) -> Glimpse | None:
     )
 
 
-def from_json(body: Mapping[str, Any]) -> SeenEvent:
+def from_json(body: Mapping[str, Any], wanted: Event | None = None) -> SeenEvent:
     """What Graph shows of an event.
 
+    Args:
+        body: Graph's JSON.
+        wanted: what was just written. A local time that its zone has twice (the repeated hour) is read as the wanted
+            instant if it can be that: it was written in UTC, and only this answer cannot tell the two apart.
+
     Raises:
-        KeyError, TypeError: it is no event.
+        KeyError, TypeError, AttributeError, ValueError: it is no event.
     """
     return SeenEvent(
-        event_id=str(body["id"]),
+        event_id=_id(body),
         etag=str(body.get("@odata.etag") or ""),
         tag=_tag(body.get("singleValueExtendedProperties")),
         subject=str(body.get("subject") or ""),
         location=str((body.get("location") or {}).get("displayName") or ""),
         body=str((body.get("body") or {}).get("content") or ""),
-        start=_instant(body.get("start")),
-        end=_instant(body.get("end")),
+        start=_instant(body.get("start"), wanted.start if wanted else None),
+        end=_instant(body.get("end"), wanted.end if wanted else None),
         is_all_day=bool(body.get("isAllDay")),
         show_as=str(body.get("showAs") or ""),
         is_reminder_on=bool(body.get("isReminderOn")),
@@ -127,14 +140,36 @@ def _tag(properties: Any) -> str | None:
     return None
 
 
-def _instant(value: Any) -> datetime | None:
-    """``{"dateTime": "2026-10-06T01:00:00.0000000", "timeZone": "UTC"}``: seven digits, no offset, UTC unless asked."""
-    if not isinstance(value, dict) or value.get("timeZone") != "UTC":
+def _id(body: Mapping[str, Any]) -> str:
+    event_id = body["id"]
+    if not isinstance(event_id, str) or not event_id:
+        raise ValueError("an event without id")
+    return event_id
+
+
+def _instant(value: Any, wanted: datetime | None = None) -> datetime | None:
+    """``{"dateTime": "2026-10-06T01:00:00.0000000", "timeZone": "UTC"}``: seven digits, no offset.
+
+    The zone is UTC by the documentation. Answers to a write have come in the zone that was sent
+    (microsoftgraph/microsoft-graph-docs-contrib#8645), so whatever zone is named is read. ``None`` if the zone is
+    unknown or this is no time.
+    """
+    if not isinstance(value, dict):
+        return None
+    text, name = value.get("dateTime"), value.get("timeZone")
+    zone = UTC if name == "UTC" else named(name) if isinstance(name, str) and name else None
+    if zone is None or not isinstance(text, str) or len(text) < _SHORTEST_TIME:
         return None
     try:
-        return datetime.fromisoformat(f"{str(value.get('dateTime'))[:26]}Z")
-    except ValueError:
+        local = datetime.fromisoformat(text)
+        if local.tzinfo is not None:
+            return local.astimezone(UTC)
+        if zone is UTC:
+            return local.replace(tzinfo=UTC)
+        either = [local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    except (ValueError, OverflowError):
         return None
+    return wanted if wanted in either else either[0]
 
 
 def _created(body: Mapping[str, Any]) -> datetime | None:

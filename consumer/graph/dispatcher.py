@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -11,16 +11,28 @@ import orjson
 
 from consumer.domain.errors import CalsyncError, ReadOnlyError, TransientError
 from consumer.domain.site import Site
+from consumer.foreign import ForeignAnswers
 from consumer.graph.budget import APP_REQUESTS, APP_SECONDS, MAILBOX_REQUESTS, MAILBOX_SECONDS, Budget
-from consumer.graph.errors import error_of, refused_token, retry_after
+from consumer.graph.errors import code_of, error_of, refused_token, refuses_token
 from consumer.graph.tokens import Tokens
 from consumer.http import Answer, Http, NoAnswerError
-from consumer.sync.ports import REQUEST_SECONDS, Lease
+from consumer.retry_after import retry_after
+from consumer.sync.ports import Lease
 
 BATCH_SIZE: Final = 20
 """Graph's limit (json-batching)."""
 AT_ONCE: Final = 24
 """HTTP requests in flight for one app. A batch runs four of its requests at a time, whatever their mailboxes."""
+
+
+_SUCCESSES: Final = {
+    "GET": frozenset({200}),
+    "POST": frozenset({200, 201}),
+    "PATCH": frozenset({200}),
+    "DELETE": frozenset({204}),
+}
+"""The statuses with which Graph answers what was done. Any other 2xx, and a redirect, is somebody else's."""
+_NO_REPLY: Final = "the batch has no answer for this request"
 
 
 class RequestMeter(Protocol):
@@ -36,6 +48,13 @@ class RequestMeter(Protocol):
         """A 429."""
 
 
+def any_object(body: Any) -> Any:
+    """The body of a success, which must be an object. Raises ``TypeError``."""
+    if not isinstance(body, dict):
+        raise TypeError("not an object")
+    return body
+
+
 @dataclass(slots=True)
 class Call:
     """One request to Graph."""
@@ -48,7 +67,12 @@ class Call:
     address: str
     body: Mapping[str, Any] | None = None
     lease: Lease | None = None
-    """Not sent with less than ``REQUEST_SECONDS`` of it left."""
+    """Not sent unless ``Lease.may_send``."""
+    read: Callable[[Any], Any] = any_object
+    """What the decoded body of a success says.
+
+    Raises ``KeyError``, ``TypeError``, ``AttributeError`` or ``ValueError`` for a body that is not what Graph answers.
+    """
     reply: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
@@ -78,9 +102,18 @@ class Dispatcher:
     """Sends the calls of one app. A mailbox's calls are in one HTTP request at a time, so never over Graph's four."""
 
     def __init__(
-        self, site: Site, graph_url: str, http: Http, tokens: Tokens, meter: RequestMeter, *, read_only: bool = False
+        self,
+        site: Site,
+        graph_url: str,
+        http: Http,
+        tokens: Tokens,
+        meter: RequestMeter,
+        foreign: ForeignAnswers | None = None,
+        *,
+        read_only: bool = False,
     ) -> None:
         """``site`` lends its credentials; others with the very same ones travel with it."""
+        self._foreign = foreign or ForeignAnswers(lambda _: None, time.monotonic)
         self._site = site
         self._graph_url = graph_url.rstrip("/")
         self._http = http
@@ -97,10 +130,10 @@ class Dispatcher:
         self._flush_due = False
         self._not_before = 0.0
         self._rests: dict[str, float] = {}
-        """Until when Graph has asked for peace for a mailbox, on the monotonic clock."""
+        """Until when a mailbox is throttled, on the monotonic clock."""
 
     async def send(self, call: Call) -> Any:
-        """The decoded body of a success.
+        """What ``call.read`` makes of a success.
 
         Raises:
             CalsyncError: whatever :func:`consumer.graph.errors.error_of` makes of the answer.
@@ -109,27 +142,14 @@ class Dispatcher:
         if self._read_only and call.write:
             raise ReadOnlyError(call.operation)
         # Waiting is the lanes' business: nobody sleeps here holding a lease.
-        now = time.monotonic()
-        wait = max(self._not_before - now, self._app_budget.take("", now))
-        if wait > 0:
-            raise TransientError("the app is throttled", retry_after=wait, tenant_wide=True)
-        self._check_rest(call.address, now)
-        wait = self._mailbox_budget.take(call.address, now)
-        if wait > 0:
-            raise TransientError("the mailbox has had its requests for now", retry_after=wait)
+        if (obstacle := self._obstacle(call, time.monotonic(), spend=True)) is not None:
+            raise obstacle
         queue = self._waiting.setdefault(call.address, deque())
         queue.append(call)
         if len(queue) == 1 and call.address not in self._flying:
             self._ready.append(call.address)
         self._flush_soon()
         return await call.reply
-
-    def _check_rest(self, address: str, now: float) -> None:
-        """What else a run has to ask of its mailbox must not come before its ``Retry-After`` is over either."""
-        wait = self._rests.get(address, now) - now
-        if wait > 0:
-            raise TransientError("Graph has asked for peace for the mailbox", retry_after=wait)
-        self._rests.pop(address, None)
 
     def _flush_soon(self) -> None:
         """At the end of this turn of the loop, so that what is asked at the same moment travels together."""
@@ -179,8 +199,9 @@ class Dispatcher:
         addresses = dict.fromkeys(call.address for call in calls)
         started = time.monotonic()
         operation = calls[0].operation if len(calls) == 1 else "batch"
+        sent: list[Call] = []
         try:
-            await (self._single(calls[0]) if len(calls) == 1 else self._batch(calls))
+            await self._travel(calls, sent)
         except CalsyncError as error:
             for call in calls:
                 call.fail(_for_call(error, call))
@@ -190,12 +211,38 @@ class Dispatcher:
             raise
         finally:
             self._meter.exchange(operation, time.monotonic() - started)
-            self._land(addresses, calls)
+            self._land(addresses, sent)
 
-    def _land(self, addresses: Iterable[str], calls: list[Call]) -> None:
-        for call in calls:
+    async def _travel(self, calls: list[Call], sent: list[Call]) -> None:
+        """Send what may go, once more with a new token if Graph refuses the first: it refuses valid ones at times.
+
+        ``sent`` gets the calls that left.
+        """
+        answer = None
+        for again in (False, True):
+            token = await self._tokens.get(self._site)
+            # Only now, with the token at hand: fetching it may take longer than a lease lasts.
+            calls = [call for call in calls if self._may_go(call, spend=again)]
+            if not calls:
+                return
+            sent[:] = calls
+            operation = calls[0].operation if len(calls) == 1 else "batch"
+            answer = await self._post(calls, token, operation)
+            body = _json(answer.body)
+            if not refuses_token(answer.status, answer.headers, body):
+                if len(calls) == 1:
+                    self._settle(calls[0], answer.status, answer.headers, body)
+                else:
+                    self._settle_batch(calls, answer, body, token)
+                return
+            self._meter.request(operation, "401")
+            self._tokens.refused(self._site, token)
+        raise refused_token(_json(answer.body) if answer else None)
+
+    def _land(self, addresses: Iterable[str], sent: Sequence[Call]) -> None:
+        for call in sent:
             failed = call.reply.done() and not call.reply.cancelled() and call.reply.exception()
-            if isinstance(failed, TransientError):
+            if isinstance(failed, TransientError) and not failed.tenant_wide:
                 self._suspects.add(call.address)
             else:
                 self._suspects.discard(call.address)
@@ -204,63 +251,80 @@ class Dispatcher:
             if self._waiting.get(address):
                 self._ready.append(address)
 
-    async def _single(self, call: Call) -> None:
-        body = orjson.dumps(call.body) if call.body is not None else None
-        answer, _ = await self._authorised(call.method, call.path, call.headers(), body, call.operation)
-        self._settle(call, answer.status, answer.headers, _json(answer.body))
+    async def _post(self, calls: list[Call], token: str, operation: str) -> Answer:
+        """One HTTP exchange. Raises ``TransientError`` without an answer."""
+        if len(calls) == 1:
+            [call] = calls
+            method, path, headers = call.method, call.path, call.headers()
+            body = orjson.dumps(call.body) if call.body is not None else None
+        else:
+            method, path, headers, body = "POST", "/$batch", {"Content-Type": "application/json"}, _packed(calls)
+        headers = {**headers, "Authorization": f"Bearer {token}", "Accept": "application/json"}
+        try:
+            answer = await self._http.request(method, self._graph_url + path, headers=headers, body=body)
+        except NoAnswerError as error:
+            self._meter.request(operation, "none")
+            raise TransientError(f"Graph: {error}", unknown=error.sent and method != "GET") from None
+        if answer.status == 429 and operation == "batch":
+            self._throttle(answer)
+        return answer
 
-    async def _batch(self, calls: list[Call]) -> None:
-        requests = []
-        for number, call in enumerate(calls):
-            request: dict[str, Any] = {
-                "id": str(number),
-                "method": call.method,
-                "url": call.path,
-                "headers": call.headers(),
-            }
-            if call.body is not None:
-                request["body"] = call.body
-            requests.append(request)
-        headers = {"Content-Type": "application/json"}
-        packed = orjson.dumps({"requests": requests})
-        answer, token = await self._authorised("POST", "/$batch", headers, packed, "batch")
-        body = _json(answer.body)
-        responses = body.get("responses") if isinstance(body, dict) else None
-        if not isinstance(responses, list):
-            # A batch may fail with 424 as a whole because of one request in it (throttling): the others may be done.
-            status = answer.status if answer.status not in (200, 424) else 502
-            error = error_of(status, answer.headers, body, write=True)
-            if isinstance(error, TransientError):
-                raise error
-            # It says nothing of any one of them: each is asked alone next, since its mailbox is suspect now.
-            raise TransientError(f"a batch was refused: {error}", retry_after=0.0)
-        replies = {reply["id"]: reply for reply in responses if isinstance(reply, dict) and "id" in reply}
+    def _settle_batch(self, calls: list[Call], answer: Answer, body: Any, token: str) -> None:
+        """Hand each call its part. Raises ``TransientError`` if the batch has failed as a whole."""
+        # A batch may be 424 as a whole because of one request in it (throttling): the others may be done.
+        if answer.status not in (200, 424) or not isinstance(body, dict) or not isinstance(body.get("responses"), list):
+            raise self._batch_error(answer, body)
+        replies = _replies(body["responses"])
         for number, call in enumerate(calls):
             reply = replies.get(str(number))
-            if reply is None:
-                call.fail(TransientError("the batch has no answer for this request", unknown=call.write))
-            else:
-                if reply.get("status") == 401:
-                    self._tokens.refused(self._site, token)
-                self._settle(call, int(reply.get("status", 0)), reply.get("headers") or {}, reply.get("body"))
+            status = reply.get("status") if reply is not None else None
+            if reply is None or type(status) is not int:
+                call.fail(TransientError(_NO_REPLY, unknown=call.write))
+                continue
+            headers = reply.get("headers")
+            headers = headers if isinstance(headers, dict) else {}
+            if refuses_token(status, headers, reply.get("body")):
+                self._tokens.refused(self._site, token)
+            self._settle(call, status, headers, reply.get("body"))
 
-    def _may_go(self, call: Call) -> bool:
-        """Whether it may still be sent; else it has failed."""
+    def _batch_error(self, answer: Answer, body: Any) -> TransientError:
+        if answer.status == 424 and code_of(body):
+            return TransientError("a batch failed as a whole", unknown=True)
+        error = error_of(answer.status, answer.headers, body, write=True)
+        if not isinstance(error, TransientError):
+            # It says nothing of any one of them: each is asked alone next, since its mailbox is suspect now.
+            return TransientError(f"a batch was refused: {error}", retry_after=0.0)
+        if error.foreign:
+            return self._foreign_error(answer.status, answer.headers, unknown=error.unknown)
+        return error
+
+    def _may_go(self, call: Call, *, spend: bool = False) -> bool:
+        """Whether it may still be sent; else it has failed. ``spend``: it takes another request of the budgets."""
         if call.reply.done():
             return False
-        now = time.monotonic()
+        obstacle = self._obstacle(call, time.monotonic(), spend=spend)
+        if obstacle is not None:
+            call.fail(obstacle)
+        return obstacle is None
+
+    def _obstacle(self, call: Call, now: float, *, spend: bool) -> TransientError | None:
+        """Why a call must not be sent now."""
         if self._not_before > now:
-            call.fail(TransientError("the app is throttled", retry_after=self._not_before - now, tenant_wide=True))
-            return False
-        try:
-            self._check_rest(call.address, now)
-        except TransientError as error:
-            call.fail(error)
-            return False
-        if call.lease is not None and call.lease.valid_until - now < REQUEST_SECONDS:
-            call.fail(TransientError("too little of the lease is left", retry_after=0.0))
-            return False
-        return True
+            return TransientError("the app is throttled", retry_after=self._not_before - now, tenant_wide=True)
+        # What else a run has to ask of its mailbox must not come before its Retry-After is over either.
+        rest = self._rests.get(call.address, now) - now
+        if rest > 0:
+            return TransientError("the mailbox is throttled", retry_after=rest)
+        self._rests.pop(call.address, None)
+        if call.lease is not None and not call.lease.may_send(now):
+            return TransientError("the lease was not renewed in time", retry_after=0.0)
+        if not spend:
+            return None
+        if wait := self._app_budget.take("", now):
+            return TransientError("the app has had its requests for now", retry_after=wait, tenant_wide=True)
+        if wait := self._mailbox_budget.take(call.address, now):
+            return TransientError("the mailbox has had its requests for now", retry_after=wait)
+        return None
 
     def _settle(self, call: Call, status: int, headers: Mapping[str, str], body: Any) -> None:
         self._meter.request(call.operation, str(status))
@@ -268,43 +332,59 @@ class Dispatcher:
             self._rests[call.address] = max(self._rests.get(call.address, 0.0), time.monotonic() + wait)
         if status == 429:
             self._meter.throttled()
-        if status == 204 or (200 <= status < 300 and isinstance(body, dict)):
-            call.succeed(body)
-        elif 200 <= status < 300:
-            # A proxy's page, say: a deletion would be believed otherwise.
-            call.fail(TransientError(f"{status} with an answer that is not Graph's", unknown=call.write))
-        else:
-            call.fail(error_of(status, headers, body, write=call.write))
-
-    async def _authorised(
-        self, method: str, path: str, headers: dict[str, str], body: bytes | None, operation: str
-    ) -> tuple[Answer, str]:
-        """One exchange, and its token; one that is refused is replaced once, since valid ones are refused at times."""
-        refusal: Any = None
-        for _ in range(2):
-            token = await self._tokens.get(self._site)
+        if status in _SUCCESSES.get(call.method, ()):
             try:
-                answer = await self._http.request(
-                    method,
-                    self._graph_url + path,
-                    headers={**headers, "Authorization": f"Bearer {token}", "Accept": "application/json"},
-                    body=body,
-                )
-            except NoAnswerError as error:
-                self._meter.request(operation, "none")
-                raise TransientError(f"Graph: {error}", unknown=error.sent and method != "GET") from None
-            if answer.status != 401:
-                if answer.status == 429 and operation == "batch":
-                    self._throttle(answer)
-                return answer, token
-            self._meter.request(operation, "401")
-            self._tokens.refused(self._site, token)
-            refusal = _json(answer.body)
-        raise refused_token(refusal)
+                answer = None if status == 204 else call.read(body)
+            except (KeyError, TypeError, AttributeError, ValueError):
+                call.fail(self._foreign_error(status, headers, unknown=call.write))
+            else:
+                call.succeed(answer)
+            return
+        error = error_of(status, headers, body, write=call.write)
+        if isinstance(error, TransientError) and error.foreign:
+            error = self._foreign_error(status, headers, unknown=error.unknown)
+        call.fail(error)
+
+    def _foreign_error(self, status: int, headers: Mapping[str, str], *, unknown: bool) -> TransientError:
+        """Count a foreign answer; the error says what it was and where it came from."""
+        named: Iterable[Any] = (value for name, value in headers.items() if name.lower() == "content-type")
+        content_type = next((value for value in named if isinstance(value, str)), "")
+        what = self._foreign.saw("graph", self._graph_url, Answer(status, {"Content-Type": content_type}, b""))
+        return TransientError(f"Graph: {what}", retry_after=retry_after(headers), unknown=unknown, foreign=True)
 
     def _throttle(self, answer: Answer) -> None:
         self._meter.throttled()
         self._not_before = time.monotonic() + (retry_after(answer.headers) or 1.0)
+
+
+def _packed(calls: list[Call]) -> bytes:
+    """The body of a batch."""
+    requests = []
+    for number, call in enumerate(calls):
+        request: dict[str, Any] = {
+            "id": str(number),
+            "method": call.method,
+            "url": call.path,
+            "headers": call.headers(),
+        }
+        if call.body is not None:
+            request["body"] = call.body
+        requests.append(request)
+    return orjson.dumps({"requests": requests})
+
+
+def _replies(responses: list[Any]) -> dict[str, dict[str, Any]]:
+    """The replies of a batch by their ids. One that comes twice counts as missing: either may be the right one."""
+    found: dict[str, dict[str, Any]] = {}
+    twice: set[str] = set()
+    for reply in responses:
+        name = reply.get("id") if isinstance(reply, dict) else None
+        if not isinstance(name, str):
+            continue
+        if name in found:
+            twice.add(name)
+        found[name] = reply
+    return {name: reply for name, reply in found.items() if name not in twice}
 
 
 def _for_call(error: CalsyncError, call: Call) -> CalsyncError:
@@ -315,6 +395,7 @@ def _for_call(error: CalsyncError, call: Call) -> CalsyncError:
             retry_after=error.retry_after,
             unknown=error.unknown and call.write,
             tenant_wide=error.tenant_wide,
+            foreign=error.foreign,
         )
     return error
 

@@ -1,10 +1,14 @@
 """What Entra's refusals mean, in words that a site's administrator understands."""
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from consumer.domain.errors import SiteRefusedError
 
+LOGIN: Final = "https://login.microsoftonline.com"
+_ERROR: Final = re.compile(r"[a-z]+(?:_[a-z]+)+")
+"""Entra's ``error`` is a word of OAuth 2.0 such as ``invalid_client`` (RFC 6749, section 5.2)."""
 _CODE: Final = re.compile(r"AADSTS\d+")
 _REMEDIES: Final = {
     "AADSTS7000222": "the client secret has expired: create a new one in the app registration (Certificates & secrets) "
@@ -37,6 +41,14 @@ def refusal(error: str, description: str) -> SiteRefusedError | None:
     return SiteRefusedError(code, remedy or "Entra refuses the app: see the code in Microsoft's error reference")
 
 
-def unknown_tenant() -> SiteRefusedError:
-    """MSAL tells an unknown tenant without its code, while it reads the tenant's openid-configuration."""
-    return SiteRefusedError("AADSTS90002", _REMEDIES["AADSTS90002"])
+def own_error(document: Mapping[str, Any]) -> str | None:
+    """The ``error`` of a refusal in Entra's own format; ``None`` if this is an object of somebody else.
+
+    Entra adds a description with an AADSTS code, which may be missing; other programs' ``{"error": "Not Found"}`` is
+    no word of OAuth 2.0.
+    """
+    error, description = document.get("error"), document.get("error_description")
+    if not isinstance(error, str) or not error:
+        return None
+    described = isinstance(description, str) and _CODE.search(description) is not None
+    return error if described or _ERROR.fullmatch(error) else None

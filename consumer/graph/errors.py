@@ -3,6 +3,7 @@
 Sources: Microsoft's error reference, and the threads cited in the project's Graph facts, part 5.
 """
 
+import re
 from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any, Final
@@ -18,13 +19,14 @@ from consumer.domain.errors import (
     TransientError,
     ZoneRefusedError,
 )
+from consumer.retry_after import retry_after
 
 
 class Kind(Enum):
     """What an error calls for."""
 
     WAIT = auto()
-    """Try again later; a write may have been carried out if the status is 5xx."""
+    """Try again later; a write may have been carried out if the status is 5xx or 408."""
     CONFLICT = auto()
     """Somebody else wrote at the same moment: look and try again."""
     GONE = auto()
@@ -36,6 +38,8 @@ class Kind(Enum):
     """The time zone is not known there: written in UTC it is accepted."""
     MALFORMED = auto()
     """A fault of ours."""
+    FOREIGN = auto()
+    """Not Graph's answer, so it proves nothing: a write may have been carried out."""
 
 
 _BY_CODE: Final = {
@@ -70,24 +74,51 @@ _BY_STATUS: Final = {
     429: Kind.WAIT,
     507: Kind.PARK_HOURLY,
 }
+_BEARER: Final = re.compile(r"(?:^|,)\s*bearer\b", re.IGNORECASE)
 _CONFLICT_SECONDS: Final = 0.2
 
 
+def code_of(body: Any) -> str:
+    """Graph's ``error.code`` in a decoded body; empty if there is none, so that the answer is somebody else's."""
+    error = body.get("error") if isinstance(body, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code.strip() if isinstance(code, str) else ""
+
+
 def kind_of(status: int, code: str) -> Kind:
-    """What an answer calls for: by its code, else by its status, else by its status's class."""
+    """What an answer calls for: by its code, else by its status, else by its status's class.
+
+    Without a code it says nothing about what was asked. Graph itself leaves the code out at times when it is
+    overloaded, so a 429 and a 5xx are waits all the same.
+    """
+    if not 400 <= status <= 599:
+        return Kind.FOREIGN
+    if not code:
+        return Kind.WAIT if status == 429 or status >= 500 else Kind.FOREIGN
     known = _BY_CODE.get(code.casefold().removeprefix("error")) or _BY_STATUS.get(status)
     if known is not None:
         return known
-    return Kind.MALFORMED if 400 <= status < 500 else Kind.WAIT
+    return Kind.MALFORMED if status < 500 else Kind.WAIT
 
 
 def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool) -> CalsyncError:
-    """The domain's error for an answer that is no success."""
-    error = body.get("error") if isinstance(body, dict) else None
-    error = error if isinstance(error, dict) else {}
-    code = str(error.get("code") or "")
+    """The domain's error for an answer that is no success.
+
+    Args:
+        status: of the answer; a success or a redirect is a foreign answer here.
+        headers: for ``Retry-After`` and ``WWW-Authenticate``.
+        body: decoded JSON; anything else is somebody else's.
+        write: whether carrying the request out twice matters.
+    """
+    code = code_of(body)
     name = code or f"HTTP {status}"
-    match kind_of(status, code):
+    kind = kind_of(status, code)
+    if kind is Kind.FOREIGN and refuses_token(status, headers, body):
+        kind = Kind.WAIT
+    wait = retry_after(headers)
+    match kind:
+        case Kind.FOREIGN:
+            return TransientError(f"{name} is no answer of Graph", retry_after=wait, unknown=write, foreign=True)
         case Kind.GONE:
             return GoneError(name)
         case Kind.PARK:
@@ -97,7 +128,7 @@ def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool)
         case Kind.FORBIDDEN:
             return ForbiddenError(name, write=write)
         case Kind.DUPLICATE:
-            existing = error.get("@event.existingEventId")
+            existing = body["error"].get("@event.existingEventId")
             return DuplicateTransactionError(existing if isinstance(existing, str) else None)
         case Kind.ZONE:
             return ZoneRefusedError(status, name)
@@ -106,19 +137,29 @@ def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool)
         case Kind.CONFLICT:
             # ConcurrentItemSave came with events that had been made all the same (msgraph-sdk-ruby#38).
             unknown = write and (status >= 500 or code.casefold().endswith("concurrentitemsave"))
-            wait = retry_after(headers)
             return TransientError(
                 f"{status} {name}", retry_after=_CONFLICT_SECONDS if wait is None else wait, unknown=unknown
             )
         case Kind.WAIT:
-            return TransientError(f"{status} {name}", retry_after=retry_after(headers), unknown=write and status >= 500)
+            unknown = write and (status >= 500 or status == 408)
+            return TransientError(f"{status} {name}", retry_after=wait, unknown=unknown)
+
+
+def refuses_token(status: int, headers: Mapping[str, str], body: Any) -> bool:
+    """Whether a 401 is Graph's: it has a code, or asks for a bearer token (RFC 6750, section 3).
+
+    A proxy's 401 says nothing about the token.
+    """
+    if status != 401:
+        return False
+    challenges = (value for name, value in headers.items() if name.lower() == "www-authenticate")
+    return bool(code_of(body)) or any(_BEARER.search(str(value)) for value in challenges)
 
 
 def refused_token(body: Any) -> SiteRefusedError:
     """What it means that even a new token is refused with 401."""
-    error = body.get("error") if isinstance(body, dict) else None
-    code = str(error.get("code") or "") if isinstance(error, dict) else ""
-    if kind_of(401, code) is Kind.FORBIDDEN:
+    code = code_of(body)
+    if code and kind_of(401, code) is Kind.FORBIDDEN:
         return SiteRefusedError(
             code,
             "the app's tokens hold no permissions: an administrator must grant admin consent for Calendars.ReadWrite "
@@ -128,14 +169,3 @@ def refused_token(body: Any) -> SiteRefusedError:
         code or "InvalidAuthenticationToken",
         "Graph refuses the tokens that Entra issues for this app: check the tenant",
     )
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a ``Retry-After``, which Graph also gives as a fraction; ``None`` without a usable one."""
-    for name, value in headers.items():
-        if name.lower() == "retry-after":
-            try:
-                return max(0.0, min(float(value), 3600.0))
-            except (ValueError, TypeError):
-                return None
-    return None

@@ -1,137 +1,119 @@
-"""Tokens: MSAL's confidential client for each app, in a thread, behind a cache."""
+"""Tokens: MSAL's confidential client for each app, in threads of its own, behind a cache."""
 
 import asyncio
 import base64
+import concurrent.futures
 import json
 import time
-from collections.abc import Mapping
-from json import JSONDecodeError
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import msal
-import requests
 
-from consumer.domain.errors import TransientError
+from consumer.domain.errors import SiteRefusedError, TransientError
 from consumer.domain.site import Site
-from consumer.graph.entra import refusal, unknown_tenant
-from consumer.http import reason
+from consumer.foreign import ForeignAnswers
+from consumer.graph.entra import LOGIN, refusal
+from consumer.graph.entra_http import EntraHttp
+from consumer.http import Http
 
-LOGIN: Final = "https://login.microsoftonline.com"
 _SCOPE_ORIGINS: Final = (
     "https://graph.microsoft.us",
     "https://dod-graph.microsoft.us",
     "https://microsoftgraph.chinacloudapi.cn",
 )
-_TIMEOUT_SECONDS: Final = (5, 20)
+_TIMEOUT_SECONDS: Final = 20.0
 _MARGIN_SECONDS: Final = 300.0
-"""A token is renewed so long before its end, as MSAL itself does."""
+"""A token is renewed this long before its end, as MSAL itself does."""
+_THREADS: Final = 32
+"""MSAL blocks its thread while Entra answers. An app fetches one token at a time, so a slow tenant takes one."""
+_AGAIN_SECONDS: Final = 1.0
+"""After a failure without ``Retry-After``, whoever asks for the same token meets the same failure for this long."""
 
-
-class _EntraHttp:
-    """What MSAL sends with: bounded in time, and to the Entra that the settings name."""
-
-    def __init__(self, entra_url: str, ca_file: Path | None) -> None:
-        self._entra_url = entra_url.rstrip("/")
-        self._session = requests.Session()
-        # Without this a REQUESTS_CA_BUNDLE in the environment would override our CA file.
-        self._session.trust_env = ca_file is None and urlsplit(entra_url).scheme == "https"
-        self._session.verify = str(ca_file) if ca_file else True
-
-    def get(
-        self, url: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None, **_: Any
-    ) -> requests.Response:
-        return self._session.get(self._there(url), params=params, headers=headers, **self._options())
-
-    def post(
-        self,
-        url: str,
-        params: Mapping[str, str] | None = None,
-        data: Any = None,
-        headers: Mapping[str, str] | None = None,
-        **_: Any,
-    ) -> requests.Response:
-        return self._session.post(self._there(url), params=params, data=data, headers=headers, **self._options())
-
-    def close(self) -> None:
-        self._session.close()
-
-    def _there(self, url: str) -> str:
-        return self._entra_url + url[len(LOGIN) :] if url.startswith(LOGIN + "/") else url
-
-    @staticmethod
-    def _options() -> dict[str, Any]:
-        return {"timeout": _TIMEOUT_SECONDS, "allow_redirects": False}
+Connect = Callable[[Site], EntraHttp]
 
 
 class _App:
     """One app of one tenant with one secret."""
 
-    def __init__(self, site: Site, entra_url: str, ca_file: Path | None, scope: str) -> None:
+    def __init__(self, site: Site, http: EntraHttp, scope: str) -> None:
         self._site = site
-        self._entra_url = entra_url
-        self._http = _EntraHttp(entra_url, ca_file)
+        self._http = http
         self._scope = scope
         self._client: msal.ConfidentialClientApplication | None = None
         self._forgotten = False
-        self.lock = asyncio.Lock()
         self.token = ""
         self.expires_at = 0.0
+        self.fetching: asyncio.Task[str] | None = None
+        self.failure: TransientError | None = None
+        self.retry_at = 0.0
+        """Until then ``failure`` is raised again without asking Entra, on the monotonic clock."""
 
-    def fetch(self) -> None:
-        """Blocking: a token from MSAL's cache or from Entra.
+    def fetch(self) -> tuple[str, float]:
+        """Blocking: a token from MSAL's cache or from Entra, and how many seconds it lasts.
 
         Raises:
             SiteRefusedError: Entra refuses the app.
-            TransientError: Entra cannot be reached, or is ill.
+            TransientError: Entra cannot be reached, is ill, or somebody else answers in its place.
         """
         try:
-            if self._client is None:
-                # Constructing it already asks Entra for the tenant's openid-configuration.
-                self._client = msal.ConfidentialClientApplication(
-                    self._site.client_id,
-                    client_credential=self._site.client_secret,
-                    authority=f"{LOGIN}/{self._site.tenant_id}",
-                    http_client=self._http,
-                )
-            if self._forgotten:
-                # Here, in the thread, since MSAL asks Entra for its aliases on the way.
-                self._client.remove_tokens_for_client()
-                self._forgotten = False
-            answer = self._client.acquire_token_for_client(scopes=[self._scope])
-        except (requests.RequestException, msal.exceptions.MsalError, OSError, RuntimeError, JSONDecodeError) as error:
-            raise TransientError(f"Entra: {reason(error, self._entra_url)}", tenant_wide=True) from None
-        except ValueError as error:
-            if isinstance(error.__context__, JSONDecodeError):
-                # A proxy's page, say: MSAL tells it as it tells an unknown tenant.
-                raise TransientError("Entra: an answer that is no JSON", tenant_wide=True) from None
-            raise unknown_tenant() from None
-        finally:
-            # The next request is an hour away, and with hundreds of tenants each would keep a connection open.
-            self._http.close()
+            answer = self._acquire()
+        except concurrent.futures.CancelledError:
+            raise TransientError("Entra: the request was given up", tenant_wide=True) from None
+        except (msal.exceptions.MsalError, OSError, RuntimeError) as error:
+            raise TransientError(f"Entra: {type(error).__name__}", tenant_wide=True) from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            if self._http.asked:
+                raise TransientError("Entra: an answer that MSAL cannot use", tenant_wide=True, foreign=True) from None
+            # MSAL refuses what the sites file says before it asks anybody.
+            raise SiteRefusedError("tenant_id", "tenant_id in the sites file cannot be used: copy it again") from None
         if not isinstance(answer, dict) or "access_token" not in answer:
             answer = answer if isinstance(answer, dict) else {}
             fault = refusal(str(answer.get("error", "")), str(answer.get("error_description", "")))
             raise fault or TransientError(f"Entra: {answer.get('error', 'no token')}", tenant_wide=True)
-        self.token = str(answer["access_token"])
-        self.expires_at = time.monotonic() + float(answer.get("expires_in", 0)) - _MARGIN_SECONDS
+        return str(answer["access_token"]), float(answer.get("expires_in", 0))
+
+    def _acquire(self) -> object:
+        if self._client is None:
+            # Constructing it already asks Entra for the tenant's openid-configuration.
+            self._client = msal.ConfidentialClientApplication(
+                self._site.client_id,
+                client_credential=self._site.client_secret,
+                authority=f"{LOGIN}/{self._site.tenant_id}",
+                http_client=self._http,
+                # Or MSAL asks for aliases of the authority after each failure, and keeps a proxy's page for a day.
+                instance_discovery=False,
+            )
+        if self._forgotten:
+            self._client.remove_tokens_for_client()
+            self._forgotten = False
+        return self._client.acquire_token_for_client(scopes=[self._scope])
 
     def forget(self) -> None:
         """The next token comes from Entra, not from MSAL's cache. Nothing is sent yet."""
         self.token, self.expires_at, self._forgotten = "", 0.0, True
 
     def close(self) -> None:
+        """Give up what is under way."""
         self._http.close()
 
 
 class Tokens:
     """A token for each site, fresh enough to be used now."""
 
-    def __init__(self, entra_url: str, graph_url: str, ca_file: Path | None) -> None:
+    def __init__(
+        self, entra_url: str, graph_url: str, ca_file: Path | None, foreign: ForeignAnswers | None = None
+    ) -> None:
         """``entra_url`` is where to send what MSAL would send to ``login.microsoftonline.com``."""
         self._entra_url = entra_url
-        self._ca_file = ca_file
+        self._foreign = foreign or ForeignAnswers(lambda _: None, time.monotonic)
+        # Bounded by the threads: no request waits for a connection of another.
+        self._http = Http(ca_file=ca_file, timeout=_TIMEOUT_SECONDS, connections=None)
+        # Its own threads: a slow Entra must not hold up files, Kafka and whatever else runs in the loop's.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="entra")
         parts = urlsplit(graph_url)
         origin = f"{parts.scheme}://{parts.netloc}"
         self._scope = (origin if origin in _SCOPE_ORIGINS else "https://graph.microsoft.com") + "/.default"
@@ -140,12 +122,27 @@ class Tokens:
     async def get(self, site: Site) -> str:
         """A token. Raises ``SiteRefusedError`` or ``TransientError``."""
         app = self._app(site)
-        if app.token and time.monotonic() < app.expires_at:
+        now = time.monotonic()
+        if app.token and now < app.expires_at:
             return app.token
-        async with app.lock:
-            if not app.token or time.monotonic() >= app.expires_at:
-                await asyncio.to_thread(app.fetch)
-            return app.token
+        if app.fetching is None:
+            if app.failure is not None and now < app.retry_at:
+                raise _again(app.failure, app.retry_at - now)
+            app.fetching = asyncio.create_task(self._fetch(app))
+            app.fetching.add_done_callback(lambda task: _ended(app, task))
+        # Shielded: the others wait for the same fetch.
+        return await asyncio.shield(app.fetching)
+
+    async def _fetch(self, app: _App) -> str:
+        try:
+            app.token, seconds = await asyncio.get_running_loop().run_in_executor(self._threads, app.fetch)
+        except TransientError as error:
+            wait = _AGAIN_SECONDS if error.retry_after is None else error.retry_after
+            app.failure, app.retry_at = error, time.monotonic() + wait
+            raise
+        app.expires_at = time.monotonic() + seconds - _MARGIN_SECONDS
+        app.failure = None
+        return app.token
 
     def refused(self, site: Site, token: str) -> None:
         """Graph did not accept this token: the next one comes from Entra."""
@@ -154,20 +151,23 @@ class Tokens:
             app.forget()
 
     def start_over(self, site: Site) -> None:
-        """Forget the app object with its token; MSAL replays a 400 from memory for a minute, a new object does not."""
+        """Forget the app object with its token and its last failure."""
         app = self._apps.pop(self._id(site), None)
         if app is not None:
             app.close()
 
-    def close(self) -> None:
-        """Give the connections back."""
+    async def close(self) -> None:
+        """Give up what is under way and close the connections."""
         for app in self._apps.values():
             app.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._http.close()
 
     def _app(self, site: Site) -> _App:
         app = self._apps.get(self._id(site))
         if app is None:
-            app = self._apps[self._id(site)] = _App(site, self._entra_url, self._ca_file, self._scope)
+            http = EntraHttp(self._entra_url, self._http, self._foreign, asyncio.get_running_loop())
+            app = self._apps[self._id(site)] = _App(site, http, self._scope)
         return app
 
     @staticmethod
@@ -188,3 +188,14 @@ def roles_of(token: str) -> frozenset[str]:
         return frozenset()
     roles = claims.get("roles") if isinstance(claims, dict) else None
     return frozenset(map(str, roles)) if isinstance(roles, list) else frozenset()
+
+
+def _ended(app: _App, task: "asyncio.Task[str]") -> None:
+    app.fetching = None
+    if not task.cancelled():
+        task.exception()  # whoever waited has it; if all were cancelled, nobody needs it
+
+
+def _again(failure: TransientError, seconds: float) -> TransientError:
+    """A failure as somebody meets it who asks before Entra may be asked again."""
+    return TransientError(str(failure), retry_after=seconds, tenant_wide=True, foreign=failure.foreign)

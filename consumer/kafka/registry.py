@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -10,10 +12,17 @@ import fastavro
 import orjson
 
 from consumer.domain.errors import TransientError, UndecodableError
-from consumer.http import Answer, Http, NoAnswerError
+from consumer.foreign import ForeignAnswers
+from consumer.http import Http, NoAnswerError
 from consumer.kafka.writer_schema import WriterSchema
+from consumer.retry_after import retry_after
 from schemas import FOLDER
 
+_UNKNOWN: Final = frozenset((40401, 40402, 40403))
+"""``error_code`` of an unknown subject, version or schema (Confluent's Schema Registry API reference, "Errors").
+
+Only this says that there is no such schema: a 404 also comes from a wrong base path (edenhill/kcat#212) or an ingress.
+"""
 _AGAIN_SECONDS: Final = 1.0
 _UNUSABLE_SECONDS: Final = 30.0
 """What the registry does not know is asked for once more after this: it may have been registered since."""
@@ -55,9 +64,23 @@ class _Document:
 class Registry:
     """Schemas by id, each fetched once: ids are immutable."""
 
-    def __init__(self, url: str | None, user_info: str | None, http: Http) -> None:
-        """``user_info`` is ``user:password``, for a registry that asks for it."""
-        self._url = url.rstrip("/") if url else None
+    def __init__(
+        self,
+        urls: str | Sequence[str] | None,
+        user_info: str | None,
+        http: Http,
+        foreign: ForeignAnswers | None = None,
+    ) -> None:
+        """
+        Args:
+            urls: of one registry, asked in turn until one answers; as a text, separated by commas.
+            user_info: ``user:password``, for a registry that asks for it.
+            http: the connections.
+            foreign: where answers that are not the registry's are counted.
+        """
+        listed = urls.split(",") if isinstance(urls, str) else urls or ()
+        self._urls = [url.strip().rstrip("/") for url in listed if url.strip()]
+        self._foreign = foreign or ForeignAnswers(lambda _: None, time.monotonic)
         self._headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
         if user_info:
             self._headers["Authorization"] = f"Basic {base64.b64encode(user_info.encode()).decode()}"
@@ -75,11 +98,11 @@ class Registry:
         """The schema, with all that it refers to.
 
         Raises:
-            UndecodableError: no registry is configured; or it does not know the id, or what the schema refers to, or
-                this is no Avro schema, which it is not asked again for half a minute.
-            TransientError: the registry cannot be reached, or is ill.
+            UndecodableError: no registry is configured; or it says itself that it does not know the id, or what the
+                schema refers to, or this is no Avro schema, which it is not asked again for half a minute.
+            TransientError: the registry cannot be reached, is ill, or somebody else answers in its place.
         """
-        if self._url is None:
+        if not self._urls:
             raise UndecodableError("a schema-registry id, but CALSYNC_SCHEMA_REGISTRY_URL is not set")
         now = asyncio.get_running_loop().time()
         until, reason = self._unusable.get(schema_id, (0.0, ""))
@@ -127,29 +150,63 @@ class Registry:
 
     async def _document(self, path: str, what: str) -> _Document:
         """What is registered there. Raises ``UndecodableError`` or ``TransientError``."""
-        host = urlsplit(self._url or "").hostname
-        answer = await self._get(path)
-        if answer.status == 404:
+        body = await self._answer(path)
+        if body is None:
             # It was registered before the record was written: this may be a follower that lags behind.
             await asyncio.sleep(_AGAIN_SECONDS)
-            answer = await self._get(path)
-        if answer.status == 404:
+            body = await self._answer(path, everywhere=True)
+        if body is None:
             raise UndecodableError(f"the schema registry has no {what}")
-        if answer.status != 200:
-            raise TransientError(f"schema registry at {host}: HTTP {answer.status}")
         try:
-            document = orjson.loads(answer.body)
-            if (document.get("schemaType") or "AVRO") != "AVRO":
+            if (body.get("schemaType") or "AVRO") != "AVRO":
                 raise UndecodableError(f"{what} is no Avro schema")
             references = [
-                _Reference(str(each["subject"]), int(each["version"])) for each in document.get("references") or ()
+                _Reference(str(each["subject"]), int(each["version"])) for each in body.get("references") or ()
             ]
-            return _Document(orjson.loads(document["schema"]), tuple(references))
+            return _Document(orjson.loads(body["schema"]), tuple(references))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise TransientError("the schema registry's answer is no schema") from None
 
-    async def _get(self, path: str) -> Answer:
+    async def _answer(self, path: str, *, everywhere: bool = False) -> dict[str, Any] | None:
+        """The first object that a URL answers with; ``None`` if the registry says that there is none.
+
+        The URLs are those of one registry, so the first that answers speaks for all, unless ``everywhere``: then the
+        others are asked too before there is none. Raises ``TransientError`` if no URL has an answer of the registry.
+        """
+        none, failure = False, TransientError("the schema registry has no URL")
+        for url in self._urls:
+            try:
+                body = await self._ask(url, path)
+            except TransientError as error:
+                failure = error
+                continue
+            if body is not None:
+                return body
+            none = True
+            if not everywhere:
+                break
+        if none:
+            return None
+        raise failure
+
+    async def _ask(self, url: str, path: str) -> dict[str, Any] | None:
         try:
-            return await self._http.request("GET", f"{self._url}{path}", headers=self._headers)
+            answer = await self._http.request("GET", f"{url}{path}", headers=self._headers)
         except NoAnswerError as error:
-            raise TransientError(f"schema registry at {urlsplit(self._url or '').hostname}: {error}") from None
+            raise TransientError(f"schema registry: {error}") from None
+        try:
+            body = orjson.loads(answer.body)
+        except orjson.JSONDecodeError:
+            body = None
+        code = body.get("error_code") if isinstance(body, dict) else None
+        if answer.status == 404 and code in _UNKNOWN:
+            return None
+        if answer.status == 200 and isinstance(body, dict) and "schema" in body:
+            return body
+        wait = retry_after(answer.headers)
+        if answer.status < 400 or not isinstance(code, int):
+            what = self._foreign.saw("registry", url, answer)
+            raise TransientError(f"schema registry: {what}", retry_after=wait, foreign=True)
+        hint = ": is CALSYNC_SCHEMA_REGISTRY_USER_INFO right?" if answer.status in (401, 403) else ""
+        host = urlsplit(url).hostname
+        raise TransientError(f"schema registry at {host}: HTTP {answer.status}{hint}", retry_after=wait)

@@ -80,7 +80,7 @@ class Metrics:
         )
         self._sweep_success = Gauge(
             "calsync_sweep_last_success_timestamp_seconds",
-            "When the site was last swept whole: nothing failed, nothing held.",
+            "When the site was last swept whole: every mailbox was read, is parked or unavailable, and nothing held.",
             ["site"],
             registry=registry,
         )
@@ -93,6 +93,12 @@ class Metrics:
         self._held = Gauge(
             "calsync_sweep_held_deletions",
             "Deletions that the fuse holds back: so many jobs vanished that Core may be wrong.",
+            ["site"],
+            registry=registry,
+        )
+        self._unavailable = Gauge(
+            "calsync_mailboxes_unavailable",
+            "Mailboxes that could not be read in three sweeps in a row or more, while others of the site could.",
             ["site"],
             registry=registry,
         )
@@ -161,6 +167,10 @@ class Metrics:
     def repaired(self, site_id: str, cause: str, count: int) -> None:
         """See the sweep's meter."""
         self._repairs.labels(site_id, cause).inc(count)
+
+    def unavailable(self, site_id: str, count: int) -> None:
+        """See the sweep's meter."""
+        self._unavailable.labels(site_id).set(count)
 
     def held(self, site_id: str, count: int) -> None:
         """See the sweep's meter."""

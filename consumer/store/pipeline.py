@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from consumer.domain.errors import StoreUnavailableError
+from consumer.store.connection import refuses_writes
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +61,8 @@ class Pipeline:
             # Nobody must wait for ever for an answer that does not come.
             log.critical("the store failed in a way that is ours", exc_info=True)
             answers = [error] * len(batch)
+        if any(isinstance(answer, Exception) and refuses_writes(answer) for answer in answers):
+            await self._leave_server()
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():
                 continue  # whoever asked was cancelled
@@ -73,6 +76,13 @@ class Pipeline:
         for command in commands:
             pipe.execute_command(*command)
         return await pipe.execute(raise_on_error=False)
+
+    async def _leave_server(self) -> None:
+        """The next command connects anew and resolves the name again: after a failover it leads elsewhere."""
+        try:
+            await self._redis.connection_pool.disconnect(inuse_connections=True)
+        except (RedisError, OSError) as error:
+            log.info("connection to Redis not closed cleanly", reason=str(error))
 
     async def _load(self) -> None:
         for script in self._scripts:

@@ -8,16 +8,20 @@ Keys, below the prefix:
 ``links:{mailbox}``       hash    job → link or pending link, see :mod:`consumer.store.codec`
 ``gone:{mailbox}/{job}``  string  tombstone; kept an hour
 ``mailboxes:{site}``      zset    addresses with links, in byte order
-``lease:{app}/{address}`` string  the token of the run that holds the mailbox
-``zone:{mailbox}``        string  the mailbox's time-zone setting; kept an hour
+``lease:{app}/{address}`` string  until when, the token of the run that holds the mailbox, and the jobs it may touch
+``known:{site}``          hash    address → the incarnation in which all its tagged events were listed
+``writable``              string  written to see whether Redis takes writes
+``incarnation``           string  of the store: another one after each loss of data that there may have been
+``zone:{mailbox}``        string  when the mailbox's time-zone setting was read, and the setting; kept 30 days
 ``parked``                hash    mailbox → JSON: code, since, retry_at, note
 ``paused``                hash    site → Unix time since when
 ``replayed:{topic}``      hash    partition of the dead letters → the first that was not replayed
 ``born``                  string  when this store was first used
 ``blocked:{topic}``       hash    partition → JSON: offset, since; too many unreadable records in a row
 ``dirty:{site}``          hash    address, NUL, job: what the sweep shall look at → when it was marked (µs)
-``deleted:{site}``        set     events that deleted rows would take, within one sweep interval
-``events:{site}``         string  how many events the last sweep found in the window
+``deleted:{site}``        set     8-byte hashes of jobs whose rows were deleted within one sweep interval
+``events:{site}``         string  how many jobs with an event in the window the last complete sweep found
+``unread:{site}``         hash    address → in how many sweeps in a row it could not be read
 ``swept:{site}``          string  there while the site's last sweep is younger than the interval
 ========================  ======  =================================================================
 
@@ -35,18 +39,20 @@ import orjson
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from consumer.domain.compare import PATIENCE_SECONDS
-from consumer.domain.errors import ReadOnlyError, StoreUnavailableError
-from consumer.domain.link import Link, Memory
+from consumer.domain.distinct import Distinct
+from consumer.domain.errors import ReadOnlyError
+from consumer.domain.link import Link, Memory, Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.store.codec import pack_link, pack_rank, unpack
+from consumer.store.connection import on_connect
 from consumer.store.pipeline import Argument, Pipeline
 from consumer.sync.ports import (
     LEASE_SECONDS,
     Busy,
     Clock,
+    DataLost,
     Findings,
     Grant,
     Intent,
@@ -60,17 +66,23 @@ from consumer.sync.ports import (
 )
 
 KEPT_SECONDS: Final = 3600
-"""How long newest revisions, tombstones and time zones are remembered."""
+"""How long newest revisions and tombstones are remembered, and a time zone counts as fresh."""
+_ZONE_KEPT_SECONDS: Final = 30 * 86400
 _LEASE_MS: Final = int(LEASE_SECONDS * 1000)
 _BUSY_LOOK_SECONDS: Final = 1.0
 """A busy mailbox is looked at again after this at the latest: its holder may be dead."""
 _TIMEOUT_SECONDS: Final = 5.0
 _INDEX_PAGE: Final = 500
+_WRITABLE_MS: Final = 10_000
+
+
+def _source(name: str) -> bytes:
+    return files("consumer.store").joinpath("scripts", f"{name}.lua").read_bytes()
 
 
 class _Script:
     def __init__(self, name: str) -> None:
-        self.source = files("consumer.store").joinpath("scripts", f"{name}.lua").read_bytes()
+        self.source = _source("common") + _source(name)
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 
@@ -112,6 +124,7 @@ class RedisStore:
             socket_connect_timeout=_TIMEOUT_SECONDS,
             health_check_interval=15,
             retry=Retry(NoBackoff(), 1),
+            redis_connect_func=on_connect(f"{prefix}incarnation", read_only=read_only),
         )
         return cls(redis, prefix, clock, read_only=read_only)
 
@@ -119,12 +132,9 @@ class RedisStore:
         """Give the connections back."""
         await self._redis.aclose()
 
-    async def ping(self) -> None:
-        """Raises ``StoreUnavailableError`` unless Redis answers."""
-        try:
-            await self._redis.ping()
-        except (RedisError, OSError) as error:
-            raise StoreUnavailableError(f"Redis: {error}") from error
+    async def check(self) -> None:
+        """Raises ``StoreUnavailableError`` unless Redis takes a write: a demoted or full server answers PING."""
+        await self._call("SET", self._key("writable"), 1, "PX", _WRITABLE_MS)
 
     async def route(self, sightings: Sequence[Sighting]) -> list[Routed]:
         """See the port."""
@@ -141,6 +151,7 @@ class RedisStore:
                     sighting.job_id,
                     KEPT_SECONDS,
                     sighting.site,
+                    sighting.log,
                 )
                 for sighting in sightings
             )
@@ -156,50 +167,76 @@ class RedisStore:
         ]
 
     async def begin(
-        self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent], *, everything: bool = False
-    ) -> Grant | Busy | Parked:
+        self,
+        mailbox: Mailbox,
+        app: str,
+        token: str,
+        intents: Sequence[Intent],
+        *,
+        everything: bool = False,
+        incarnation: str = "",
+    ) -> Grant | Busy | Parked | DataLost:
         """See the port."""
         if self._read_only and any(intent.transaction_id or intent.insists for intent in intents):
             raise ReadOnlyError("an intent")
-        lease = Lease(app, mailbox, token, self._clock.monotonic() + LEASE_SECONDS)
+        lease = Lease(app, mailbox, token, self._clock.monotonic())
         arguments: list[Argument] = [token, _LEASE_MS, str(mailbox), mailbox.address, self._prefix]
         arguments += [KEPT_SECONDS, int(PATIENCE_SECONDS), len(intents)]
         for intent in intents:
-            by = "insists" if intent.insists else "swept" if intent.swept else ""
+            by = "forced" if intent.insists else "swept" if intent.swept else ""
             arguments += [intent.job_id, pack_rank(intent.rank), intent.transaction_id or "", by]
-        arguments.append(int(everything))
-        kind, first, *rest = await self._run(_BEGIN, self._keys(lease)[:5], *arguments)
+        arguments += [int(everything), incarnation]
+        keys = self._keys(lease)
+        answer = await self._run(_BEGIN, [*keys[:5], *keys[6:]], *arguments)
+        kind, first = answer[:2]
         if kind == b"parked":
             return Parked(first.decode())
+        if kind == b"lost":
+            return DataLost(first.decode())
         if kind == b"busy":
             return Busy(min(_BUSY_LOOK_SECONDS, max(first, 10) / 1000))
+        zone_age, present, is_known, *rest = answer[2:]
         standings = {
             intent.job_id: Standing(
                 rest[3 * n] in {1, 2}, unpack(rest[3 * n + 1]), rest[3 * n + 2].decode() or None, rest[3 * n] in {2, 3}
             )
             for n, intent in enumerate(intents)
         }
-        return Grant(lease, _unpack_zone(first), standings, _unpack_links(rest[3 * len(intents) :]))
+        return Grant(
+            lease,
+            _unpack_zone(first),
+            standings,
+            _unpack_links(rest[3 * len(intents) :]),
+            zone_is_fresh=bool(first) and zone_age < KEPT_SECONDS * 1000,
+            is_known=bool(is_known),
+            incarnation=present.decode(),
+        )
 
     async def renew(self, lease: Lease) -> bool:
         """See the port."""
-        valid_until = self._clock.monotonic() + LEASE_SECONDS
+        asked_at = self._clock.monotonic()
         held = await self._run(_RENEW, self._keys(lease)[:1], lease.token, _LEASE_MS)
         if held:
-            lease.valid_until = valid_until
+            lease.renewed_at = asked_at
+        else:
+            lease.lost = True
         return bool(held)
 
     async def finish(self, lease: Lease, findings: Findings) -> bool:
         """See the port."""
         zone = b"" if findings.zone is None else b"=" + findings.zone.encode()
         mailbox = lease.mailbox
-        arguments: list[Argument] = [lease.token, str(mailbox), mailbox.address, self._prefix, zone, KEPT_SECONDS]
+        arguments: list[Argument] = [lease.token, str(mailbox), mailbox.address, self._prefix, zone]
+        arguments += [KEPT_SECONDS, _ZONE_KEPT_SECONDS, "1" if findings.answered else "", findings.listed_in]
         for job_id in sorted(findings.forgotten):
             arguments += ["forget", job_id, ""]
         for job_id, rank in findings.buried.items():
             arguments += ["bury", job_id, pack_rank(rank)]
         for job_id, link in findings.links.items():
             arguments += ["link", job_id, pack_link(link)]
+        for job_id, link in findings.found.items():
+            what = "found beyond" if job_id in findings.beyond else "found"
+            arguments += [what, job_id, pack_link(link)]
         for job_id in sorted(findings.dirty):
             arguments += ["dirty", _dirty(mailbox, job_id), ""]
         for job_id, seconds in findings.doubtful.items():
@@ -287,13 +324,13 @@ class RedisStore:
         """See the port."""
         return [Mailbox.parse(holder.decode()) for holder in await self._call("HKEYS", self._key(f"held:{job_id}"))]
 
-    async def events_of(self, job_id: str) -> dict[Mailbox, str]:
+    async def remembered(self, job_id: str) -> dict[Mailbox, Link | Pending]:
         """See the port."""
-        found = {}
+        found: dict[Mailbox, Link | Pending] = {}
         for mailbox in await self.holders(job_id):
             memory = unpack(await self._call("HGET", self._key(f"links:{mailbox}"), job_id) or b"")
-            if isinstance(memory, Link):
-                found[mailbox] = memory.event_id
+            if isinstance(memory, Link | Pending):
+                found[mailbox] = memory
         return found
 
     async def forget_zone(self, mailbox: Mailbox) -> None:
@@ -320,11 +357,11 @@ class RedisStore:
                 arguments += [f"{mark.address}\0{mark.job_id}", mark.stamp]
             await self._run(_CLEAN, [self._key(f"dirty:{site_id}")], *arguments)
 
-    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
+    async def count_deletions(self, site_id: str, jobs: Sequence[str], seconds: float) -> tuple[int, int]:
         """See the port."""
         key = self._key(f"deleted:{site_id}")
         answers = await asyncio.gather(
-            self._call("SADD", key, *events),
+            self._call("SADD", key, *(_hash_of(job_id) for job_id in jobs)),
             self._call("PTTL", key),
             self._call("SCARD", key),
             self._call("GET", self._key(f"events:{site_id}")),
@@ -336,12 +373,14 @@ class RedisStore:
 
     async def coming(self, site_id: str) -> int:
         """See the port."""
-        count, after = 0, ""
+        jobs, after = Distinct(), ""
         while page := await self.linked(site_id, after):
             links = [self._key(f"links:{Mailbox(site_id, address)}") for address in page]
-            count += sum(await asyncio.gather(*(self._run(_COMING, [key]) for key in links)))
+            for found in await asyncio.gather(*(self._run(_COMING, [key]) for key in links)):
+                for job_id in found:
+                    jobs.add(job_id.decode())
             after = page[-1]
-        return count
+        return len(jobs)
 
     async def remember_events(self, site_id: str, count: int) -> None:
         """See the port."""
@@ -350,6 +389,17 @@ class RedisStore:
     async def events(self, site_id: str) -> int:
         """See the port."""
         return int(await self._call("GET", self._key(f"events:{site_id}")) or 0)
+
+    async def unread(self, site_id: str) -> dict[str, int]:
+        """See the port."""
+        return {address.decode(): int(count) for address, count in (await self._hash(f"unread:{site_id}")).items()}
+
+    async def remember_unread(self, site_id: str, counts: Mapping[str, int]) -> None:
+        """See the port."""
+        key = self._key(f"unread:{site_id}")
+        fields = [part for address, count in counts.items() for part in (address, count)]
+        # Both travel in one pipeline. If only the first is done, the mailboxes are counted from the start.
+        await asyncio.gather(self._call("DEL", key), *([self._call("HSET", key, *fields)] if fields else []))
 
     async def claim_sweep(self, site_id: str, seconds: float) -> bool:
         """See the port."""
@@ -399,11 +449,17 @@ class RedisStore:
             self._key("parked"),
             self._key(f"mailboxes:{site}"),
             self._key(f"dirty:{site}"),
+            self._key(f"known:{site}"),
+            self._key("incarnation"),
         ]
 
 
 def _dirty(mailbox: Mailbox, job_id: str) -> str:
     return f"{mailbox.address}\0{job_id}"
+
+
+def _hash_of(job_id: str) -> bytes:
+    return hashlib.blake2b(job_id.encode(), digest_size=8).digest()
 
 
 def _unpack_links(parts: Sequence[bytes]) -> dict[str, Memory]:

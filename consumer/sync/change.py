@@ -31,6 +31,9 @@ class Change:
     """What a sweep saw of its event; ``None`` for a record's change, which trusts the link."""
     older: list[Receipt] = field(default_factory=list)
     """Receipts of states that this one superseded before they were carried out, and that its own does not cover."""
+    transaction_id: str | None = None
+    """Of a create that was sent, and of which the store may know nothing: the next run looks for the event, and creates
+    it with this id if there is none."""
     failing_since: float | None = None
     """Since when, on the monotonic clock, it fails while others of its app are served; ``None``: it does not."""
 
@@ -40,15 +43,28 @@ class Change:
         return self.receipt.live or any(receipt.live for receipt in self.older)
 
     def merge(self, other: "Change") -> "Change":
-        """The newer of the two, with the receipts that are still owed. Of two equal states, this one is kept."""
-        newer, older = (other, self) if other.state.rank > self.state.rank else (self, other)
+        """The newer of the two, with the receipts that are still owed and what is known of the older one."""
+        newer, older = (other, self) if other.replaces(self) else (self, other)
         for receipt in (older.receipt, *older.older):
-            # However long Graph is away, a job costs the memory of one record.
+            # However long Graph is unavailable, a job costs the memory of one record.
             if not newer.receipt.cover(receipt):
                 newer.older.append(receipt)
+        if older.state.rank == newer.state.rank:
+            newer.look = newer.look or older.look
+        newer.transaction_id = newer.transaction_id or older.transaction_id
         if older.failing_since is not None:
             newer.failing_since = min(older.failing_since, newer.failing_since or older.failing_since)
         return newer
+
+    def replaces(self, present: "Change") -> bool:
+        """Whether this change, which came later, is kept of the two.
+
+        Of two equal states, one whose record covers the other's is: a table that is read again and again while Graph
+        is unavailable costs one record a job, however often.
+        """
+        if self.state.rank == present.state.rank:
+            return self.receipt.covers(present.receipt)
+        return self.state.rank > present.state.rank
 
     def done(self, result: str) -> None:
         """Give every receipt back."""

@@ -45,11 +45,10 @@ OVERDUE_SHARE: Final = 10
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 _TELL_SECONDS: Final = 60.0
 _SILENT_SECONDS: Final = 10.0
-_ASKED_TO_WAIT: Final = TransientError("Graph has asked us to wait")
 RELIEVE_AT_ONCE: Final = 1000
 """How many assignments :meth:`Lanes.relieve` hands over in one go."""
-Seen: TypeAlias = Inspection | Unread | TransientError | None
-"""What an inspection found; else the mailbox's trouble, or ``None``: parked, or its site is not served."""
+Seen: TypeAlias = Inspection | Unread
+"""What an inspection found, or why there was none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -148,16 +147,23 @@ class Lanes:
         lane = self._lanes.get(mailbox)
         if lane is None:
             lane = self._lanes[mailbox] = _Lane(mailbox)
-        if lane.inspection is None:
+        if lane.inspection is None or lane.inspection.done():  # done: whoever asked before was cancelled
             lane.inspection = asyncio.get_running_loop().create_future()
         lane.overdue_at = overdue_at
         self._queue(lane)
         return lane.inspection
 
     def repair(self, mailbox: Mailbox, job_id: str, state: State, look: Look) -> "asyncio.Future[str]":
-        """Have the mailbox's next run bring the job to this state, for a sweep; what became of it."""
+        """Have the mailbox's next run bring the job to this state, for a sweep; what became of it.
+
+        A sweep that fails cancels what it waits for, and what has not begun by then is not done.
+        """
         done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        receipt = Receipt(None, lambda _, result: None if done.done() else done.set_result(result), lambda: True)
+        receipt = Receipt(
+            None,
+            lambda _, result: None if done.done() else done.set_result(result),
+            lambda: not done.cancelled(),
+        )
         self.add(mailbox, Change(job_id, state, receipt, look=look))
         return done
 
@@ -313,9 +319,7 @@ class Lanes:
         lane.failures += 1
         lane.well = False
         if not lane.running and lane.inspection is not None:
-            if not lane.inspection.done():
-                lane.inspection.set_result(Unread("failed", f"unexpected {type(error).__name__}"))
-            lane.inspection = None
+            self._answer(lane, lane.inspection, Unread("unexpected", f"an unexpected error: {type(error).__name__}"))
         return self._backoff(lane, TransientError("unexpected error"))
 
     def _put_back(self, lane: _Lane) -> None:
@@ -336,30 +340,48 @@ class Lanes:
             self._queue(lane)
 
     async def _inspect(self, lane: _Lane) -> float | None:
-        """An inspection that fails is not repeated: the next sweep comes soon, and nothing is concluded from it."""
-        found: Seen = None
-        wait: float | None = None
-        site = self._sites.get(lane.mailbox.site)
-        if lane.inspection is None:
+        """An inspection that fails is not repeated: the sweep that asked for it knows best when to try again."""
+        asked = lane.inspection
+        if asked is None:
             return None  # its changes had lost their partition, and nobody asked for more
-        if site is None or not self._sites.is_served(site.site_id):
-            pass
-        elif self._early(lane):
-            found = _ASKED_TO_WAIT
-        else:
-            answer = await self._reconciler.inspect(site, lane.mailbox)
-            if isinstance(answer, Inspection):
-                found = answer
-                self._succeeded(lane, site)
-            elif answer.busy is not None:
-                return answer.busy
-            else:
-                found = answer.trouble
-                wait = await self._decide(lane, site, answer)
-        if not lane.inspection.done():
-            lane.inspection.set_result(found)
-        lane.inspection = None
+        if asked.done():
+            lane.inspection = None  # whoever asked was cancelled
+            return None
+        try:
+            found, wait = await self._inspected(lane)
+        except Exception as error:
+            # Whoever waits for it must learn of it, whatever goes wrong, or a sweep would wait for ever.
+            log.critical("an inspection failed: an unexpected error", site=lane.mailbox.site, exc_info=True)
+            found, wait = Unread("unexpected", f"an unexpected error: {type(error).__name__}"), None
+        if found is None:
+            return wait
+        self._answer(lane, asked, found)
         return wait
+
+    @staticmethod
+    def _answer(lane: _Lane, asked: "asyncio.Future[Seen]", found: Seen) -> None:
+        if not asked.done():
+            asked.set_result(found)
+        if lane.inspection is asked:
+            lane.inspection = None
+
+    async def _inspected(self, lane: _Lane) -> tuple[Seen | None, float | None]:
+        """What was found, or ``None`` while the mailbox is busy; and how many seconds what else waits must wait."""
+        site = self._sites.get(lane.mailbox.site)
+        if site is None or not self._sites.is_served(site.site_id):
+            return self._sites.unserved(lane.mailbox.site), None
+        if early := self._early(lane):
+            return Unread("failed", "Graph has asked us to wait", early), None
+        answer = await self._reconciler.inspect(site, lane.mailbox)
+        if isinstance(answer, Inspection):
+            self._succeeded(lane, site)
+            return answer, None
+        if answer.busy is not None:
+            return None, answer.busy
+        wait = await self._decide(lane, site, answer)
+        if not self._sites.is_served(site.site_id):
+            return self._sites.unserved(site.site_id), wait
+        return answer.unread(parked=False), wait
 
     async def _carry_out(self, lane: _Lane) -> float | None:
         """One run; returns how many seconds what is left of the lane shall wait."""
@@ -373,9 +395,15 @@ class Lanes:
             return await self._hand_over(lane)
         if early := self._early(lane):
             return await self._trouble(lane, site, TransientError("Graph has asked us to wait", retry_after=early))
-        verdict = await self._reconciler.run(site, lane.mailbox, lane.running)
+        try:
+            verdict = await self._reconciler.run(site, lane.mailbox, lane.running)
+        except Exception as error:
+            log.critical("a run failed: an unexpected error", site=site.site_id, exc_info=True)
+            verdict = Verdict(trouble=TransientError(f"an unexpected error: {type(error).__name__}", unknown=True))
         for job_id, result in verdict.results.items():
             self._drop(lane, lane.running[job_id], result)
+        for job_id, change in lane.running.items():
+            change.transaction_id = verdict.in_doubt.get(job_id)
         return await self._decide(lane, site, verdict)
 
     async def _decide(self, lane: _Lane, site: Site, verdict: Verdict) -> float | None:
@@ -395,7 +423,7 @@ class Lanes:
             if isinstance(judgement, SiteRefusedError):
                 return await self._hand_over(lane)
             if judgement == "mailbox":
-                return await self._park(lane, refusal)
+                return await self._park(lane, refusal, verdict)
             if judgement == "request":
                 await self._refuse(lane, verdict.refused)
             else:
@@ -403,6 +431,9 @@ class Lanes:
         if verdict.busy is not None:
             return verdict.busy
         if trouble is not None:
+            if not verdict.results and lane.running and lane.inspection is not None:
+                # Nothing gets through: a sweep must not wait behind changes for as long as that lasts.
+                self._answer(lane, lane.inspection, Unread("failed", str(trouble), trouble.retry_after))
             return await self._trouble(lane, site, trouble)
         lane.failures, lane.failing_since = 0, None
         return None
@@ -449,7 +480,7 @@ class Lanes:
             return self._backoff(lane, trouble)
         self._failing.setdefault(site.app, now)
         if trouble.foreign and self._foreign.failed(lane.mailbox, now, served):
-            return await self._park(lane, MailboxRefusedError(FOREIGN_CODE, hourly=True))
+            return await self._park(lane, MailboxRefusedError(FOREIGN_CODE, hourly=True), Verdict())
         given_up = now - HAND_OVER_SECONDS
         if lane.failing_since <= given_up:
             log.warning("mailbox unavailable, handed over to the sweep", site=site.site_id, reason=str(trouble))
@@ -481,8 +512,8 @@ class Lanes:
         longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(lane.failures - 1, 10))
         return longest * (0.5 + self._random.random() / 2)
 
-    async def _park(self, lane: _Lane, refusal: Refusal) -> float | None:
-        """Park the mailbox: for good where Graph says that there is none, else for an hour."""
+    async def _park(self, lane: _Lane, refusal: Refusal, verdict: Verdict) -> float | None:
+        """Park the mailbox: for good where Graph says that there is none, else for an hour. The verdict has it."""
         hourly = not isinstance(refusal, MailboxRefusedError) or refusal.hourly
         hourly = hourly or self._sites.is_recovering(lane.mailbox.site, refusal.code)
         try:
@@ -490,6 +521,7 @@ class Lanes:
         except StoreUnavailableError as trouble:
             lane.failures += 1
             return self._backoff(lane, trouble)
+        verdict.parked = refusal.code
         log.warning("mailbox parked", site=lane.mailbox.site, code=refusal.code, hourly=hourly)
         return await self._hand_over(lane)
 

@@ -10,8 +10,15 @@ from consumer.domain.link import Link, Memory, Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 
-LEASE_SECONDS = 45.0
-"""How long a run may hold a mailbox without a word."""
+LEASE_SECONDS = 12.0
+"""How long a mailbox stays leased without a renewal."""
+RENEW_SECONDS = 3.0
+"""A lease that was not renewed for so long is renewed."""
+SEND_WITHIN_SECONDS = 4.0
+"""A request is sent only if the lease was renewed within this time: at least 8 s of it are left then.
+
+Longer than ``RENEW_SECONDS`` and a round trip, so that a healthy replica is never stopped by it. See ADR 11.
+"""
 BY_HAND = "parked by hand"
 """The code of mailboxes that an operator parked."""
 Ask: TypeAlias = Literal["calendar", "setting", "write"]
@@ -22,7 +29,7 @@ WHOLE: Final[Asks] = frozenset({"calendar", "setting"})
 """A complete read. Each of the two needs a permission of its own."""
 WRITE: Final[Asks] = frozenset({"write"})
 REQUEST_SECONDS = 30.0
-"""How long one request may take; none is sent with less than this left of the lease."""
+"""How long one request may take; the lease is renewed meanwhile."""
 
 
 class Clock(Protocol):
@@ -46,6 +53,8 @@ class Sighting:
     offset: int
     site: str = ""
     """Of the sweep that found the row gone there: a job that another site holds has moved, and keeps its rank."""
+    log: str = ""
+    """Names the topic's incarnation: offsets of a topic that was deleted and created again are not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +91,14 @@ class Lease:
     app: str
     mailbox: Mailbox
     token: str
-    valid_until: float
-    """On the monotonic clock; moved on by renewal."""
+    renewed_at: float
+    """When the last renewal that succeeded was asked for, on the monotonic clock."""
+    lost: bool = False
+    """Another run has the mailbox, or the store has forgotten the lease: nothing more may be sent."""
+
+    def may_send(self, now: float) -> bool:
+        """Whether a request may leave at ``now``, on the monotonic clock."""
+        return not self.lost and now - self.renewed_at <= SEND_WITHIN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +126,16 @@ class Grant:
 
     lease: Lease
     zone: str | None
-    """The mailbox's time-zone setting as read within the last hour; ``None`` if it must be read."""
+    """The mailbox's time-zone setting as last read; ``None`` if it was never read."""
     standings: Mapping[str, Standing]
     links: Mapping[str, Memory] = field(default_factory=dict)
     """Every link of the mailbox, pending ones too, by job; if everything was asked for."""
+    zone_is_fresh: bool = False
+    """The setting was read within the last hour."""
+    is_known: bool = True
+    """All tagged events of the mailbox were listed since the store last lost data, or may have."""
+    incarnation: str = ""
+    """Names the time since the store last lost data, or may have: see :meth:`Store.begin`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +150,14 @@ class Parked:
     """The mailbox is not to be tried."""
 
     code: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataLost:
+    """The store has lost data, or may have, since the incarnation that was named: no lease was taken."""
+
+    incarnation: str
+    """The present one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +182,7 @@ class SiteStanding:
     paused_since: float | None
     """Unix time."""
     events: int
-    """Of ours in the window, as the last sweep found them."""
+    """Jobs with an event in the window, as the last complete sweep found them."""
     parked: int
     """Mailboxes."""
     dirty: int
@@ -189,6 +218,14 @@ class Findings:
     """
     zone: str | None = None
     """The mailbox's time-zone setting, if it was read."""
+    answered: bool = False
+    """The mailbox has answered a request: it is no longer parked, unless by hand."""
+    found: dict[str, Link] = field(default_factory=dict)
+    """Events that were listed and have no link yet: linked unless something is known of their job by now."""
+    beyond: set[str] = field(default_factory=set)
+    """Those of ``found`` that no sweep compares, since they are outside the window: it asks Core for their jobs."""
+    listed_in: str = ""
+    """The incarnation of the store in which all tagged events of the mailbox were listed; else empty."""
 
 
 class Store(Protocol):
@@ -198,9 +235,25 @@ class Store(Protocol):
         """Raise each job's newest known rank, and tell who holds it, in one round trip."""
 
     async def begin(
-        self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent], *, everything: bool = False
-    ) -> Grant | Busy | Parked:
-        """Take the lease, read what the run needs, and write a pending link for each event it may create."""
+        self,
+        mailbox: Mailbox,
+        app: str,
+        token: str,
+        intents: Sequence[Intent],
+        *,
+        everything: bool = False,
+        incarnation: str = "",
+    ) -> Grant | Busy | Parked | DataLost:
+        """Take the lease, read what the run needs, and write a pending link for each event it may create.
+
+        The mailbox is *known* if a run has listed all its tagged events in the store's present incarnation. A new one
+        begins whenever data may have been lost: the store is created, emptied, restarted, or fails over.
+
+        If ``incarnation`` is named and is not the present one, nothing is done.
+
+        A lease that expired without having been given back: its run's jobs are marked dirty, since a request of it
+        may still land.
+        """
 
     async def renew(self, lease: Lease) -> bool:
         """Another ``LEASE_SECONDS``; ``False`` if the lease is lost."""
@@ -244,8 +297,8 @@ class Store(Protocol):
     async def holders(self, job_id: str) -> list[Mailbox]:
         """The mailboxes that hold an event of the job, or may."""
 
-    async def events_of(self, job_id: str) -> dict[Mailbox, str]:
-        """The event id of each mailbox that is linked to the job."""
+    async def remembered(self, job_id: str) -> dict[Mailbox, Link | Pending]:
+        """The link, or pending link, of each mailbox that holds an event of the job, or may."""
 
     async def forget_zone(self, mailbox: Mailbox) -> None:
         """The mailbox's time-zone setting is to be read again."""
@@ -256,20 +309,27 @@ class Store(Protocol):
     async def clean(self, site_id: str, marks: Sequence[Mark]) -> None:
         """The sweep has seen to these marks; one that was set anew meanwhile stays."""
 
-    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
-        """Add to the events that deleted rows would take from the site within ``seconds``.
+    async def count_deletions(self, site_id: str, jobs: Sequence[str], seconds: float) -> tuple[int, int]:
+        """Add to the jobs that deleted rows would take from the site within ``seconds``.
 
-        Returns how many they are by now, and how many events the site had in the window at its last sweep.
+        Returns how many they are by now, and how many jobs of the site had an event in the window at its last complete
+        sweep.
         """
 
     async def coming(self, site_id: str) -> int:
-        """How many linked events of a site are not over; reads every link, so not for every day."""
+        """How many jobs of a site have a linked event that is not over; reads every link, so not for every day."""
 
     async def remember_events(self, site_id: str, count: int) -> None:
-        """How many events of ours a sweep found in the site's window."""
+        """How many jobs with an event in the site's window a complete sweep found."""
 
     async def events(self, site_id: str) -> int:
-        """How many events of ours the last sweep found in the site's window."""
+        """How many jobs with an event in the site's window the last complete sweep found."""
+
+    async def unread(self, site_id: str) -> dict[str, int]:
+        """The addresses of a site that could not be read, and in how many sweeps in a row."""
+
+    async def remember_unread(self, site_id: str, counts: Mapping[str, int]) -> None:
+        """Replace what :meth:`unread` returns."""
 
     async def claim_sweep(self, site_id: str, seconds: float) -> bool:
         """Whether the site is due: nobody has claimed its sweep within the last ``seconds``."""

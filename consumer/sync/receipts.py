@@ -57,18 +57,21 @@ class Receipt:
         """Whether this replica still answers for the record."""
         return self._live()
 
-    def cover(self, earlier: "Receipt") -> bool:
-        """Take over a part of an earlier record, which is given back at once; ``False`` if something might be lost.
+    def covers(self, earlier: "Receipt") -> bool:
+        """Whether this record is a later one of the same partition, so that the earlier one need not be owed.
 
-        Nothing is if this record is a later one of the same partition: should this replica die, it comes again, since
-        no offset is committed past it before it is done.
+        Should this replica die, this record comes again, because no offset is committed past it before it is done.
         """
         mine, other = self.place, earlier.place
         if mine is None or other is None or mine.partition != other.partition:
             return False
-        if mine.offset <= other.offset or not self._live():
+        return mine.offset > other.offset and self._live()
+
+    def cover(self, earlier: "Receipt") -> bool:
+        """Take over a part of an earlier record, which is given back at once; ``False`` if something might be lost."""
+        if not self.covers(earlier):
             return False
-        earlier.heir = mine
+        earlier.heir = self.place
         earlier.part_done("superseded")
         return True
 

@@ -1,13 +1,17 @@
 """One run: take a mailbox's lease, plan, apply, remember, give the lease back. Changes and sweeps both end here."""
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
+import structlog
+
 from consumer.domain.compare import Inspection
-from consumer.domain.errors import StoreUnavailableError, TransientError
+from consumer.domain.errors import MailboxRefusedError, RequestRefusedError, StoreUnavailableError, TransientError
+from consumer.domain.event import Glimpse
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
@@ -15,10 +19,12 @@ from consumer.domain.timezones import UTC_ZONE, Zone, zone_for
 from consumer.domain.window import Window
 from consumer.sync.change import Change
 from consumer.sync.ports import (
-    LEASE_SECONDS,
+    RENEW_SECONDS,
+    SEND_WITHIN_SECONDS,
     Busy,
     Calendars,
     Clock,
+    DataLost,
     Grant,
     Intent,
     Lease,
@@ -27,15 +33,28 @@ from consumer.sync.ports import (
     Store,
 )
 from consumer.sync.settle import FAILURES, Run, Verdict, span
+from consumer.sync.tagged import links_of
 
+log = structlog.get_logger(__name__)
+
+_RENEW_EARLY_SECONDS: Final = 0.5
 MARGIN: Final = timedelta(days=1)
 """By how much a view is wider than the window."""
 FORGOTTEN_AFTER: Final = timedelta(days=30)
 """A link is forgotten when its event has been over for so long: the event stays, as history."""
+QUIET_SECONDS: Final = SEND_WITHIN_SECONDS + 1.0
+"""How long no run begins after the store has lost data: by then every run that began before has stopped sending."""
+_SHORTEST_WAIT: Final = 0.01
+ZONE_PATIENCE_SECONDS: Final = 60.0
+"""For how long a time-zone setting may fail to be read before the site's time zone serves instead."""
+ZONE_AGAIN_SECONDS: Final = 3600.0
+"""When a setting that cannot be read is tried again."""
+_UNREADABLE_ZONES: Final = 10_000
+"""How many mailboxes with such a setting are remembered."""
 
 
 class Reconciler:
-    """Carries out runs. Holds nothing between them but the leases to be renewed."""
+    """Carries out runs."""
 
     def __init__(
         self,
@@ -60,6 +79,10 @@ class Reconciler:
         self._window_days = window_days
         self._dry_run = dry_run
         self._leases: dict[str, Lease] = {}
+        self._incarnation = ""
+        self._quiet_until = -math.inf
+        self._zone_failing_since: dict[Mailbox, float] = {}
+        self._zone_again_at: dict[Mailbox, float] = {}
 
     async def run(self, site: Site, mailbox: Mailbox, changes: Mapping[str, Change]) -> Verdict:
         """Bring the mailbox to the states in ``changes``. Never raises what a mailbox, a site or Redis may do."""
@@ -84,8 +107,13 @@ class Reconciler:
     async def _begin(
         self, site: Site, mailbox: Mailbox, intents: Sequence[Intent], *, everything: bool = False
     ) -> Grant | Verdict:
+        now = self._clock.monotonic()
+        if now < self._quiet_until:
+            return Verdict(busy=max(_SHORTEST_WAIT, self._quiet_until - now))
         try:
-            granted = await self._store.begin(mailbox, site.app, self._new_id(), intents, everything=everything)
+            granted = await self._store.begin(
+                mailbox, site.app, self._new_id(), intents, everything=everything, incarnation=self._incarnation
+            )
         except StoreUnavailableError as error:
             return Verdict(trouble=error)
         match granted:
@@ -93,8 +121,28 @@ class Reconciler:
                 return Verdict(busy=retry_after)
             case Parked(code):
                 return Verdict(parked=code)
+            case DataLost(incarnation):
+                return self._be_quiet(incarnation, now)
             case Grant():
+                self._incarnation = granted.incarnation
                 return granted
+
+    def _be_quiet(self, incarnation: str, now: float) -> Verdict:
+        """Leases may have been lost with the data: let the runs that hold them end before others begin."""
+        if incarnation != self._incarnation:
+            self._incarnation = incarnation
+            self._quiet_until = now + QUIET_SECONDS
+            log.warning("Redis was restarted, failed over or emptied: links are checked against the calendars")
+        return Verdict(busy=max(_SHORTEST_WAIT, self._quiet_until - now))
+
+    def _open(self, site: Site, lease: Lease, window: Window) -> Run:
+        async def linked_elsewhere(job_id: str) -> set[str]:
+            known = await self._store.remembered(job_id)
+            others = [memory for mailbox, memory in known.items() if mailbox != lease.mailbox]
+            return {memory.event_id for memory in others if isinstance(memory, Link)}
+
+        calendar = self._calendars.open(site, lease)
+        return Run(calendar, lease.mailbox, window, UTC_ZONE, linked_elsewhere, dry=self._dry_run)
 
     @contextmanager
     def _renewed(self, lease: Lease) -> Iterator[None]:
@@ -105,15 +153,18 @@ class Reconciler:
             del self._leases[lease.token]
 
     async def _inspect(self, site: Site, grant: Grant, window: Window) -> Inspection | Verdict:
-        run = Run(self._calendars.open(site, grant.lease), grant.lease.mailbox, window, UTC_ZONE)
+        run = self._open(site, grant.lease, window)
         inspection: Inspection | None = None
         try:
-            if grant.zone is None:
-                run.findings.zone = await run.calendar.time_zone()
-            zone = zone_for(run.findings.zone if grant.zone is None else grant.zone, site.timezone)
+            zone = zone_for(await self._zone_setting(grant, run), site.timezone)
             # All-day events are matched as UTC midnights, and edges are read differently: a day more on each side.
             glimpses = await run.calendar.view(window.start - MARGIN, window.end + MARGIN)
-            inspection = Inspection(zone, grant.links, glimpses)
+            run.findings.answered = True
+            links = grant.links
+            if not grant.is_known and not self._dry_run:
+                await self._learn(grant, run, window)
+                links = {**run.findings.found, **grant.links}
+            inspection = Inspection(zone, links, glimpses)
             run.findings.forgotten = {
                 job_id
                 for job_id, link in grant.links.items()
@@ -125,10 +176,13 @@ class Reconciler:
         return verdict if inspection is None or verdict.trouble else inspection
 
     async def renew_leases(self) -> None:
-        """Renew what is not quite new, long before too little is left to send with. To be called every few seconds."""
-        due = self._clock.monotonic() + LEASE_SECONDS * 0.9
-        for lease in [lease for lease in self._leases.values() if lease.valid_until < due]:
-            await self._store.renew(lease)
+        """Renew the leases that were not renewed for ``RENEW_SECONDS``. To be called at least twice a second."""
+        due = self._clock.monotonic() - RENEW_SECONDS + _RENEW_EARLY_SECONDS
+        leases = [lease for lease in self._leases.values() if lease.renewed_at <= due and not lease.lost]
+        renewals = await asyncio.gather(*map(self._store.renew, leases), return_exceptions=True)
+        for failure in renewals:
+            if isinstance(failure, BaseException):
+                raise failure
 
     def _intent(self, mailbox: Mailbox, change: Change, window: Window) -> Intent:
         when = span(change.state, mailbox)
@@ -137,13 +191,13 @@ class Reconciler:
         return Intent(
             change.job_id,
             change.state.rank,
-            self._new_id() if may_create else None,
+            (change.transaction_id or self._new_id()) if may_create else None,
             swept=change.look is not None,
             insists=insists,
         )
 
     async def _under_lease(self, site: Site, grant: Grant, changes: Mapping[str, Change], window: Window) -> Verdict:
-        run = Run(self._calendars.open(site, grant.lease), grant.lease.mailbox, window, UTC_ZONE, self._dry_run)
+        run = self._open(site, grant.lease, window)
         work = [change for change in changes.values() if grant.standings[change.job_id].newest]
         for job_id in changes:
             standing = grant.standings[job_id]
@@ -151,6 +205,8 @@ class Reconciler:
                 run.verdict.results[job_id] = "dated" if standing.dated else "superseded"
         try:
             run.zone = await self._zone(site, grant, run, work)
+            if not grant.is_known and any(standing.transaction_id for standing in grant.standings.values()):
+                run.listed = await self._learn(grant, run, window)
         except FAILURES as error:
             for change in work:
                 run.fail(change.job_id, grant.standings[change.job_id], error)
@@ -163,10 +219,55 @@ class Reconciler:
     async def _zone(self, site: Site, grant: Grant, run: Run, work: list[Change]) -> Zone:
         if not any(span(change.state, grant.lease.mailbox) for change in work):
             return UTC_ZONE
-        setting = grant.zone
-        if setting is None:
+        return zone_for(await self._zone_setting(grant, run), site.timezone)
+
+    async def _zone_setting(self, grant: Grant, run: Run) -> str:
+        """The mailbox's time-zone setting, read again hourly.
+
+        One that cannot be read does not keep events out of a calendar that can be written (MailboxInfoStale for
+        shared mailboxes: microsoft-graph-explorer-v4#3143). The last setting serves, or the site's time zone if there
+        is none (the empty string).
+        """
+        if grant.zone is not None and grant.zone_is_fresh:
+            return grant.zone
+        mailbox, now = grant.lease.mailbox, self._clock.monotonic()
+        if now < self._zone_again_at.get(mailbox, -math.inf):
+            return grant.zone or ""
+        try:
             setting = run.findings.zone = await run.calendar.time_zone()
-        return zone_for(setting, site.timezone)
+        except (TransientError, MailboxRefusedError, RequestRefusedError) as error:
+            since = _remember(self._zone_failing_since, mailbox, now)
+            if isinstance(error, TransientError) and now - since < ZONE_PATIENCE_SECONDS:
+                raise
+            # A refusal of the mailbox itself comes again from its calendar, and counts there.
+            if isinstance(error, TransientError):
+                self._zone_again_at.pop(mailbox, None)
+                _remember(self._zone_again_at, mailbox, now + ZONE_AGAIN_SECONDS)
+                log.warning("a mailbox's time-zone setting cannot be read", site=mailbox.site, reason=str(error))
+            return grant.zone or ""
+        self._zone_failing_since.pop(mailbox, None)
+        self._zone_again_at.pop(mailbox, None)
+        return setting
+
+    async def _learn(self, grant: Grant, run: Run, window: Window) -> dict[str, list[Glimpse]]:
+        """List all events of the mailbox that carry a tag of its site, and have those without a link linked.
+
+        Returns them by job, the oldest first. An event beyond the window has nothing to be compared with: the sweep
+        asks Core for its job.
+        """
+        site_id = grant.lease.mailbox.site
+        listed: dict[str, list[Glimpse]] = {}
+        for event in sorted(await run.calendar.tagged(site_id), key=_age):
+            listed.setdefault(event.tag.removeprefix(f"{site_id}/"), []).append(event)
+        unlinked = [job_id for job_id in listed if job_id not in grant.links]
+        for job_id, elsewhere in zip(unlinked, await asyncio.gather(*map(run.linked_elsewhere, unlinked)), strict=True):
+            # Two addresses may lead to one mailbox: the other one's events are not ours.
+            listed[job_id] = [event for event in listed[job_id] if event.event_id not in elsewhere]
+        run.findings.answered = True
+        run.findings.listed_in = grant.incarnation
+        run.findings.found = links_of(listed, grant.links, not_before=window.start - FORGOTTEN_AFTER)
+        run.findings.beyond = {job_id for job_id, link in run.findings.found.items() if link.start >= window.end}
+        return listed
 
     async def _finish(self, lease: Lease, run: Run, changes: Mapping[str, Change]) -> Verdict:
         try:
@@ -175,9 +276,9 @@ class Reconciler:
                 return run.verdict
             kept = await self._store.finish(lease, run.findings)
         except StoreUnavailableError as error:
-            return Verdict(trouble=error)
+            return Verdict(trouble=error, in_doubt=run.creates)
         if not kept:
-            return Verdict(trouble=TransientError("the lease was lost", retry_after=0.0))
+            return Verdict(trouble=TransientError("the lease was lost", retry_after=0.0), in_doubt=run.creates)
         if run.verdict.unsettled:
             self._meter.unsettled(lease.mailbox.site, run.verdict.unsettled)
         for job_id, result in run.verdict.results.items():
@@ -185,3 +286,15 @@ class Reconciler:
             if result == "applied" and committed_at is not None:
                 self._meter.accepted(committed_at)
         return run.verdict
+
+
+def _age(event: Glimpse) -> tuple[float, str]:
+    """Sorts the oldest first; one without a date counts as the youngest."""
+    return math.inf if event.created is None else event.created.timestamp(), event.event_id
+
+
+def _remember(times: dict[Mailbox, float], mailbox: Mailbox, value: float) -> float:
+    """Keep the first value for a mailbox, of a bounded number of mailboxes; returns it."""
+    if mailbox not in times and len(times) >= _UNREADABLE_ZONES:
+        del times[next(iter(times))]
+    return times.setdefault(mailbox, value)

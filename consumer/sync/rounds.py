@@ -111,4 +111,4 @@ class Rounds:
     def _ended(self, site_id: str, task: "asyncio.Task[Report]") -> None:
         del self._running[site_id]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("a sweep failed in a way that is ours", site=site_id, exc_info=error)
+            log.critical("a sweep failed: an unexpected error", site=site_id, exc_info=error)

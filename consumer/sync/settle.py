@@ -1,13 +1,14 @@
 """One assignment within a run: look if in doubt, plan, apply. Its failure is its own."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
 import structlog
 
+from consumer.domain.compare import Unread
 from consumer.domain.errors import (
     DuplicateTransactionError,
     ForbiddenError,
@@ -18,9 +19,9 @@ from consumer.domain.errors import (
     TransientError,
     ZoneRefusedError,
 )
-from consumer.domain.event import RENDERING, Event, SeenEvent, tag
+from consumer.domain.event import RENDERING, Event, Glimpse, SeenEvent, tag
 from consumer.domain.job import Deletion, State
-from consumer.domain.link import Link, Pending, Tombstone
+from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Remake, Situation, Update, plan
 from consumer.domain.render import render
@@ -60,6 +61,18 @@ class Verdict:
     """A 403, which decides nothing alone."""
     unsettled: int = 0
     """Events that Graph keeps showing otherwise than we write them."""
+    in_doubt: dict[str, str] = field(default_factory=dict)
+    """The transactionIds of creates that were sent, and of which the store may know nothing: see ``Change``."""
+
+    def unread(self, *, parked: bool) -> Unread:
+        """What it means for an inspection that ended so. ``parked``: if the mailbox was refused, it is parked now."""
+        refusal = self.mailbox or self.forbidden
+        if self.parked is not None or (refusal is not None and parked):
+            return Unread("parked", self.parked or str(refusal))
+        if self.refused:
+            return Unread("refused", str(next(iter(self.refused.values()))))
+        reason = str(self.trouble or refusal or self.site or "the mailbox is busy")
+        return Unread("failed", reason, self.trouble.retry_after if self.trouble else None)
 
     def record(self, job_id: str, error: Failure) -> None:
         """Sort a failure by what to do next."""
@@ -86,10 +99,18 @@ class Run:
     mailbox: Mailbox
     window: Window
     zone: Zone
+    linked_elsewhere: Callable[[str], Awaitable[set[str]]]
+    """The ids of a job's events that are linked in other mailboxes. Raises ``StoreUnavailableError``."""
     dry: bool = False
     """Only say what would be done."""
     zone_refused: bool = False
     """Graph did not know the mailbox's zone: told once, and read again."""
+    listed: Mapping[str, Sequence[Glimpse]] | None = None
+    """All tagged events of the mailbox by job, if it was not known; ``None`` if nobody listed them."""
+    creates: dict[str, str] = field(default_factory=dict)
+    """The transactionIds of the creates that were sent, by job."""
+    repeated: set[str] = field(default_factory=set)
+    """Jobs whose create has a transactionId that was sent before."""
     findings: Findings = field(default_factory=Findings)
     verdict: Verdict = field(default_factory=Verdict)
 
@@ -105,6 +126,8 @@ class Run:
             log.critical("an assignment failed in a way that is ours", job=job_id, exc_info=True)
             self.fail(job_id, standing, TransientError(f"{type(error).__name__} of ours", unknown=True))
         else:
+            self.findings.answered |= self.verdict.results[job_id] == "applied"
+            self.findings.found.pop(job_id, None)
             if standing.fresh and job_id not in self.findings.links:
                 self.findings.forgotten.add(job_id)
 
@@ -119,8 +142,10 @@ class Run:
         job_tag = tag(self.mailbox.site, change.job_id)
         wanted = self._wanted(change.state)
         memory = standing.memory
-        seen = await self._look(change, standing, job_tag)
-        situation = Situation(wanted, change.state.rank, memory, seen, insists=standing.dated)
+        if change.transaction_id is not None:
+            self.repeated.add(change.job_id)
+        situation = Situation(wanted, change.state.rank, memory, insists=standing.dated)
+        situation = await self._looked(situation, change, standing, job_tag)
         planned = plan(situation, self.window)
         if self.dry:
             return _name(planned)
@@ -131,16 +156,42 @@ class Run:
             situation = replace(situation, seen=seen)
             return await self._apply(change.job_id, job_tag, standing, situation, plan(situation, self.window))
 
-    async def _look(self, change: Change, standing: Standing, job_tag: str) -> tuple[SeenEvent, ...] | None:
-        """The assignment's events, where something speaks for a look: a create in doubt, or what a sweep saw."""
+    async def _looked(self, situation: Situation, change: Change, standing: Standing, job_tag: str) -> Situation:
+        """With the assignment's events, where there is reason to look: a create in doubt, or what a sweep saw."""
         memory, look = standing.memory, change.look
+        if self.listed is not None and not isinstance(memory, Link):
+            listed = [event.event_id for event in self.listed.get(change.job_id, ())]
+            return replace(situation, seen=await self._read(job_tag, listed))
         if isinstance(memory, Pending):
-            return await self.calendar.find(job_tag) if memory.rank <= change.state.rank or standing.dated else None
+            in_doubt = memory.rank <= change.state.rank or standing.dated
+            return replace(situation, seen=await self.calendar.find(job_tag)) if in_doubt else situation
+        if change.transaction_id is not None and not isinstance(memory, Link):
+            # A create of ours was sent, and the store has forgotten it.
+            return replace(situation, seen=await self.calendar.find(job_tag))
         remembered = None if isinstance(memory, Tombstone) else memory
         if look is None or look.event_ids is None or look.basis != remembered:
-            return None
-        looked = await asyncio.gather(*(self._get(event_id) for event_id in look.event_ids))
+            return situation
+        if not look.event_ids and isinstance(memory, Link):
+            return await self._looked_out_of_view(situation, memory, job_tag)
+        return replace(situation, seen=await self._read(job_tag, look.event_ids))
+
+    async def _read(self, job_tag: str, event_ids: Sequence[str]) -> tuple[SeenEvent, ...]:
+        """The events of these ids that are still there and carry the tag."""
+        looked = await asyncio.gather(*(self._get(event_id) for event_id in event_ids))
         return tuple(seen for seen in looked if seen is not None and seen.tag == job_tag)
+
+    async def _looked_out_of_view(self, situation: Situation, link: Link, job_tag: str) -> Situation:
+        """With the linked event that no view shows, read by its id; or with what has its tag, if that one is no use.
+
+        An answer by id alone does not prove that the event is in the calendar: it may be in Deleted Items.
+        """
+        linked = await self._get(link.event_id)
+        disowned = linked is not None and linked.tag != job_tag
+        found = () if linked is None or disowned else (linked,)
+        if not found or not found[0].single or link.was_out_of_view:
+            known = {event.event_id: event for event in (*await self.calendar.find(job_tag), *found)}
+            found = tuple(known.values())
+        return replace(situation, seen=found, out_of_view=True, disowned=disowned)
 
     async def _get(self, event_id: str) -> SeenEvent | None:
         try:
@@ -161,15 +212,17 @@ class Run:
                 result = self._leave(job_id, standing, planned.step, situation.seen)
             case Adopt(found, event):
                 self._remember(job_id, found, event, situation.rank)
+                self._note_where(job_id, standing, situation)
                 result = "applied" if isinstance(standing.memory, Pending) else "unchanged"
             case Create(event):
                 await self._create(job_id, job_tag, standing, event, situation.rank)
             case Update(event_id, event):
                 await self._update(job_id, event_id, event, situation.rank)
-                if situation.seen:
+                if situation.seen and not situation.out_of_view:
                     await self._note_how_it_reads(job_id, event_id)
+                self._note_where(job_id, standing, situation)
             case Delete(event_ids):
-                for event_id in event_ids:
+                for event_id in await self._without_others(job_id, standing.memory, event_ids):
                     await self._delete(event_id)
                 self.findings.buried[job_id] = situation.rank
             case Remake(event_ids):
@@ -181,6 +234,13 @@ class Run:
         for event_id in planned.surplus:
             await self._delete(event_id)
         return "applied" if planned.surplus else result
+
+    async def _without_others(self, job_id: str, memory: Memory | None, event_ids: Sequence[str]) -> Sequence[str]:
+        """The events less those of another address: two may lead to one mailbox, whose tags were listed for both."""
+        if not isinstance(memory, Link) or memory.is_confirmed:
+            return event_ids
+        elsewhere = await self.linked_elsewhere(job_id)
+        return [event_id for event_id in event_ids if event_id not in elsewhere]
 
     def _leave(self, job_id: str, standing: Standing, step: Leave, seen: Sequence[SeenEvent] | None) -> str:
         self.verdict.unsettled += step.unsettled
@@ -201,8 +261,10 @@ class Run:
         if transaction_id is None:
             # The window came to hold the job after the intents were written.
             raise TransientError("no intent was written for this create", retry_after=0.0)
+        is_repeated = not standing.fresh or job_id in self.repeated
+        self.creates[job_id] = transaction_id
         written = await self._write(event, lambda event: self.calendar.create(event, job_tag, transaction_id))
-        if standing.fresh or written.reads_as(event):
+        if not is_repeated or written.reads_as(event):
             await self._written(job_id, written, event, rank)
         else:
             # What an earlier create with this transactionId has made: as it was wanted then, or edited since.
@@ -251,6 +313,13 @@ class Run:
         seen = await self._get(event_id)
         if seen is not None:
             self.findings.links[job_id] = replace(self.findings.links[job_id], etag=seen.etag, settled=seen.digest())
+
+    def _note_where(self, job_id: str, standing: Standing, situation: Situation) -> None:
+        """Have the next sweep make sure that its view shows an event that no view has shown so far."""
+        memory = standing.memory
+        unseen = situation.seen is None and isinstance(memory, Link) and memory.was_out_of_view
+        if situation.out_of_view or unseen:
+            self.findings.links[job_id] = self.findings.links[job_id].out_of_view()
 
     def _remember(self, job_id: str, seen: SeenEvent, event: Event, rank: int) -> None:
         self.findings.links[job_id] = Link(

@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 import structlog
 
+from consumer.domain.compare import Unread
 from consumer.domain.errors import (
     ForbiddenError,
     MailboxRefusedError,
@@ -106,6 +107,12 @@ class SiteStates:
     def is_served(self, site_id: str) -> bool:
         """Whether the site is ours, and neither suspended nor paused."""
         return site_id in self._sites and site_id not in self._suspended and site_id not in self._paused
+
+    def unserved(self, site_id: str) -> Unread:
+        """Why a mailbox of this site is not read."""
+        if trouble := self._suspended.get(site_id):
+            return Unread("not_served", f"suspended: {trouble.fault}")
+        return Unread("not_served", "paused by hand" if site_id in self._paused else "not in the sites file")
 
     def served_now(self) -> list[Site]:
         """The sites that are neither suspended nor paused."""

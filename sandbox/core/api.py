@@ -44,9 +44,9 @@ class Core:
 CORE: Final = web.AppKey("core", Core)
 
 
-def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
-    """An error answer as RFC 9457 has it."""
-    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+def problem(status: int, detail: str, headers: dict[str, str] | None = None, **members: str) -> web.Response:
+    """An error answer as RFC 9457 has it; ``members`` are further ones."""
+    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
     return web.Response(
         status=status, body=orjson.dumps(body), content_type="application/problem+json", headers=headers
     )
@@ -119,7 +119,8 @@ async def get_job(request: web.Request) -> web.StreamResponse:
         return answer
     job = core.schedule.jobs.get(job_id)
     if job is None or job.site_id != site_id:
-        raise web.HTTPNotFound(text=f"There is no job {job_id} at site {site_id}")
+        detail = f"There is no job {job_id} at site {site_id}"
+        return problem(404, detail, code="job_not_found", job_id=job_id)
     return await _answer(request, row_json(job, workers=True), fault)
 
 

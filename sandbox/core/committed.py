@@ -11,6 +11,7 @@ from aiohttp import web
 from sandbox.core import api
 from sandbox.core.database import CoreDatabase
 from sandbox.core.document import dump
+from sandbox.ingress import Ingress
 from sandbox.servers.process import ServerFailedError
 
 _UNAVAILABLE: Final = "Core's database does not answer"
@@ -34,7 +35,7 @@ def build(
         return await handler(request)
 
     core = api.Core(database.schedule(clock), token, page_size)
-    app = web.Application(middlewares=[api.problems, read])
+    app = web.Application(middlewares=[Ingress().middleware, api.problems, read])
     app[api.CORE] = core
     app.add_routes(api.ROUTES)
     app.router.add_get("/_sandbox/schedule", _show)

@@ -18,6 +18,7 @@ A document that Core's database would refuse is answered with 400, an unknown id
 | `POST /_sandbox/generate` `{"sites", "workers", "jobs", "seed", "start", "days"}` | adds plausible data |
 | `POST /_sandbox/random-changes` `{"count", "seed", "start", "days"}` | does what planners do |
 | `GET`, `POST`, `DELETE /_sandbox/faults` | lists, adds, clears faults (`faults.py`) |
+| `/_sandbox/ingress` | an ingress that answers in Core's place (`sandbox/ingress.py`) |
 | `PUT /_sandbox/page-size` `{"workers"}` | workers a page |
 | `GET`, `DELETE /_sandbox/requests` | requests by operation and status, the most at once; forgets them |
 """

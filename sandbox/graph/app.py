@@ -15,15 +15,16 @@ from sandbox.graph.recording import Request
 from sandbox.graph.service import Call, Graph
 from sandbox.graph.stats import LogLine
 from sandbox.graph.world import World
+from sandbox.ingress import Ingress
 
 _JSON = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
 _DIAGNOSTIC = '{"ServerInfo":{"DataCenter":"Sandbox","Slice":"E","Ring":"0","ScaleUnit":"000"}}'
 
 
 def build(world: World) -> web.Application:
-    """The application: Graph under /v1.0, Entra beside it, the control endpoints under /_sandbox."""
+    """The application: Graph under /v1.0, Entra beside it, the control endpoints under /_sandbox, an ingress first."""
     door = Door(world)
-    app = web.Application(client_max_size=16 * 2**20)
+    app = web.Application(middlewares=[Ingress().middleware], client_max_size=16 * 2**20)
     app.add_subapp("/_sandbox", control.build(world, door.faults))
     app.router.add_route("*", "/{path:.*}", door.handle)
     app.on_shutdown.append(door.close)

@@ -1,7 +1,7 @@
 """The embedded servers, from Python packages alone: a Kafka broker and a Valkey."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +32,8 @@ def embedded_broker(folder: Path, topics: Sequence[str] = ()) -> Iterator[str]:
         yield listening[1]
 
 
-def embedded_valkey(folder: Path, *, persistent: bool = False) -> RedisServer:
+def embedded_valkey(
+    folder: Path, *, persistent: bool = False, environment: Mapping[str, str] | None = None
+) -> RedisServer:
     """A Valkey that keeps its files in `folder`, not yet started; with `persistent`, an append-only file."""
-    return RedisServer(folder, binary=get_binary_path(), persistent=persistent)
+    return RedisServer(folder, binary=get_binary_path(), persistent=persistent, environment=environment)

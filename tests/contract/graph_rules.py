@@ -38,6 +38,9 @@ _EXPAND: Final = f"singleValueExtendedProperties($filter=id eq '{TAG}')"
 _FILTER: Final = re.compile(
     rf"singleValueExtendedProperties/Any\(ep: ep/id eq '{re.escape(TAG)}' and ep/value eq '(?:[^']|'')+'\)"
 )
+_PREFIX: Final = re.compile(
+    rf"singleValueExtendedProperties/Any\(ep: ep/id eq '{re.escape(TAG)}' and startswith\(ep/value,'[a-z0-9-]+/'\)\)"
+)
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,7})?(?:Z|[+-]\d\d:\d\d)")
 _LOCAL_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,7})?")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -52,7 +55,7 @@ _ALWAYS: Final = {
 }
 _OWNED: Final = frozenset(("subject", "body", "start", "end", "location", *_ALWAYS))
 _READABLE: Final = frozenset(
-    ("id", "type", "seriesMasterId", "changeKey", *_OWNED),
+    ("id", "type", "seriesMasterId", "changeKey", "createdDateTime", *_OWNED),
 )
 _BATCHED: Final = frozenset(("id", "method", "url", "headers", "body"))
 _AT_CREATION: Final = frozenset(("transactionId", "singleValueExtendedProperties"))
@@ -175,7 +178,10 @@ def _of_query(operation: str, query: str) -> Iterator[str]:
         return  # a nextLink, Graph's own words
     if not _QUERY.fullmatch(query):
         yield "a query with characters that must be encoded"
+    if operation == "find" and "$top" in asked:
+        operation = "tagged"
     names = {
+        "tagged": {"$filter", "$top", "$select", "$expand"},
         "get": {"$select", "$expand"},
         "find": {"$filter", "$select", "$expand"},
         "view": {"startDateTime", "endDateTime", "$top", "$select", "$expand"},
@@ -189,6 +195,8 @@ def _of_query(operation: str, query: str) -> Iterator[str]:
         yield "$select names the id, and nothing that we do not need"
     if operation == "find" and not _FILTER.fullmatch(asked["$filter"]):
         yield "$filter finds one tag, its quotes doubled"
+    if operation == "tagged" and not _PREFIX.fullmatch(asked["$filter"]):
+        yield "$filter finds the tags of one site"
     if operation == "view":
         yield from _of_window(asked)
 

@@ -1,5 +1,7 @@
 """Core's API as the service reads it, from the sandbox's Core, which is held against the OpenAPI file elsewhere."""
 
+import json
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +13,9 @@ from aiohttp.test_utils import TestServer
 from consumer.core.api import CoreApi
 from consumer.domain.errors import CoreUnavailableError, InvalidRecordError
 from consumer.domain.window import Window
+from consumer.foreign import ForeignAnswers
 from consumer.http import Http
+from sandbox.control import CoreControl, IngressControl
 from sandbox.core.app import build
 from sandbox.core.rows import Job, Site, Worker
 from sandbox.core.schedule import Schedule
@@ -23,10 +27,12 @@ WINDOW = Window.of(NOW, 21)
 class Core:
     """A Core of a few workers, and the service's client of it."""
 
-    def __init__(self, url: str, schedule: Schedule, api: CoreApi) -> None:
+    def __init__(self, url: str, schedule: Schedule, api: CoreApi, ingress: IngressControl, seen: list[str]) -> None:
         self.url = url
         self.schedule = schedule
         self.api = api
+        self.ingress = ingress
+        self.foreign_answers = seen
 
     async def fault(self, **fault: Any) -> None:
         async with httpx.AsyncClient() as client:
@@ -52,9 +58,12 @@ async def core() -> AsyncIterator[Core]:
         job = Job(job_id=f"J{number}", site_id="acme", starts_at=start, ends_at=start + timedelta(hours=1))
         schedule.add_job(job, [worker_id])
     http = Http(ca_file=None, timeout=5)
+    seen: list[str] = []
+    foreign = ForeignAnswers(seen.append, time.monotonic)
     async with TestServer(build(schedule, token="secret", page_size=1)) as server:
         url = str(server.make_url("")).rstrip("/")
-        yield Core(url, schedule, CoreApi(url, "secret", http))
+        async with CoreControl(url) as control:
+            yield Core(url, schedule, CoreApi(url, lambda: "secret", http, foreign), control.ingress, seen)
     await http.close()
 
 
@@ -118,5 +127,155 @@ async def test_a_failed_question_for_a_job_is_no_missing_job(core: Core) -> None
 async def test_a_wrong_token_is_a_failed_read(core: Core) -> None:
     http = Http(ca_file=None, timeout=5)
     with pytest.raises(CoreUnavailableError, match="401"):
-        await CoreApi(core.url, "wrong", http).job("acme", "J0")
+        await CoreApi(core.url, lambda: "wrong", http).job("acme", "J0")
     await http.close()
+
+
+async def test_the_token_is_read_again_after_a_401(core: Core) -> None:
+    tokens = iter(["old", "secret"])
+    http = Http(ca_file=None, timeout=5)
+    assert await CoreApi(core.url, lambda: next(tokens), http).job("acme", "J0") is not None
+    await http.close()
+
+
+async def test_a_token_that_did_not_change_is_tried_once(core: Core) -> None:
+    http = Http(ca_file=None, timeout=5)
+    async with CoreControl(core.url) as control:
+        with pytest.raises(CoreUnavailableError, match="CALSYNC_CORE_API_TOKEN"):
+            await CoreApi(core.url, lambda: "wrong", http).job("acme", "J0")
+        assert await control.requests() == {"job 401": 1}
+    await http.close()
+
+
+async def test_each_request_has_the_token_of_its_moment(core: Core) -> None:
+    now = {"token": "old"}
+    http = Http(ca_file=None, timeout=5)
+    api = CoreApi(core.url, lambda: now["token"], http)
+    with pytest.raises(CoreUnavailableError):
+        await api.job("acme", "J0")
+    now["token"] = "secret"
+    assert await api.job("acme", "J0") is not None
+    await http.close()
+
+
+PROBLEM = "application/problem+json"
+NOT_FOUND = {"title": "Not Found", "status": 404, "code": "job_not_found", "job_id": "J9"}
+
+
+async def test_only_cores_own_words_say_that_a_job_is_gone(core: Core) -> None:
+    await core.ingress.answer(content_type=f"{PROBLEM}; charset=utf-8", body=json.dumps(NOT_FOUND), times=1)
+    assert await core.api.job("acme", "J9") is None
+    assert await core.api.job("acme", "J9") is None, "and the stand-in says the same"
+    assert core.foreign_answers == []
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("text/plain", "default backend - 404"),
+        ("text/html", "<html><h1>404</h1></html>"),
+        ("", ""),
+        (PROBLEM, ""),
+        (PROBLEM, "[]"),
+        (PROBLEM, json.dumps({"title": "Not Found", "status": 404})),
+        (PROBLEM, json.dumps({"type": "about:blank", "title": "Not Found", "status": 404, "detail": "No route"})),
+        (PROBLEM, json.dumps(NOT_FOUND | {"code": "not_found"})),
+        (PROBLEM, json.dumps(NOT_FOUND | {"code": "site_not_found"})),
+        (PROBLEM, json.dumps(NOT_FOUND | {"job_id": "J8"})),
+        (PROBLEM, json.dumps({name: value for name, value in NOT_FOUND.items() if name != "job_id"})),
+        (PROBLEM, json.dumps(NOT_FOUND)[:-1]),
+        ("application/json", json.dumps(NOT_FOUND)),
+        ("text/html", json.dumps(NOT_FOUND)),
+    ],
+)
+async def test_any_other_404_is_a_failed_read(core: Core, content_type: str, body: str) -> None:
+    await core.ingress.answer(content_type=content_type, body=body)
+    with pytest.raises(CoreUnavailableError) as failed:
+        await core.api.job("acme", "J9")
+    assert failed.value.foreign
+    assert core.foreign_answers == ["core"]
+
+
+async def test_core_in_its_own_trouble_is_not_foreign(core: Core) -> None:
+    await core.fault(kind="status", operation="job", status=503, retry_after=7)
+    with pytest.raises(CoreUnavailableError) as failed:
+        await core.api.job("acme", "J0")
+    assert (failed.value.foreign, failed.value.retry_after) == (False, 7)
+    assert core.foreign_answers == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 400, 401, 403, 405, 413, 429, 500, 502, 503, 504])
+async def test_a_page_of_an_ingress_is_a_failed_read_whatever_its_status(core: Core, status: int) -> None:
+    await core.ingress.answer(status=status, content_type="text/html", body="<html></html>")
+    with pytest.raises(CoreUnavailableError) as failed:
+        await core.api.job("acme", "J0")
+    assert failed.value.foreign
+    with pytest.raises(CoreUnavailableError):
+        await core.read()
+    assert set(core.foreign_answers) == {"core"}
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 203, 204, 206])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "<html>Please sign in</html>",
+        "null",
+        "[]",
+        "{}",
+        '{"ok": true}',
+        '{"job_id": "J0", "site_id": "acme"}',
+        '{"job_id": "J0", "site_id": "acme", "revision": 3, "status": "scheduled"}',
+        '{"job_id": "J0", "site_id": "acme", "revision": 3, "status": "scheduled", "workers": []}',
+        '{"job_id": "J1", "site_id": "acme", "revision": 3, "status": "x", "workers": 0,"starts_at": 0, "ends_at": 0}',
+    ],
+)
+async def test_a_success_that_is_not_the_whole_job_is_a_failed_read(core: Core, status: int, body: str) -> None:
+    await core.ingress.answer("/sites/acme/jobs/", status=status, content_type="application/json", body=body)
+    with pytest.raises(CoreUnavailableError):
+        await core.api.job("acme", "J0")
+
+
+@pytest.mark.parametrize("status", [201, 202, 203, 206])
+async def test_a_job_with_another_status_than_200_is_a_failed_read(core: Core, status: int) -> None:
+    body = json.dumps(
+        {"job_id": "J0", "site_id": "acme", "revision": 3, "status": "x", "workers": []}
+        | {"starts_at": None, "ends_at": None}
+    )
+    await core.ingress.answer("/sites/acme/jobs/", status=status, content_type="application/json", body=body)
+    with pytest.raises(CoreUnavailableError):
+        await core.api.job("acme", "J0")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "<html></html>",
+        "null",
+        "[]",
+        "{}",
+        '{"workers": []}',
+        '{"workers": null, "next_cursor": null}',
+        '{"workers": [], "next_cursor": 0}',
+        '{"workers": [{}], "next_cursor": null}',
+        '{"value": []}',
+    ],
+)
+async def test_a_success_that_is_no_page_fails_the_schedule(core: Core, body: str) -> None:
+    await core.ingress.answer("/sites/acme/schedule", status=200, content_type="application/json", body=body, skip=1)
+    with pytest.raises(CoreUnavailableError):
+        await core.read()
+
+
+async def test_half_a_character_in_one_row_does_not_fail_the_page(core: Core) -> None:
+    async with httpx.AsyncClient() as client:
+        shown = await client.get(f"{core.url}/sites/acme/jobs/J0", headers={"Authorization": "Bearer secret"})
+    row = {name: value for name, value in shown.json().items() if name != "workers"}
+    page = {"workers": [{"worker_id": "w", "calendar_email": "a@x.example", "jobs": [row | {"job_id": "J0"}]}]}
+    body = "\ufeff" + json.dumps(page | {"next_cursor": None}).replace(
+        '"status"', '"notes": "call \\ud83d", "status"', 1
+    )
+    await core.ingress.answer("/sites/acme/schedule", status=200, content_type="application/json", body=body)
+    assert await core.read() in ({"a@x.example": {"J0"}}, {"a@x.example": set()})

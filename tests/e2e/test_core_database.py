@@ -86,7 +86,7 @@ async def test_a_committed_change_is_in_the_next_answer(core: Core) -> None:
 
 async def test_the_service_reads_every_worker_of_it(core: Core) -> None:
     http = Http(ca_file=None, timeout=10)
-    api = CoreApi(core.url, "secret", http)
+    api = CoreApi(core.url, lambda: "secret", http)
     read = {roster.address: len(roster.jobs) async for roster in api.schedule(SITE, Window.of(now(), 21))}
     await http.close()
     assert read == {worker.calendar_email: count for worker, count in zip(WORKERS, (2, 3, 2, 1), strict=False)}

@@ -11,7 +11,7 @@ from typing import TypeVar
 from consumer.domain.errors import DuplicateTransactionError, GoneError, TransientError, ZoneRefusedError
 from consumer.domain.event import REMINDER_MINUTES, Event, Glimpse, SeenEvent
 from consumer.domain.site import Site
-from consumer.sync.ports import REQUEST_SECONDS, Asks, Clock, Lease
+from consumer.sync.ports import Asks, Clock, Lease
 
 T = TypeVar("T")
 
@@ -46,18 +46,22 @@ class MemoryOutlook:
     """How often all tagged events of a mailbox were listed."""
     strange: bool = False
     """Bodies are rewritten to something nobody wrote."""
+    elsewhere: set[str] = field(default_factory=set)
+    """Ids of events in another calendar: read, changed and found by their tag, but in no view."""
+    deleted_items: set[str] = field(default_factory=set)
+    """Ids of events that a person deleted: still read and changed by their ids, but listed nowhere."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Addresses that lead to another's mailbox."""
     zones: dict[str, str] = field(default_factory=dict)
     unknown_zones: set[str] = field(default_factory=set)
     """Names that this Exchange refuses in an event."""
     zone_reads: int = 0
+    zone_refusals: dict[str, Exception] = field(default_factory=dict)
+    """By address: what a read of its time-zone setting gets."""
     refusals: dict[str, Exception] = field(default_factory=dict)
     """By address: what every request to it gets."""
     write_refusals: dict[str, Exception] = field(default_factory=dict)
     """By address: what every write to it gets, the harmless one of a probe too."""
-    setting_refusals: dict[str, Exception] = field(default_factory=dict)
-    """By address: what every read of its time-zone setting gets."""
     probed: Counter[str] = field(default_factory=Counter)
     """By address: how often it was asked by a probe."""
     token_roles: frozenset[str] = frozenset()
@@ -81,7 +85,7 @@ class MemoryOutlook:
         self.probed[address] += 1
         for asked, refusals in (
             ("calendar", self.refusals),
-            ("setting", self.refusals | self.setting_refusals),
+            ("setting", self.refusals | self.zone_refusals),
             ("write", self.refusals | self.write_refusals),
         ):
             if asked in asks and address in refusals:
@@ -92,7 +96,13 @@ class MemoryOutlook:
 
     def tags(self) -> list[tuple[str, str]]:
         """(address, tag) of every live event, one entry each."""
-        return sorted((address, str(event.tag)) for address, box in self.events.items() for event in box.values())
+        boxes = self.events.items()
+        return sorted(
+            (address, str(event.tag))
+            for address, box in boxes
+            for event in box.values()
+            if event.event_id not in self.deleted_items
+        )
 
     def new_id(self) -> str:
         self._ids += 1
@@ -109,8 +119,8 @@ class MemoryOutlook:
 
     async def request(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
         """One request: it takes its time, and may fail in every way that Graph fails."""
-        if lease.valid_until - self.clock.monotonic() < REQUEST_SECONDS:
-            raise TransientError("too little of the lease is left", retry_after=0.0)
+        if not lease.may_send(self.clock.monotonic()):
+            raise TransientError("the lease was not renewed in time", retry_after=0.0)
         await asyncio.sleep(self.random.uniform(0.01, 0.2))
         refusal = self.refusals.get(lease.mailbox.address)
         if refusal is None and write:
@@ -190,7 +200,7 @@ class MemoryCalendar:
 
     def _time_zone(self) -> str:
         self.outlook.zone_reads += 1
-        if refusal := self.outlook.setting_refusals.get(self.lease.mailbox.address):
+        if refusal := self.outlook.zone_refusals.get(self.lease.mailbox.address):
             raise refusal
         return self.outlook.zones.get(self.lease.mailbox.address, "GMT Standard Time")
 
@@ -235,21 +245,25 @@ class MemoryCalendar:
         self.outlook.views += 1
         return tuple(
             Glimpse(event.event_id, event.etag, event.tag, event.single, event.end)
-            for event in self._box.values()
+            for event in self._listed()
             if event.tag and event.start and event.end and event.start < end and event.end > start
+            if event.event_id not in self.outlook.elsewhere
         )
 
     def _tagged(self, site_id: str) -> tuple[Glimpse, ...]:
         self.outlook.lists += 1
         return tuple(
             Glimpse(event.event_id, event.etag, event.tag, event.single, event.end, event.start, event.created)
-            for event in self._box.values()
+            for event in self._listed()
             if event.tag and event.tag.startswith(f"{site_id}/")
         )
 
+    def _listed(self) -> list[SeenEvent]:
+        return [event for event in self._box.values() if event.event_id not in self.outlook.deleted_items]
+
     def _find(self, tag: str) -> tuple[SeenEvent, ...]:
         self.outlook.looks += 1
-        return tuple(event for event in self._box.values() if event.tag == tag)
+        return tuple(event for event in self._listed() if event.tag == tag)
 
 
 def _shown(event_id: str, tag: str | None, event: Event, version: int, created: datetime | None) -> SeenEvent:

@@ -1,6 +1,6 @@
 """The store port in memory, on the clock it is given."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from consumer.domain.compare import PATIENCE_SECONDS
@@ -11,6 +11,7 @@ from consumer.sync.ports import (
     LEASE_SECONDS,
     Busy,
     Clock,
+    DataLost,
     Findings,
     Grant,
     Intent,
@@ -31,7 +32,16 @@ class _Newest:
     rank: int
     partition: int
     offset: int
+    log: str
     until: float
+
+
+@dataclass(slots=True)
+class _Lease:
+    token: str
+    until: float
+    mailbox: Mailbox
+    jobs: list[str]
 
 
 @dataclass
@@ -47,46 +57,83 @@ class MemoryStore:
     _stamps: int = 0
     _deleted: dict[str, tuple[float, set[str]]] = field(default_factory=dict)
     _events: dict[str, int] = field(default_factory=dict)
+    _unread: dict[str, dict[str, int]] = field(default_factory=dict)
     _swept: dict[str, float] = field(default_factory=dict)
     _newest: dict[str, _Newest] = field(default_factory=dict)
     _tombstones: dict[tuple[Mailbox, str], Tombstone] = field(default_factory=dict)
-    _leases: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    _leases: dict[tuple[str, str], _Lease] = field(default_factory=dict)
     _zones: dict[Mailbox, tuple[str, float]] = field(default_factory=dict)
+    """By mailbox: the setting, and when it was read."""
+    _known: dict[Mailbox, int] = field(default_factory=dict)
+    """By mailbox: the incarnation in which all its tagged events were listed."""
+    _incarnation: int = 1
+
+    def forget(self) -> None:
+        """As FLUSHALL does: everything that was stored is gone."""
+        fresh = MemoryStore(self.clock, down=self.down, _stamps=self._stamps, _incarnation=self._incarnation + 1)
+        self.__dict__.update(fresh.__dict__)
+
+    def roll_back(self, snapshot: "MemoryStore") -> None:
+        """As a failover to a replica that is behind does: ``snapshot`` is a deep copy of an earlier state."""
+        incarnation = self._incarnation + 1
+        self.__dict__.update(snapshot.__dict__)
+        self._incarnation = incarnation
 
     async def route(self, sightings: Sequence[Sighting]) -> list[Routed]:
         self._reach()
         return [self._route(sighting) for sighting in sightings]
 
     async def begin(
-        self, mailbox: Mailbox, app: str, token: str, intents: Sequence[Intent], *, everything: bool = False
-    ) -> Grant | Busy | Parked:
+        self,
+        mailbox: Mailbox,
+        app: str,
+        token: str,
+        intents: Sequence[Intent],
+        *,
+        everything: bool = False,
+        incarnation: str = "",
+    ) -> Grant | Busy | Parked | DataLost:
         self._reach()
         now = self.clock.monotonic()
         if mailbox in self.parked:
             parking, retry_at = self.parked[mailbox]
             if retry_at is None or now < retry_at:
                 return Parked(parking.code)
+        present = str(self._incarnation)
+        if incarnation not in ("", present):
+            return DataLost(present)
         held = self._leases.get((app, mailbox.address))
-        if held is not None and held[0] != token and held[1] > now:
-            return Busy(min(1.0, max(0.01, held[1] - now)))
-        self._leases[app, mailbox.address] = (token, now + LEASE_SECONDS)
-        zone = self._zones.get(mailbox)
+        if held is not None and held.token != token:
+            if held.until > now:
+                return Busy(min(1.0, max(0.01, held.until - now)))
+            self._mark([(held.mailbox, job_id) for job_id in held.jobs])
+        jobs = [intent.job_id for intent in intents]
+        self._leases[app, mailbox.address] = _Lease(token, now + LEASE_SECONDS, mailbox, jobs)
+        zone, read_at = self._zones.get(mailbox, (None, float("-inf")))
         standings = {intent.job_id: self._intend(mailbox, intent, now) for intent in intents}
-        lease = Lease(app, mailbox, token, now + LEASE_SECONDS)
-        links = dict(self.links.get(mailbox, {})) if everything else {}
-        return Grant(lease, zone[0] if zone and zone[1] > now else None, standings, links)
+        return Grant(
+            Lease(app, mailbox, token, now),
+            zone,
+            standings,
+            dict(self.links.get(mailbox, {})) if everything else {},
+            zone_is_fresh=now - read_at < KEPT_SECONDS,
+            is_known=self._known.get(mailbox) == self._incarnation,
+            incarnation=present,
+        )
 
     async def renew(self, lease: Lease) -> bool:
         self._reach()
-        if not self._holds(lease):
+        held = self._held(lease)
+        if held is None:
+            lease.lost = True
             return False
-        lease.valid_until = self.clock.monotonic() + LEASE_SECONDS
-        self._leases[lease.app, lease.mailbox.address] = (lease.token, lease.valid_until)
+        lease.renewed_at = self.clock.monotonic()
+        held.until = lease.renewed_at + LEASE_SECONDS
         return True
 
     async def finish(self, lease: Lease, findings: Findings) -> bool:
         self._reach()
-        if not self._holds(lease):
+        if self._held(lease) is None:
             return False
         now = self.clock.monotonic()
         links = self.links.setdefault(lease.mailbox, {})
@@ -95,6 +142,11 @@ class MemoryStore:
         for job_id, rank in findings.buried.items():
             self._tombstones[lease.mailbox, job_id] = Tombstone(rank, now)
         links.update({job_id: replace(link, written_at=now) for job_id, link in findings.links.items()})
+        for job_id, link in findings.found.items():
+            if job_id not in links:
+                links[job_id] = replace(link, written_at=now)
+                if job_id in findings.beyond:
+                    self._mark([(lease.mailbox, job_id)])
         self._mark([(lease.mailbox, job_id) for job_id in findings.dirty])
         for job_id, seconds in findings.doubtful.items():
             if now - links[job_id].written_at < seconds:
@@ -102,15 +154,17 @@ class MemoryStore:
             else:
                 del links[job_id]
         if findings.zone is not None:
-            self._zones[lease.mailbox] = (findings.zone, now + KEPT_SECONDS)
-        if lease.mailbox in self.parked and self.parked[lease.mailbox][1] is not None:
+            self._zones[lease.mailbox] = (findings.zone, now)
+        if findings.listed_in == str(self._incarnation):
+            self._known[lease.mailbox] = self._incarnation
+        if findings.answered and lease.mailbox in self.parked and self.parked[lease.mailbox][1] is not None:
             del self.parked[lease.mailbox]
         del self._leases[lease.app, lease.mailbox.address]
         return True
 
     async def release(self, lease: Lease) -> None:
         self._reach()
-        if self._holds(lease):
+        if self._held(lease) is not None:
             del self._leases[lease.app, lease.mailbox.address]
 
     async def mark_dirty(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
@@ -155,9 +209,9 @@ class MemoryStore:
     async def holders(self, job_id: str) -> list[Mailbox]:
         return [mailbox for mailbox, links in self.links.items() if job_id in links]
 
-    async def events_of(self, job_id: str) -> dict[Mailbox, str]:
-        found = {mailbox: links.get(job_id) for mailbox, links in self.links.items()}
-        return {mailbox: link.event_id for mailbox, link in found.items() if isinstance(link, Link)}
+    async def remembered(self, job_id: str) -> dict[Mailbox, Link | Pending]:
+        self._reach()
+        return {mailbox: links[job_id] for mailbox, links in self.links.items() if job_id in links}
 
     async def forget_zone(self, mailbox: Mailbox) -> None:
         self._zones.pop(mailbox, None)
@@ -176,21 +230,20 @@ class MemoryStore:
             if self.marks.get(key) == mark.stamp:
                 del self.marks[key]
 
-    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
+    async def count_deletions(self, site_id: str, jobs: Sequence[str], seconds: float) -> tuple[int, int]:
         self._reach()
         now = self.clock.monotonic()
         until, counted = self._deleted.get(site_id, (0.0, set()))
         if until <= now:
             until, counted = now + seconds, set()
-        counted |= set(events)
+        counted |= set(jobs)
         self._deleted[site_id] = until, counted
         return len(counted), self._events.get(site_id, 0)
 
     async def coming(self, site_id: str) -> int:
         self._reach()
-        boxes = [links for mailbox, links in self.links.items() if mailbox.site == site_id]
-        found = [link for links in boxes for link in links.values() if isinstance(link, Link)]
-        return sum(link.end >= self.clock.now() for link in found)
+        found = [item for mailbox, links in self.links.items() if mailbox.site == site_id for item in links.items()]
+        return len({job_id for job_id, link in found if isinstance(link, Link) and link.end >= self.clock.now()})
 
     async def remember_events(self, site_id: str, count: int) -> None:
         self._reach()
@@ -198,6 +251,14 @@ class MemoryStore:
 
     async def events(self, site_id: str) -> int:
         return self._events.get(site_id, 0)
+
+    async def unread(self, site_id: str) -> dict[str, int]:
+        self._reach()
+        return dict(self._unread.get(site_id, {}))
+
+    async def remember_unread(self, site_id: str, counts: Mapping[str, int]) -> None:
+        self._reach()
+        self._unread[site_id] = dict(counts)
 
     async def claim_sweep(self, site_id: str, seconds: float) -> bool:
         self._reach()
@@ -224,9 +285,9 @@ class MemoryStore:
         if self.down:
             raise StoreUnavailableError("Redis: down")
 
-    def _holds(self, lease: Lease) -> bool:
+    def _held(self, lease: Lease) -> _Lease | None:
         held = self._leases.get((lease.app, lease.mailbox.address))
-        return held is not None and held[0] == lease.token and held[1] > self.clock.monotonic()
+        return held if held is not None and held.token == lease.token else None
 
     def _route(self, sighting: Sighting) -> Routed:
         now = self.clock.monotonic()
@@ -237,13 +298,16 @@ class MemoryStore:
         top = known.rank if known else 0
         rank = sighting.rank
         if rank is None:
-            if known and known.partition == sighting.partition and known.offset > sighting.offset:
+            place = sighting.partition, sighting.log
+            if known and (known.partition, known.log) == place and known.offset > sighting.offset:
                 return Routed(0, top, tuple(held))
             ours = {box: link for box, link in held.items() if sighting.site in ("", box.site)}
             rank = max([top if len(ours) == len(held) else 0, *(link.rank for link in ours.values())]) | 1
         if rank >= top:
             top = rank
-            self._newest[sighting.job_id] = _Newest(rank, sighting.partition, sighting.offset, now + KEPT_SECONDS)
+            self._newest[sighting.job_id] = _Newest(
+                rank, sighting.partition, sighting.offset, sighting.log, now + KEPT_SECONDS
+            )
         coming = 0
         if sighting.rank is None:
             coming = sum(isinstance(link, Link) and link.end >= self.clock.now() for link in held.values())

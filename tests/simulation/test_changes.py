@@ -200,8 +200,11 @@ def test_one_mailbox_unavailable_for_minutes_is_handed_over_and_holds_up_no_offs
         sick = world.core.addresses[2]
         replica = world.replica()
         world.outlook.refusals[sick] = _unavailable()
+        world.core.create("acme", frozenset({sick}))
+        job = list(world.core.jobs.values())[-1]
         for _ in range(400):
             world.core.change()
+            world.core.put(job)  # whatever became of it: the sick mailbox always has work
             await asyncio.sleep(1)
         await world.until_done()
         replica.kill()

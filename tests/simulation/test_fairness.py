@@ -250,7 +250,7 @@ def test_after_an_unexpected_error_in_a_run_nothing_is_lost_and_other_lanes_go_o
         tenants.add("well", 20)
         assert await finished(tenants, "well", 20) < 30.0
         inspection = await asyncio.wait_for(tenants.lanes.inspect(Mailbox("faulty", "another@example.com")), 30.0)
-        assert inspection == Unread("failed", "unexpected ZeroDivisionError")
+        assert inspection == Unread("unexpected", "an unexpected error: ZeroDivisionError")
         # Again and again, but ever more seldom.
         assert tenants.calendars.runs["faulty"] < 100
         await finished(tenants, "faulty", 10)

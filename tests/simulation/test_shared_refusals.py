@@ -316,13 +316,13 @@ def test_while_others_cannot_be_asked_nothing_is_parked_and_nothing_suspended() 
 def test_a_setting_that_is_refused_everywhere_suspends_the_site_beside_calendars_that_work() -> None:
     async def story() -> None:
         world = World(1)
-        world.outlook.setting_refusals = dict.fromkeys(world.core.addresses, ForbiddenError("ErrorAccessDenied"))
+        world.outlook.zone_refusals = dict.fromkeys(world.core.addresses, ForbiddenError("ErrorAccessDenied"))
         async with service(world) as served:
             await served.change(*world.core.addresses)
             assert (served.is_suspended, served.parked) == (True, {})
             await asyncio.sleep(5 * PROBE_SECONDS)
             assert (served.is_suspended, served.resumed) == (True, [])
-            world.outlook.setting_refusals = {}
+            world.outlook.zone_refusals = {}
             await asyncio.sleep(2 * PROBE_SECONDS)
             assert not served.is_suspended
 

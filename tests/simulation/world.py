@@ -42,6 +42,7 @@ class Counts:
     results: dict[str, int] = field(default_factory=dict)
     up: dict[str, bool] = field(default_factory=dict)
     repairs: Counter[str] = field(default_factory=Counter)
+    unavailables: dict[str, int] = field(default_factory=dict)
     sweeps: dict[str, list[float]] = field(default_factory=dict)
     """When each site's sweeps ended."""
 
@@ -58,6 +59,9 @@ class Counts:
         self.repairs[cause] += count
 
     def held(self, site_id: str, count: int) -> None: ...
+
+    def unavailable(self, site_id: str, count: int) -> None:
+        self.unavailables[site_id] = count
 
     def accepted(self, committed_at: float) -> None: ...
 
@@ -225,9 +229,9 @@ class Core:
             case "edit":
                 self.put(replace(job, subject=f"edited {self.revision}"))
             case "move":
-                self.put(replace(job, **self._time(20)))
+                self.put(replace(job, **self.random_time(20)))
             case "beyond":
-                self.put(replace(job, **self._time(40)))
+                self.put(replace(job, **self.random_time(40)))
             case "reassign":
                 self.put(replace(job, addresses=self._some_addresses()))
             case "cancel":
@@ -240,7 +244,7 @@ class Core:
     def create(self, site_id: str, addresses: frozenset[str] | None) -> None:
         """A new job in the window; of some mailboxes, if none are named."""
         self._created += 1
-        job = Job(f"J{self._created}", site_id, 0, "scheduled", **self._time(20))
+        job = Job(f"J{self._created}", site_id, 0, "scheduled", **self.random_time(20))
         self.put(replace(job, subject="new", addresses=self._some_addresses() if addresses is None else addresses))
 
     async def schedule(self, site_id: str, window: Window) -> AsyncIterator[Roster]:
@@ -292,8 +296,9 @@ class Core:
         self.jobs[job.job_id] = job
         self.log.append(job.job_id, job)
 
-    def _time(self, days: int) -> dict[str, object]:
-        start = START + timedelta(days=1, hours=self.random.randrange(24 * (days - 1)))
+    def random_time(self, days: int, *, first_day: int = 1) -> dict[str, Any]:
+        """Two hours at random, from the first day on, within so many days."""
+        start = START + timedelta(days=first_day, hours=self.random.randrange(24 * (days - first_day)))
         return {"starts_at": start, "ends_at": start + timedelta(hours=2)}
 
     def _some_addresses(self) -> frozenset[str]:

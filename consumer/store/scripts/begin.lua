@@ -1,63 +1,103 @@
 -- Take a mailbox's lease, read what the run needs, and write its intents.
--- KEYS  1 lease, 2 links, 3 zone, 4 parked mailboxes, 5 index of the site's linked mailboxes
+-- KEYS  1 lease, 2 links, 3 zone, 4 parked mailboxes, 5 index of the site's linked mailboxes,
+--       6 the site's known mailboxes, 7 incarnation of the store
 -- ARGV  1 token, 2 lease in ms, 3 mailbox, 4 address, 5 prefix, 6 seconds that ranks are kept, 7 seconds after which
 --       Core may be right against what is known to be newer, 8 how many jobs, then for each job: job, rank,
---       transactionId or '', 'swept' | 'insists' | ''; and at the end '1' if every link of the mailbox is wanted too
--- Returns {'parked', code} | {'busy', ms} | {'granted', zone or '', then for each job: standing, memory, transactionId,
---         then, if wanted, job and memory of every link}
-local SUPERSEDED, NEWEST, INSISTS, DATED = 0, 1, 2, 3
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+--       transactionId or '', 'swept' | 'forced' | ''; and at the end '1' if every link of the mailbox is wanted too,
+--       and the incarnation that the caller knows or ''
+-- Returns {'parked', code} | {'busy', ms} | {'lost', incarnation} | {'granted', zone or '', age of the zone in ms, incarnation, '1' if the
+--         mailbox is known, then for each job: standing, memory, transactionId, then, if wanted, job and memory of every
+--         link}
+local SUPERSEDED, NEWEST, FORCED, DATED = 0, 1, 2, 3
+local LEASE_KEPT_MS = 86400000
 local parked = redis.call('HGET', KEYS[4], ARGV[3])
 if parked then
   local entry = cjson.decode(parked)
-  if not entry.retry_at or tonumber(time[1]) < entry.retry_at then
+  if not entry.retry_at or tonumber(clock[1]) < entry.retry_at then
     return {'parked', entry.code}
   end
 end
--- A call that is repeated since its answer was lost finds its own token.
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return {'busy', redis.call('PTTL', KEYS[1])}
+
+local incarnation = redis.call('GET', KEYS[7])
+if not incarnation then
+  incarnation = 'empty since ' .. stamp_of_now()
+  redis.call('SET', KEYS[7], incarnation)
 end
-local reply = {'granted', redis.call('GET', KEYS[3]) or ''}
+if ARGV[10 + 4 * ARGV[8]] ~= '' and ARGV[10 + 4 * ARGV[8]] ~= incarnation then
+  return {'lost', incarnation}
+end
+
+-- A lease is: until when (ms), its token, the mailbox, and every job that the run may write to.
+local held = redis.call('GET', KEYS[1])
+if held then
+  local parts = {}
+  for part in string.gmatch(string.sub(held, 9), '([^%z]+)') do
+    parts[#parts + 1] = part
+  end
+  local until_ms = struct.unpack('>I8', held)
+  -- A call that is repeated because its answer was lost finds its own token.
+  if parts[1] ~= ARGV[1] then
+    if until_ms > now then
+      return {'busy', until_ms - now}
+    end
+    -- Its run neither ended nor renewed its lease: a request of it may still land. The next sweep looks at those jobs.
+    local site, address = string.match(parts[2], '^([^/]*)/(.*)$')
+    for i = 3, #parts do
+      redis.call('HSET', ARGV[5] .. 'dirty:' .. site, address .. '\0' .. parts[i], stamp_of_now())
+    end
+  end
+end
+local lease = {struct.pack('>I8', now + ARGV[2]) .. ARGV[1], ARGV[3]}
+local last = 8 + 4 * ARGV[8]
+for i = 9, last, 4 do
+  lease[#lease + 1] = ARGV[i]
+end
+redis.call('SET', KEYS[1], table.concat(lease, '\0'), 'PX', LEASE_KEPT_MS)
+
+local zone, zone_age = redis.call('GET', KEYS[3]) or '', 0
+if zone ~= '' then
+  zone_age = now - struct.unpack('>I8', zone)
+  zone = string.sub(zone, 9)
+end
+local is_known = redis.call('HGET', KEYS[6], ARGV[4]) == incarnation
+local reply = {'granted', zone, zone_age, incarnation, is_known and '1' or ''}
 local stamp = struct.pack('>I8', now)
 local kept, patience = ARGV[6] * 1000, ARGV[7] * 1000
-local last = 8 + 4 * ARGV[8]
 for i = 9, last, 4 do
   local job, rank, transaction, by = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local newest_key, tombstone_key = ARGV[5] .. 'job:' .. job, ARGV[5] .. 'gone:' .. ARGV[3] .. '/' .. job
   local memory = redis.call('HGET', KEYS[2], job)
   local tombstone = not memory and redis.call('GET', tombstone_key)
-  local known = redis.call('GET', newest_key)
-  local routed = known and string.sub(known, 1, 8) > rank
-  local buried = tombstone and transaction ~= '' and string.sub(tombstone, 2, 9) >= rank
+  local newest = redis.call('GET', newest_key)
+  local routed = newest and is_greater(string.sub(newest, 1, 8), rank)
+  local buried = tombstone and transaction ~= '' and not is_greater(rank, string.sub(tombstone, 2, 9))
   local standing = routed and SUPERSEDED or NEWEST
   if by ~= '' then
-    -- What is known to be newer stands only for so long: Core's database may have been restored.
-    local against, of_late = routed, routed and kept - redis.call('PTTL', newest_key) < patience
+    -- What is known to be newer counts for some time only: Core's database may have been restored.
+    local against, is_recent = routed, routed and kept - redis.call('PTTL', newest_key) < patience
     local kept_state = memory or tombstone
-    if kept_state and (buried or string.sub(kept_state, 2, 9) > rank) then
-      against, of_late = true, of_late or now - struct.unpack('>I8', kept_state, 10) < patience
+    if kept_state and (buried or is_greater(string.sub(kept_state, 2, 9), rank)) then
+      against, is_recent = true, is_recent or now - struct.unpack('>I8', kept_state, 10) < patience
     end
-    if against and not of_late then
-      standing = by == 'insists' and INSISTS or DATED
+    if against and not is_recent then
+      standing = by == 'forced' and FORCED or DATED
     end
   end
-  if standing == INSISTS then
+  if standing == FORCED then
     buried = false
     redis.call('DEL', tombstone_key)
     if routed then
-      redis.call('SET', newest_key, rank .. string.sub(known, 9), 'EX', ARGV[6])
+      redis.call('SET', newest_key, rank .. string.sub(newest, 9), 'EX', ARGV[6])
     end
   end
   local used = ''
-  if (standing == NEWEST or standing == INSISTS) and transaction ~= '' and not buried then
+  if (standing == NEWEST or standing == FORCED) and transaction ~= '' and not buried then
     if not memory then
       used = transaction
       redis.call('HSET', ARGV[5] .. 'held:' .. job, ARGV[3], '')
       redis.call('ZADD', KEYS[5], 0, ARGV[4])
       redis.call('HSET', KEYS[2], job, 'P' .. rank .. stamp .. used)
-    elseif string.sub(memory, 1, 1) == 'P' and (standing == INSISTS or string.sub(memory, 2, 9) <= rank) then
+    elseif string.sub(memory, 1, 1) == 'P' and (standing == FORCED or not is_greater(string.sub(memory, 2, 9), rank)) then
       -- The outcome of that create is not known: its transactionId stays until it is.
       used = string.sub(memory, 18)
       redis.call('HSET', KEYS[2], job, 'P' .. rank .. stamp .. used)

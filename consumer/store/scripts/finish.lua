@@ -1,28 +1,41 @@
 -- Write what a run found, and give its lease back.
--- KEYS  1 lease, 2 links, 3 zone, 4 parked mailboxes, 5 index of the site's linked mailboxes, 6 dirty assignments
--- ARGV  1 token, 2 mailbox, 3 address, 4 prefix, 5 zone or '', 6 seconds to keep zone and tombstones,
---       then operations: 'link' job memory | 'bury' job rank | 'forget' job '' | 'dirty' member '' |
---       'doubt' job milliseconds: mark the job while its pending link is younger, then forget it
+-- KEYS  1 lease, 2 links, 3 zone, 4 parked mailboxes, 5 index of the site's linked mailboxes, 6 dirty assignments,
+--       7 the site's known mailboxes, 8 incarnation of the store
+-- ARGV  1 token, 2 mailbox, 3 address, 4 prefix, 5 zone with '=' before it or '', 6 seconds to keep tombstones,
+--       7 seconds to keep the zone, 8 '1' if the mailbox has answered, 9 the incarnation in which all events of the
+--       mailbox were listed, or '', then operations: 'link' job memory | 'found' job memory | 'found beyond' job memory |
+--       'bury' job rank | 'forget' job '' | 'dirty' member '' | 'doubt' job milliseconds: mark the job while its pending link is younger,
+--       then forget it
 -- Returns 1, or 0 with nothing written if the lease is another's by now
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+local held = redis.call('GET', KEYS[1])
+if not held or string.match(string.sub(held, 9), '^[^%z]+') ~= ARGV[1] then
   return 0
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stamp = struct.pack('>I8', now)
 local function mark(member)
-  redis.call('HSET', KEYS[6], member, string.format('%.0f', time[1] * 1000000 + time[2]))
+  redis.call('HSET', KEYS[6], member, stamp_of_now())
+end
+local function link(job, memory)
+  redis.call('HSET', KEYS[2], job, string.sub(memory, 1, 9) .. stamp .. string.sub(memory, 18))
+  redis.call('HSET', ARGV[4] .. 'held:' .. job, ARGV[2], '')
+  redis.call('ZADD', KEYS[5], 0, ARGV[3])
 end
 local function forget(job)
   redis.call('HDEL', KEYS[2], job)
   redis.call('HDEL', ARGV[4] .. 'held:' .. job, ARGV[2])
 end
-for i = 7, #ARGV, 3 do
+for i = 10, #ARGV, 3 do
   local what, job, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if what == 'link' then
-    redis.call('HSET', KEYS[2], job, string.sub(value, 1, 9) .. stamp .. string.sub(value, 18))
-    redis.call('HSET', ARGV[4] .. 'held:' .. job, ARGV[2], '')
-    redis.call('ZADD', KEYS[5], 0, ARGV[3])
+    link(job, value)
+  elseif what == 'found' or what == 'found beyond' then
+    -- An event whose link was lost; what is known of its job, a pending link too, stays.
+    if redis.call('HEXISTS', KEYS[2], job) == 0 then
+      link(job, value)
+      if what == 'found beyond' then
+        mark(ARGV[3] .. '\0' .. job)
+      end
+    end
   elseif what == 'dirty' then
     mark(job)
   elseif what == 'doubt' then
@@ -43,12 +56,17 @@ if redis.call('EXISTS', KEYS[2]) == 0 then
   redis.call('ZREM', KEYS[5], ARGV[3])
 end
 if ARGV[5] ~= '' then
-  redis.call('SET', KEYS[3], ARGV[5], 'EX', ARGV[6])
+  redis.call('SET', KEYS[3], stamp .. ARGV[5], 'EX', ARGV[7])
 end
-local parked = redis.call('HGET', KEYS[4], ARGV[2])
-if parked and cjson.decode(parked).retry_at then
-  -- It was tried again, and answered; what an operator parked meanwhile stays parked.
-  redis.call('HDEL', KEYS[4], ARGV[2])
+if ARGV[9] ~= '' and redis.call('GET', KEYS[8]) == ARGV[9] then
+  redis.call('HSET', KEYS[7], ARGV[3], ARGV[9])
+end
+if ARGV[8] == '1' then
+  local parked = redis.call('HGET', KEYS[4], ARGV[2])
+  if parked and cjson.decode(parked).retry_at then
+    -- It was tried again, and answered; what an operator parked meanwhile stays parked.
+    redis.call('HDEL', KEYS[4], ARGV[2])
+  end
 end
 redis.call('DEL', KEYS[1])
 return 1

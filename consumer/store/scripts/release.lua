@@ -1,5 +1,6 @@
 -- Give a lease back and write nothing. KEYS 1 lease; ARGV 1 token
-if redis.call('GET', KEYS[1]) == ARGV[1] then
+local held = redis.call('GET', KEYS[1])
+if held and string.match(string.sub(held, 9), '^[^%z]+') == ARGV[1] then
   redis.call('DEL', KEYS[1])
 end
 return 1

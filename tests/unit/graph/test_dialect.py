@@ -12,7 +12,7 @@ from consumer.domain.event import TAG_ID, Event, tag
 from consumer.domain.job import Job
 from consumer.domain.render import render
 from consumer.domain.timezones import UTC_ZONE, zone_for
-from consumer.graph.dialect import READ, event_path, find_query, from_json, tagged, to_json, user
+from consumer.graph.dialect import READ, event_path, find_query, from_json, glimpse, tagged, to_json, user
 
 START = datetime(2026, 12, 1, 9, tzinfo=UTC)
 JOB = Job("J-1", "acme", 1, "scheduled", subject="Lift & hoist", client_name="Northwind", address="1 High St")
@@ -105,12 +105,68 @@ def test_times_have_seven_digits_and_are_utc(text: str, moment: datetime) -> Non
 @pytest.mark.parametrize(
     "value",
     [None, {}, "2026-10-06", {"dateTime": None, "timeZone": "UTC"}, {"dateTime": "soon", "timeZone": "UTC"}]
-    + [{"dateTime": "2026-12-01T04:00:00.0000000", "timeZone": zone} for zone in ("Eastern Standard Time", "", None)],
+    + [{"dateTime": "2026-12-01", "timeZone": "UTC"}, {"dateTime": "2026-12-01T09:00:00"}]
+    + [
+        {"dateTime": "2026-12-01T04:00:00.0000000", "timeZone": zone}
+        for zone in ("Middle-earth Standard Time", "Customized Time Zone", "../UTC", "Europe", "", None, 5)
+    ],
 )
-def test_a_time_that_is_not_in_utc_or_none_at_all_equals_nothing_that_is_wanted(value: Any) -> None:
+def test_a_time_in_no_known_zone_or_none_at_all_equals_nothing_that_is_wanted(value: Any) -> None:
     seen = from_json(shown(start=value))
     assert seen.start is None
     assert not seen.reads_as(event())
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        ("2026-12-01T09:00:00.0000000", "UTC"),
+        ("2026-12-01T09:00:00.0000000", "Etc/UTC"),
+        ("2026-12-01T09:00:00.0000000", "tzone://Microsoft/Utc"),
+        ("2026-12-01T09:00:00.0000000", "GMT Standard Time"),
+        ("2026-12-01T09:00:00.0000000", "Europe/London"),
+        ("2026-12-01T04:00:00.0000000", "Eastern Standard Time"),
+        ("2026-12-01T04:00:00.0000000", "eastern standard time"),
+        ("2026-12-01T04:00:00", "America/New_York"),
+        ("2026-12-01T14:30:00.0000000", "India Standard Time"),
+        ("2026-12-01T22:45:00.0000000", "Pacific/Chatham"),
+        ("2026-12-01T09:00:00.0000000Z", "UTC"),
+        ("2026-12-01T10:00:00.0000000+01:00", "UTC"),
+        ("2026-12-01T10:00:00+01:00", "Eastern Standard Time"),
+    ],
+)
+def test_a_time_is_read_in_whatever_zone_is_named(text: str, zone: str) -> None:
+    seen = from_json(shown(start={"dateTime": text, "timeZone": zone}))
+    assert seen.start == START
+    assert seen.start.tzinfo is UTC
+    assert seen.reads_as(event())
+
+
+@pytest.mark.parametrize("zone", ["GMT Standard Time", "Europe/London"])
+@pytest.mark.parametrize("hour", [0, 1])
+def test_in_the_repeated_hour_an_answer_is_read_as_what_was_written(zone: str, hour: int) -> None:
+    """On 25 October 2026 in London, 01:30 is both 00:30 UTC and 01:30 UTC."""
+    start = datetime(2026, 10, 25, hour, 30, tzinfo=UTC)
+    end = start + timedelta(minutes=20)
+    wanted = render(JOB, start, end, zone_for(zone, "UTC"))
+    assert wanted.zone == "UTC"
+    told = {"start": {"dateTime": "2026-10-25T01:30:00.0000000", "timeZone": zone}}
+    told |= {"end": {"dateTime": "2026-10-25T01:50:00.0000000", "timeZone": zone}}
+    answered = from_json(shown(**told), wanted)
+    assert (answered.start, answered.end) == (start, end)
+    assert from_json(shown(**told)).start == datetime(2026, 10, 25, 0, 30, tzinfo=UTC), "else the first of the two"
+
+
+def test_an_answer_that_cannot_be_what_was_written_is_read_as_it_is() -> None:
+    told = {"start": {"dateTime": "2026-12-01T05:00:00.0000000", "timeZone": "Eastern Standard Time"}}
+    assert from_json(shown(**told), event()).start == START + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"id": None}, {"id": ""}, {"id": 5}, [], None, "event"])
+def test_what_has_no_id_is_no_event(wrong: Any) -> None:
+    for read in (from_json, glimpse):
+        with pytest.raises((KeyError, TypeError, AttributeError, ValueError)):
+            read(wrong)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumer.graph.entra import refusal, unknown_tenant
+from consumer.graph.entra import own_error, refusal
 
 
 @pytest.mark.parametrize(
@@ -50,5 +50,20 @@ def test_what_is_entras_own_trouble_is_no_refusal(error: str) -> None:
     assert refusal(error, "AADSTS90033: A transient error has occurred. Please try again.") is None
 
 
-def test_an_unknown_tenant_is_told_as_if_it_had_come_with_its_code() -> None:
-    assert str(unknown_tenant()) == str(refusal("invalid_tenant", "AADSTS90002: Tenant 'x' not found."))
+@pytest.mark.parametrize(
+    ("document", "error"),
+    [
+        ({"error": "invalid_client"}, "invalid_client"),
+        ({"error": "invalid_tenant", "error_description": "AADSTS90002: Tenant 'x' not found."}, "invalid_tenant"),
+        ({"error": "strange", "error_description": "AADSTS7009999: Something new."}, "strange"),
+        ({"error": "Not Found"}, None),
+        ({"error": "not found", "message": "no Route matched with those values"}, None),
+        ({"error": "forbidden", "error_description": "by the gateway"}, None),
+        ({"error": {"code": "invalid_client"}}, None),
+        ({"error": ""}, None),
+        ({"error_description": "AADSTS90002: Tenant 'x' not found."}, None),
+        ({}, None),
+    ],
+)
+def test_entras_own_refusal_is_known_by_its_form(document: dict[str, object], error: str | None) -> None:
+    assert own_error(document) == error

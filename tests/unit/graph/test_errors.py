@@ -16,7 +16,8 @@ from consumer.domain.errors import (
     TransientError,
     ZoneRefusedError,
 )
-from consumer.graph.errors import error_of, kind_of, retry_after
+from consumer.graph.errors import error_of, kind_of, refuses_token
+from consumer.retry_after import retry_after
 
 
 def answer(status: int, code: str, *, write: bool = True, headers: dict[str, str] | None = None) -> CalsyncError:
@@ -33,22 +34,22 @@ def answer(status: int, code: str, *, write: bool = True, headers: dict[str, str
         (400, "ErrorCalendarEndDateIsEarlierThanStartDate", RequestRefusedError),
         (400, "ErrorCalendarDurationIsTooLong", RequestRefusedError),
         (400, "BadRequest", RequestRefusedError),
-        (400, "", RequestRefusedError),
         (413, "RequestTooLarge", RequestRefusedError),
         (400, "ErrorDuplicateTransactionId", DuplicateTransactionError),
         (409, "ErrorDuplicateTransactionId", DuplicateTransactionError),
         (400, "ErrorInvalidIdMalformed", GoneError),
         (404, "ErrorItemNotFound", GoneError),
-        (404, "", GoneError),
+        (404, "NotFound", GoneError),
+        (410, "SyncStateNotFound", GoneError),
         (401, "InvalidAuthenticationToken", TransientError),
         (401, "NoPermissionsInAccessToken", ForbiddenError),
         (403, "NoPermissionsInAccessToken", ForbiddenError),
         (403, "ErrorAccessDenied", ForbiddenError),
         (403, "Authorization_RequestDenied", ForbiddenError),
-        (403, "", ForbiddenError),
         (403, "ErrorQuotaExceeded", MailboxRefusedError),
         (507, "ErrorQuotaExceeded", MailboxRefusedError),
-        (507, "", MailboxRefusedError),
+        (507, "InsufficientStorage", MailboxRefusedError),
+        (507, "", TransientError),
         (404, "MailboxNotEnabledForRESTAPI", MailboxRefusedError),
         (404, "MailboxNotSupportedForRESTAPI", MailboxRefusedError),
         (404, "ErrorInvalidUser", MailboxRefusedError),
@@ -59,7 +60,7 @@ def answer(status: int, code: str, *, write: bool = True, headers: dict[str, str
         (412, "ErrorIrresolvableConflict", TransientError),
         (409, "ConcurrentItemSave", TransientError),
         (503, "ConcurrentItemSave", TransientError),
-        (424, "", TransientError),
+        (424, "FailedDependency", TransientError),
         (429, "ApplicationThrottled", TransientError),
         (429, "TooManyRequests", TransientError),
         (500, "ErrorInternalServerError", TransientError),
@@ -114,7 +115,9 @@ def test_what_the_other_side_can_cure_is_tried_hourly(code: str, *, hourly: bool
         (412, "ErrorIrresolvableConflict", False),
         (429, "ApplicationThrottled", False),
         (401, "InvalidAuthenticationToken", False),
-        (424, "", False),
+        (424, "FailedDependency", False),
+        (408, "RequestTimeout", True),
+        (423, "Locked", False),
     ],
 )
 def test_a_write_that_may_have_been_carried_out_is_unknown_and_a_read_never_is(
@@ -172,13 +175,127 @@ def test_no_wait_is_negative_or_endless(value: str) -> None:
     assert seconds is None or 0 <= seconds <= 3600
 
 
+W, R = True, False  # a write, a read
+YES, NO = True, False  # the outcome is unknown, or the answer foreign
+TABLE: list[tuple[int, str, type[CalsyncError], bool, bool]] = [
+    # status, Graph's code, class; and for a write: unknown, foreign
+    (400, "ErrorInvalidRequest", RequestRefusedError, NO, NO),
+    (401, "InvalidAuthenticationToken", TransientError, NO, NO),
+    (403, "ErrorAccessDenied", ForbiddenError, NO, NO),
+    (404, "ErrorItemNotFound", GoneError, NO, NO),
+    (404, "ResourceNotFound", MailboxRefusedError, NO, NO),
+    (405, "MethodNotAllowed", RequestRefusedError, NO, NO),
+    (408, "RequestTimeout", TransientError, YES, NO),
+    (409, "ErrorIrresolvableConflict", TransientError, NO, NO),
+    (409, "ConcurrentItemSave", TransientError, YES, NO),
+    (410, "Gone", GoneError, NO, NO),
+    (412, "ErrorIrresolvableConflict", TransientError, NO, NO),
+    (413, "RequestTooLarge", RequestRefusedError, NO, NO),
+    (423, "Locked", TransientError, NO, NO),
+    (424, "FailedDependency", TransientError, NO, NO),
+    (425, "TooEarly", TransientError, NO, NO),
+    (429, "ApplicationThrottled", TransientError, NO, NO),
+    (500, "ErrorInternalServerError", TransientError, YES, NO),
+    (502, "BadGateway", TransientError, YES, NO),
+    (503, "ServiceUnavailable", TransientError, YES, NO),
+    (504, "UnknownError", TransientError, YES, NO),
+    (507, "InsufficientStorage", MailboxRefusedError, NO, NO),
+    *((status, "", TransientError, YES, YES) for status in (300, 301, 302, 303, 304, 307, 308)),
+    *((status, "", TransientError, YES, YES) for status in (400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410)),
+    *(
+        (status, "", TransientError, YES, YES)
+        for status in (411, 412, 413, 414, 415, 421, 422, 423, 424, 425, 431, 451)
+    ),
+    (429, "", TransientError, NO, NO),
+    *((status, "", TransientError, YES, NO) for status in (500, 501, 502, 503, 504, 507, 509, 520, 599)),
+    *((status, "ErrorItemNotFound", TransientError, YES, YES) for status in (0, 100, 200, 204, 302, 600, 999)),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "expected", "unknown", "foreign"), TABLE)
+def test_the_whole_table_of_answers(
+    status: int, code: str, expected: type[CalsyncError], *, unknown: bool, foreign: bool
+) -> None:
+    for write in (W, R):
+        error = answer(status, code, write=write)
+        assert type(error) is expected
+        if isinstance(error, TransientError):
+            assert (error.unknown, error.foreign) == (unknown and write, foreign)
+        if isinstance(error, ForbiddenError):
+            assert error.write is write
+
+
+SOMEBODY_ELSES: list[Any] = [
+    None,
+    "",
+    "PGh0bWw+",
+    "<html></html>",
+    404,
+    [],
+    [{"error": {"code": "ErrorItemNotFound"}}],
+    {},
+    {"error": None},
+    {"error": "not_found"},
+    {"error": ["ErrorItemNotFound"]},
+    {"error": {}},
+    {"error": {"message": "ErrorItemNotFound"}},
+    {"error": {"code": ""}},
+    {"error": {"code": "  "}},
+    {"error": {"code": None}},
+    {"error": {"code": 404}},
+    {"error": {"code": {"value": "ErrorItemNotFound"}}},
+    {"code": "ErrorItemNotFound", "message": "not in an error object"},
+    {"Error": {"Code": "ErrorItemNotFound"}},
+    {"statusCode": 404, "message": "Resource not found"},
+    {"odata.error": {"code": "ErrorItemNotFound"}},
+]
+
+
+@pytest.mark.parametrize("body", SOMEBODY_ELSES, ids=repr)
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 410, 412, 413, 424])
+def test_without_graphs_own_code_a_4xx_proves_nothing(status: int, body: Any) -> None:
+    for write in (W, R):
+        error = error_of(status, {"Retry-After": "7"}, body, write=write)
+        assert type(error) is TransientError
+        assert (error.foreign, error.unknown, error.retry_after) == (True, write, 7)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wait_without_a_body_is_kept(status: int) -> None:
+    error = error_of(status, {"Retry-After": "7"}, None, write=True)
+    assert isinstance(error, TransientError)
+    assert (error.retry_after, error.foreign) == (7, False)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "graphs"),
+    [
+        ({}, {"error": {"code": "InvalidAuthenticationToken"}}, True),
+        ({"WWW-Authenticate": 'Bearer realm="", error="invalid_token"'}, None, True),
+        ({"www-authenticate": "bearer"}, None, True),
+        ({"WWW-Authenticate": 'Negotiate, Bearer realm="x"'}, None, True),
+        ({"WWW-Authenticate": 'Basic realm="proxy"'}, None, False),
+        ({"WWW-Authenticate": 'Basic realm="bearer of news"'}, None, False),
+        ({"Proxy-Authenticate": "Bearer"}, None, False),
+        ({}, {"error": "invalid_token"}, False),
+        ({}, None, False),
+    ],
+)
+def test_a_401_is_the_tokens_fault_only_if_graph_says_so(headers: dict[str, str], body: Any, *, graphs: bool) -> None:
+    assert refuses_token(401, headers, body) is graphs
+    assert not refuses_token(403, headers, body)
+    error = error_of(401, headers, body, write=True)
+    assert isinstance(error, TransientError)
+    assert (error.foreign, error.unknown) == (not graphs, not graphs)
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=2)
 )
 
 
 @given(
-    st.integers(300, 599),
+    st.integers(-1, 1000),
     ANYTHING | st.fixed_dictionaries({"error": ANYTHING | st.fixed_dictionaries({"code": ANYTHING})}),
     st.booleans(),
 )

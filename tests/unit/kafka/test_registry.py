@@ -1,6 +1,7 @@
 """Schemas from a registry: references followed, what it does not know, and a registry that is away."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -13,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from consumer.domain.errors import TransientError, UndecodableError
+from consumer.foreign import ForeignAnswers
 from consumer.http import Http
 from consumer.kafka import registry as module
 from consumer.kafka.registry import Registry
@@ -247,7 +249,6 @@ async def test_a_schema_that_the_registry_has_come_to_know_is_read(
 @pytest.mark.parametrize(
     "answer",
     [
-        [],
         {"schema": 5},
         {"schema": "{"},
         {"schema": '"string"', "references": 5},
@@ -259,3 +260,107 @@ async def test_an_answer_that_is_no_schema_is_a_fault_of_the_registry(connect: C
     registry = await connect(answering({"/schemas/ids/7": answer}))
     with pytest.raises(TransientError, match="no schema"):
         await registry.fetch(7)
+
+
+PAGE = "<html><body>404 page not found</body></html>"
+FOREIGN: list[tuple[int, str, str]] = [
+    (404, "text/plain", "default backend - 404"),
+    (404, "text/html", PAGE),
+    (404, "application/json", ""),
+    (404, "application/json", "[]"),
+    (404, "application/json", "null"),
+    (404, "application/json", '{"message": "HTTP 404 Not Found"}'),
+    (404, "application/json", '{"error_code": "40403", "message": "a text"}'),
+    (404, "application/json", '{"code": 40403, "message": "another member"}'),
+    (404, "application/json", '{"error_code": 404, "message": "HTTP 404 Not Found"}'),
+    (404, "application/json", '{"error_code": 40404, "message": "?"}'),
+    (400, "text/html", PAGE),
+    (401, "text/html", PAGE),
+    (403, "text/html", PAGE),
+    (405, "text/html", PAGE),
+    (422, "application/json", '{"error_code": 40403, "message": "?"}'),
+    (500, "application/json", '{"error_code": 40403, "message": "?"}'),
+    (503, "text/html", PAGE),
+    (302, "text/html", ""),
+    (204, "text/html", ""),
+    (200, "text/html", PAGE),
+    (200, "application/json", ""),
+    (200, "application/json", "[]"),
+    (200, "application/json", "{}"),
+    (200, "application/json", '{"error_code": 40403, "message": "?"}'),
+    (202, "application/json", '{"schema": "\\"string\\""}'),
+]
+
+
+@pytest.mark.parametrize(("status", "content_type", "body"), FOREIGN)
+async def test_what_is_not_the_registrys_own_no_is_waited_out(
+    connect: Connect, status: int, content_type: str, body: str
+) -> None:
+    held, schema_id = filled()
+    rule = held.ingress.add(status=status, content_type=content_type, body=body)
+    registry = await connect(held.app())
+    with pytest.raises(TransientError):
+        await registry.fetch(schema_id)
+    assert held.ingress.hits(rule) == 1, "and not taken for a follower that lags"
+    held.ingress.clear()
+    assert await registry.fetch(schema_id) is registry.get(schema_id), "asked again at once"
+
+
+@pytest.mark.parametrize("code", [40401, 40402, 40403])
+async def test_the_registrys_own_no_is_one(connect: Connect, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_AGAIN_SECONDS", 0.0)
+    held, schema_id = filled()
+    held.ingress.add(status=404, content_type="application/json", body=json.dumps({"error_code": code}))
+    registry = await connect(held.app())
+    with pytest.raises(UndecodableError, match="the schema registry has no"):
+        await registry.fetch(schema_id)
+
+
+async def test_foreign_answers_are_counted_and_the_registrys_own_trouble_is_not() -> None:
+    seen: list[str] = []
+    http = Http(ca_file=None, timeout=5.0)
+    held, schema_id = filled()
+    async with TestServer(held.app()) as server:
+        url = str(server.make_url(""))
+        registry = Registry(url, None, http, ForeignAnswers(seen.append, time.monotonic))
+        held.fault = Fault("error", 503)
+        with pytest.raises(TransientError, match="HTTP 503") as ill:
+            await registry.fetch(schema_id)
+        assert (ill.value.foreign, seen) == (False, [])
+        held.ingress.add(status=404, headers={"Retry-After": "7"})
+        with pytest.raises(TransientError) as foreign:
+            await registry.fetch(schema_id)
+        assert (foreign.value.foreign, foreign.value.retry_after, seen) == (True, 7.0, ["registry"])
+    await http.close()
+
+
+async def test_several_urls_are_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_AGAIN_SECONDS", 0.0)
+    http = Http(ca_file=None, timeout=5.0)
+    held, schema_id = filled()
+    behind = Sandbox()
+    async with TestServer(held.app()) as server, TestServer(behind.app()) as follower:
+        leading, lagging = str(server.make_url("")), str(follower.make_url(""))
+        for urls in (f"http://127.0.0.1:9, {leading},", ["http://127.0.0.1:9/", leading]):
+            registry = Registry(urls, None, http)
+            assert await registry.fetch(schema_id)
+        behind.fault = Fault("error", 500)
+        assert await Registry(f"{lagging},{leading}", None, http).fetch(schema_id)
+        behind.fault = None
+        rule = behind.ingress.add(status=404)
+        assert await Registry(f"{lagging},{leading}", None, http).fetch(schema_id)
+        assert behind.ingress.hits(rule) > 0
+        behind.ingress.clear()
+        assert await Registry(f"{lagging},{leading}", None, http).fetch(schema_id), "a follower that lags"
+        with pytest.raises(UndecodableError):
+            await Registry(f"{lagging},{leading}", None, http).fetch(77)
+        held.fault = Fault("down")
+        with pytest.raises(TransientError):
+            await Registry(f"http://127.0.0.1:9,{leading}", None, http).fetch(77)
+    await http.close()
+
+
+async def test_without_a_url_an_id_cannot_be_resolved() -> None:
+    for urls in (None, "", " , ", []):
+        with pytest.raises(UndecodableError, match="CALSYNC_SCHEMA_REGISTRY_URL"):
+            await Registry(urls, None, Http(ca_file=None, timeout=1)).fetch(1)

@@ -1,0 +1,17 @@
+-- Put before every script.
+local clock = redis.call('TIME')
+-- Unix time in milliseconds, as links and leases have it.
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+-- Whether the eight bytes `a` are greater than the eight bytes `b`. Never compare them with `>`: Lua compares strings by
+-- strcoll, so the server's locale would decide (Lua 5.1 reference manual, 2.5.2).
+local function is_greater(a, b)
+  local a_high, a_low = struct.unpack('>I4I4', a)
+  local b_high, b_low = struct.unpack('>I4I4', b)
+  return a_high > b_high or (a_high == b_high and a_low > b_low)
+end
+
+-- When an assignment is handed over to the sweep, in microseconds.
+local function stamp_of_now()
+  return string.format('%.0f', clock[1] * 1000000 + clock[2])
+end

@@ -1,0 +1,210 @@
+"""A store that forgets: no second event, and the first one stays, with what its worker has added to it."""
+
+import asyncio
+import copy
+from dataclasses import replace
+
+import pytest
+
+from consumer.domain.mailbox import Mailbox
+from consumer.sync.ports import LEASE_SECONDS, Findings, Lease
+from consumer.sync.reconcile import QUIET_SECONDS
+from tests.fakes.store import MemoryStore
+from tests.simulation.loop import SimulatedClock, simulate
+from tests.simulation.test_changes import World
+from tests.simulation.test_sweep import second_sweep_is_idle
+from tests.simulation.test_trouble import add_jobs
+
+
+async def staffed_world(seed: int = 1, jobs: int = 6) -> World:
+    """A world whose calendars equal the schedule: so many jobs in each mailbox, by the topic alone."""
+    world = World(seed)
+    replica = world.replica()
+    add_jobs(world, jobs, *world.core.addresses)
+    await world.until_done()
+    replica.kill()
+    return world
+
+
+def event_ids(world: World) -> dict[tuple[str, str | None], str]:
+    """The event of each assignment."""
+    return {
+        (address, event.tag): event_id
+        for address, box in world.outlook.events.items()
+        for event_id, event in box.items()
+    }
+
+
+def change_some(world: World, share: int = 3) -> None:
+    """Give every so manieth job another subject."""
+    for job in list(world.core.jobs.values())[::share]:
+        world.core.put(replace(job, subject=f"changed {world.core.revision}"))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("loss", ["emptied", "rolled back", "new beside the calendars"])
+def test_changes_after_the_store_lost_its_data_update_the_events_that_are_there(loss: str, seed: int) -> None:
+    async def story() -> None:
+        world = await staffed_world(seed)
+        before = event_ids(world)
+        snapshot = copy.deepcopy(world.store)
+        add_jobs(world, 1, *world.core.addresses)
+        replica = world.replica()
+        await world.until_done()
+        match loss:
+            case "emptied":
+                world.store.forget()
+            case "rolled back":
+                world.store.roll_back(snapshot)
+            case "new beside the calendars":
+                replica.kill()
+                world.store = MemoryStore(SimulatedClock())
+                replica = world.replica()
+        present = event_ids(world)
+        change_some(world)
+        await world.until_done()
+        assert world.outlook.duplicates == []
+        assert event_ids(world) == present
+        assert before.items() <= present.items()
+        world.judge()
+        await asyncio.sleep(QUIET_SECONDS)
+        await replica.sweep(world.core)
+        await replica.sweep(world.core)
+        assert event_ids(world) == present
+        await second_sweep_is_idle(world, replica)
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_mailbox_is_listed_once_however_often_its_jobs_change_and_only_before_a_create() -> None:
+    async def story() -> None:
+        world = await staffed_world()
+        assert world.outlook.lists == len(world.core.addresses)
+        world.store.forget()
+        replica = world.replica()
+        change_some(world, share=1)
+        await world.until_done()
+        change_some(world, share=1)
+        await world.until_done()
+        assert world.outlook.lists == 2 * len(world.core.addresses)
+        world.store.roll_back(copy.deepcopy(world.store))
+        change_some(world, share=1)  # their events are linked: nothing is created
+        await world.until_done()
+        assert world.outlook.lists == 2 * len(world.core.addresses)
+        replica.kill()
+
+    simulate(story())
+
+
+def test_the_oldest_of_two_events_with_one_tag_stays_after_a_loss() -> None:
+    async def story() -> None:
+        world = await staffed_world(jobs=1)
+        (address, tag), first = next(iter(event_ids(world).items()))
+        box = world.outlook.events[address]
+        box["a younger copy"] = replace(
+            box[first], event_id="a younger copy", created=SimulatedClock().now(), etag="copied"
+        )
+        world.store.forget()
+        replica = world.replica()
+        change_some(world, share=1)
+        await world.until_done()
+        assert event_ids(world)[address, tag] == first
+        assert list(box) == [first]
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_reassigned_job_leaves_its_old_mailbox_beyond_the_window_too_after_a_loss() -> None:
+    async def story() -> None:
+        world = await staffed_world(jobs=1)
+        job = next(iter(world.core.jobs.values()))
+        [address] = job.addresses
+        other = next(each for each in world.core.addresses if each != address)
+        later = world.core.random_time(40, first_day=25)
+        world.core.put(replace(job, **later))
+        replica = world.replica()
+        await world.until_done()
+        world.store.forget()
+        world.core.put(replace(world.core.jobs[job.job_id], addresses=frozenset({other})))
+        await world.until_done()
+        await asyncio.sleep(QUIET_SECONDS)
+        for _ in range(2):  # the first learns what the mailbox holds, and asks Core of it at the next
+            await replica.sweep(world.core)
+        assert (address, f"acme/{job.job_id}") not in event_ids(world)
+        replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_create_in_flight_while_the_store_forgets_is_found_and_not_repeated(seed: int) -> None:
+    async def story() -> None:
+        world = World(seed)
+        replica = world.replica()
+        add_jobs(world, 2, *world.core.addresses)
+        # Requests take up to 0.3 s: some runs have sent their creates, some have not.
+        await asyncio.sleep(world.random.uniform(0.2, 0.8))
+        world.store.forget()
+        await world.until_done()
+        assert world.outlook.duplicates == []
+        world.judge()
+        replica.kill()
+
+    simulate(story())
+
+
+def test_no_run_begins_right_after_a_loss_while_others_may_still_be_sending() -> None:
+    async def story() -> None:
+        world = await staffed_world(jobs=1)
+        replica = world.replica()
+        change_some(world, share=1)
+        await world.until_done()
+        world.store.forget()
+        writes = world.outlook.writes
+        change_some(world, share=1)
+        await asyncio.sleep(QUIET_SECONDS - 0.5)
+        assert world.outlook.writes == writes
+        await world.until_done()
+        world.judge()
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_run_that_has_lost_its_lease_sends_nothing_and_remembers_nothing() -> None:
+    async def story() -> None:
+        world = await staffed_world(jobs=1)
+        replica = world.replica()
+        change_some(world, share=1)
+        await asyncio.sleep(0.06)  # its leases are taken, its requests are not sent yet
+        writes = world.outlook.writes
+        for held in world.store._leases.values():
+            held.token = "somebody else"
+            held.until = SimulatedClock().monotonic() + LEASE_SECONDS
+        await replica.reconciler.renew_leases()
+        for lease in replica.reconciler._leases.values():
+            lease.renewed_at -= LEASE_SECONDS
+        links = copy.deepcopy(world.store.links)
+        await replica.reconciler.renew_leases()
+        await asyncio.sleep(LEASE_SECONDS / 2)
+        assert world.store.links == links
+        assert world.outlook.writes <= writes + len(world.core.addresses)
+        await world.until_done()
+        world.judge()
+        replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize(
+    ("age", "lost", "may"), [(0.0, False, True), (3.9, False, True), (4.1, False, False), (0.0, True, False)]
+)
+def test_a_request_leaves_only_under_a_lease_that_was_renewed_in_time(age: float, lost: bool, may: bool) -> None:
+    lease = Lease("app", Mailbox("acme", "anna@acme.example"), "token", 100.0, lost)
+    assert lease.may_send(100.0 + age) is may
+
+
+def test_findings_say_by_default_that_nothing_was_learned() -> None:
+    assert (Findings().listed_in, Findings().answered) == ("", False)

@@ -1,0 +1,105 @@
+"""Two changes of one job that wait in one lane: which is kept, and which record still has to be answered for."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from consumer.domain.job import Deletion, Job, State
+from consumer.sync.change import Change, Look
+from consumer.sync.receipts import Place, Receipt
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
+
+
+class Ledger:
+    """What became of each record."""
+
+    def __init__(self) -> None:
+        self.results: dict[Place, str] = {}
+        self.live = True
+
+    def change(self, revision: int, offset: int, *, partition: int = 0, look: Look | None = None) -> Change:
+        state: State = Job("J1", "acme", revision, "scheduled")
+        return self.of(state, Place(partition, offset), look)
+
+    def of(self, state: State, place: Place, look: Look | None = None) -> Change:
+        receipt = Receipt(place, self.give_back, lambda: self.live, place)
+        return Change("J1", state, receipt, look=look)
+
+    def give_back(self, receipt: Receipt, result: str) -> None:
+        assert isinstance(receipt.record, Place)
+        self.results[receipt.record] = result
+
+
+def test_a_newer_state_covers_the_record_of_an_older_one() -> None:
+    ledger = Ledger()
+    kept = ledger.change(1, 10).merge(ledger.change(2, 11))
+    assert (kept.state.rank, kept.older) == (4, [])
+    assert ledger.results == {Place(0, 10): "superseded"}
+
+
+def test_an_older_state_that_comes_later_is_owed_until_the_newer_one_is_done() -> None:
+    ledger = Ledger()
+    kept = ledger.change(2, 10).merge(ledger.change(1, 11))
+    assert (kept.state.rank, ledger.results) == (4, {})
+    kept.done("applied")
+    assert ledger.results == {Place(0, 10): "applied", Place(0, 11): "superseded"}
+
+
+def test_a_table_read_again_and_again_costs_one_record_a_job() -> None:
+    ledger = Ledger()
+    kept = ledger.change(1, 0)
+    for offset in range(1, 241):
+        kept = kept.merge(ledger.change(1, offset))
+    assert kept.older == []
+    assert kept.receipt.place == Place(0, 240)
+    assert set(ledger.results.values()) == {"superseded"}
+    assert len(ledger.results) == 240
+
+
+def test_an_equal_state_of_another_partition_is_owed_too() -> None:
+    ledger = Ledger()
+    kept = ledger.change(1, 10).merge(ledger.change(1, 11, partition=1))
+    assert ledger.results == {}
+    kept.done("applied")
+    assert len(ledger.results) == 2
+
+
+def test_a_record_whose_partition_has_moved_covers_nothing() -> None:
+    ledger = Ledger()
+    present, later = ledger.change(1, 10), ledger.change(1, 11)
+    ledger.live = False
+    present.merge(later)
+    assert ledger.results == {}
+
+
+@pytest.mark.parametrize("sweep_first", [True, False])
+def test_of_equal_states_what_a_sweep_saw_is_kept(sweep_first: bool) -> None:
+    ledger = Ledger()
+    look = Look(None, ("event",))
+    seen, record = ledger.change(1, 10, look=look), ledger.change(1, 11)
+    kept = seen.merge(record) if sweep_first else record.merge(ledger.change(1, 9, look=look))
+    assert kept.look == look
+
+
+def test_what_a_sweep_saw_does_not_outlive_a_newer_state() -> None:
+    ledger = Ledger()
+    kept = ledger.change(1, 10, look=Look(None, ("event",))).merge(ledger.change(2, 11))
+    assert kept.look is None
+
+
+def test_a_create_in_doubt_is_remembered_whichever_state_is_kept() -> None:
+    ledger = Ledger()
+    doubtful = ledger.change(1, 10)
+    doubtful.transaction_id = "t1"
+    assert doubtful.merge(ledger.change(2, 11)).transaction_id == "t1"
+    doubtful = ledger.change(3, 12)
+    doubtful.transaction_id = "t3"
+    assert ledger.change(1, 13).merge(doubtful).transaction_id == "t3"
+
+
+def test_a_deletion_replaces_the_state_before_it() -> None:
+    ledger = Ledger()
+    kept = ledger.change(1, 10).merge(ledger.of(Deletion("J1", 3), Place(0, 11)))
+    assert isinstance(kept.state, Deletion)
+    assert ledger.results == {Place(0, 10): "superseded"}
