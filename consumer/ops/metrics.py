@@ -13,6 +13,7 @@ from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.sync.ports import Parking
 from consumer.sync.receipts import RESULTS
+from consumer.unusable import KINDS
 
 _LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
 _SWEEP_BUCKETS: Final = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -126,6 +127,14 @@ class Metrics:
             ["part"],
             registry=registry,
         )
+        self._unusable = Counter(
+            "calsync_unusable_total",
+            "Rows, workers and addresses of Core that are left out each time they are read.",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in KINDS:
+            self._unusable.labels(kind)
         for part in PARTS:
             self._foreign.labels(part)
         for result in RESULTS:
@@ -205,6 +214,10 @@ class Metrics:
     def foreign_answer(self, part: str) -> None:
         """An answer that was not in the protocol of ``part``."""
         self._foreign.labels(part).inc()
+
+    def unusable(self, kind: str) -> None:
+        """A row, worker or address of Core that is left out."""
+        self._unusable.labels(kind).inc()
 
     def sites(self, sites: Mapping[str, Site]) -> None:
         """The sites file as it is now."""

@@ -74,6 +74,11 @@ class Conclusions:
         for job_id in job_ids:
             self._unlisted.get(job_id, {}).pop(mailbox, None)
 
+    def drop_all(self, mailbox: Mailbox) -> None:
+        """Core's list has rows for this mailbox that name no job: each may be that of any job."""
+        for mailboxes in self._unlisted.values():
+            mailboxes.pop(mailbox, None)
+
     async def draw(self, window: Window, marks: Sequence[Mark]) -> None:
         """Ask Core for what is unlisted or marked, repair what it states, and delete what has vanished, last.
 

@@ -20,7 +20,7 @@ from consumer.domain.errors import (
     ZoneRefusedError,
 )
 from consumer.domain.event import RENDERING, Event, Glimpse, SeenEvent, tag
-from consumer.domain.job import Deletion, State
+from consumer.domain.job import Deletion, State, may_conceal
 from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Remake, Situation, Update, plan
@@ -139,6 +139,8 @@ class Run:
             self.findings.forgotten.add(job_id)
 
     async def _result(self, change: Change, standing: Standing) -> str:
+        if may_conceal(change.state, self.mailbox):
+            return "unchanged"
         job_tag = tag(self.mailbox.site, change.job_id)
         wanted = self._wanted(change.state)
         memory = standing.memory

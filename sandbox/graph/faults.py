@@ -5,10 +5,11 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sandbox.graph.errors import Answer, LostAnswerError, retry_header
+from sandbox.graph.errors import Answer, LostAnswerError, OmittedAnswerError, retry_header
 from sandbox.graph.fault import Fault, read
 from sandbox.graph.fault_kinds import REDIRECTS
 
+_NO_BACKEND = b"<html><body><h1>404 Not Found</h1></body></html>"
 _PAGE = b"<html><body>Please sign in to the network.</body></html>"
 
 
@@ -88,6 +89,14 @@ class Faults:
                 raise LostAnswerError(fault.hold_seconds if fault.kind == "timeout" else 0)
             case "empty-503":
                 return Answer(503, b"", retry_header(fault.retry_after), content_type="text/plain")
+            case "omitted":
+                raise OmittedAnswerError
+            case "empty":
+                headers = retry_header(fault.retry_after)
+                return Answer(fault.status or 400, b"", headers, content_type="text/plain")
+            case "page":
+                headers = retry_header(fault.retry_after)
+                return Answer(fault.status or 404, _NO_BACKEND, headers, content_type="text/html")
             case "proxy-page":
                 return Answer(200, _PAGE, content_type="text/html")
             case kind if kind in REDIRECTS:

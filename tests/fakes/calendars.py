@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
@@ -119,8 +120,16 @@ class MemoryOutlook:
 
     async def request(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
         """One request: it takes its time, and may fail in every way that Graph fails."""
+        self.admit(lease)
+        return await self.exchange(lease, act, write=write)
+
+    def admit(self, lease: Lease) -> None:
+        """Whether a request may still be sent under this lease. Raises ``TransientError``."""
         if not lease.may_send(self.clock.monotonic()):
             raise TransientError("the lease was not renewed in time", retry_after=0.0)
+
+    async def exchange(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
+        """What becomes of a request that was sent."""
         await asyncio.sleep(self.random.uniform(0.01, 0.2))
         refusal = self.refusals.get(lease.mailbox.address)
         if refusal is None and write:
@@ -153,9 +162,11 @@ class MemoryOutlook:
             except (GoneError, DuplicateTransactionError):
                 return
 
-        task = asyncio.get_running_loop().create_task(land())
+        # In a context of its own: it lands whatever becomes of its sender.
+        world = Context()
+        task = asyncio.get_running_loop().create_task(land(), context=world)
         self._landing.add(task)
-        task.add_done_callback(self._landing.discard)
+        task.add_done_callback(self._landing.discard, context=world)
 
 
 @dataclass(slots=True)
