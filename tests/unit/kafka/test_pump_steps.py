@@ -266,7 +266,16 @@ def test_a_topic_that_was_created_again_is_read_from_its_beginning_and_committed
         world.topic_id = "second"
         return [Message(0, 0)]
 
-    world = World([records(4, 5), done(4), created_again, records(0, 1), done(0, 1)])
+    def nothing_of_the_old_one_is_committed(world: World) -> None:
+        assert world.committed == {0: 5}
+        world.committed = {}
+
+    def done_too_late(world: World) -> list[Message]:
+        world.done(5)
+        return created_again(world)
+
+    steps = [records(4, 5), done(4), nothing, done_too_late, nothing_of_the_old_one_is_committed]
+    world = World([*steps, records(0, 1), done(0, 1)])
     world.run(monkeypatch)
     assert [(record.offset, record.epoch.log) for record in world.records] == [
         (4, "first"),
