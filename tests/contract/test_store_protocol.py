@@ -1,4 +1,4 @@
-"""States of equal rank, on the fake and on a real Valkey: a record that comes again is not an old one."""
+"""States of equal rank, on the fake and on a real Valkey, and how old a time-zone setting is."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -9,7 +9,7 @@ from consumer.clock import SystemClock
 from consumer.domain.job import rank
 from consumer.domain.link import Pending
 from consumer.domain.mailbox import Mailbox
-from consumer.store.store import RedisStore
+from consumer.store.store import KEPT_SECONDS, RedisStore
 from consumer.sync.ports import Findings, Grant, Intent, Sighting, Standing, Store
 from tests.fakes.store import MemoryStore
 
@@ -63,3 +63,20 @@ async def test_a_tombstone_stops_a_create_of_its_own_rank(store: Store) -> None:
     await store.finish(granted.lease, Findings(buried={"J1": rank(7)}))
     assert (await intend(store, 7, "second")).transaction_id is None
     assert (await intend(store, 8, "third")).transaction_id == "third"
+
+
+async def test_a_time_zone_is_fresh_until_an_hour_has_passed_on_the_stores_clock(valkey_url: str) -> None:
+    store = RedisStore.connect(valkey_url, f"{uuid4()}:", SystemClock())
+    granted = await store.begin(ANNA, APP, "first", [])
+    assert isinstance(granted, Grant)
+    await store.finish(granted.lease, Findings(zone="Tokyo Standard Time"))
+    key = store._key(f"zone:{ANNA}")
+    entry = await store._redis.get(key)
+    for seconds, fresh in ((KEPT_SECONDS - 60, True), (KEPT_SECONDS + 1, False)):
+        read_at = int.from_bytes(entry[:8], "big") - seconds * 1000
+        await store._redis.set(key, read_at.to_bytes(8, "big") + entry[8:])
+        granted = await store.begin(ANNA, APP, "second", [])
+        assert isinstance(granted, Grant)
+        assert granted.zone == "Tokyo Standard Time"
+        assert granted.zone_is_fresh is fresh
+    await store.close()
