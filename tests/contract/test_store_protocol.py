@@ -1,6 +1,7 @@
-"""States of equal rank, on the fake and on a real Valkey, and how old a time-zone setting is."""
+"""Which of two states is the newer, and how old a time-zone setting is, on the fake and on real Valkeys."""
 
 from collections.abc import AsyncIterator
+from random import Random
 from uuid import uuid4
 
 import pytest
@@ -17,12 +18,12 @@ ANNA = Mailbox("acme", "anna@acme.example")
 APP = "tenant/app"
 
 
-@pytest.fixture(params=["fake", "valkey"])
+@pytest.fixture(params=["fake", "valkey_url", "foreign_valkey_url"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     if request.param == "fake":
         yield MemoryStore(SystemClock())
         return
-    real = RedisStore.connect(request.getfixturevalue("valkey_url"), f"{uuid4()}:", SystemClock())
+    real = RedisStore.connect(request.getfixturevalue(request.param), f"{uuid4()}:", SystemClock())
     yield real
     await real.close()
 
@@ -34,6 +35,16 @@ async def intend(store: Store, revision: int, transaction_id: str | None, *, del
     assert isinstance(granted, Grant)
     await store.release(granted.lease)
     return granted.standings["J1"]
+
+
+async def test_of_two_revisions_the_higher_is_the_newer_whatever_the_servers_locale(store: Store) -> None:
+    random = Random(1)
+    pairs = [sorted(random.sample(range(1, 2 ** random.choice([8, 16, 31, 62])), 2)) for _ in range(300)]
+    for at in (1, 0):
+        routed = await store.route(
+            [Sighting(f"J{number}", rank(pair[at]), 0, 1 - at) for number, pair in enumerate(pairs)]
+        )
+        assert [each.newest for each in routed] == [rank(higher) for _, higher in pairs]
 
 
 async def test_the_newest_state_that_comes_again_is_not_superseded(store: Store) -> None:

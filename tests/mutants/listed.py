@@ -201,8 +201,8 @@ MUTANTS: Final = (
     Mutant(
         "copies are kept",
         "consumer/domain/plan.py",
-        "    surplus = tuple(event_id for event_id in ids if event_id != kept.event_id)\n",
-        "    surplus = ()\n",
+        "    surplus = tuple(event_id for event_id in ids if event_id != kept.event_id)\n    if",
+        "    surplus = ()\n    if",
         (f"{PLAN}::test_of_several_the_linked_one_stays_and_the_rest_is_surplus",),
     ),
     Mutant(
@@ -278,7 +278,7 @@ MUTANTS: Final = (
         "consumer/store/scripts/common.lua",
         "  return a_high > b_high or (a_high == b_high and a_low > b_low)\n",
         "  return a > b\n",
-        (),
+        (f"{RULES}::test_of_two_revisions_the_higher_is_the_newer_whatever_the_servers_locale",),
     ),
     Mutant(
         "a mailbox that is not known is not listed",
