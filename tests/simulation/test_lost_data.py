@@ -178,7 +178,7 @@ def test_a_run_that_has_lost_its_lease_sends_nothing_and_remembers_nothing() -> 
         world = await staffed_world(jobs=1)
         replica = world.replica()
         change_some(world, share=1)
-        while not world.store._leases:
+        while not world.store._leases:  # noqa: ASYNC110 (simulated time costs nothing)
             await asyncio.sleep(0.01)
         for held in world.store._leases.values():
             held.token = "somebody else"
