@@ -215,7 +215,7 @@ def readable(value: Path) -> Path:
     """A file that can be read."""
     try:
         if not value.is_file():
-            raise ValueError("no such file")
+            raise ValueError("no such file: check the path, and that it is mounted")
         value.open("rb").close()
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None

@@ -5,6 +5,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -40,6 +41,8 @@ class SitesFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._thread = ThreadPoolExecutor(1, "sites-file")
+        """Its own: a mount that hangs must not hold threads that others wait for."""
         self._seen = b""
         self._sites: Sites = {}
 
@@ -58,14 +61,14 @@ class SitesFile:
         unchanged = STEADY_LOOKS
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            contents = await asyncio.to_thread(self._contents)
+            contents = await asyncio.wrap_future(self._thread.submit(self._contents))
             is_new = contents != self._seen
             self._seen, unchanged = contents, 0 if is_new else unchanged + 1
             is_steady = unchanged == STEADY_LOOKS
             if not (is_new or is_steady):
                 continue
             try:
-                sites = await asyncio.to_thread(read, self._path)
+                sites = await asyncio.wrap_future(self._thread.submit(read, self._path))
             except ConfigurationError as error:
                 if is_steady:
                     log.error("the sites file cannot be used, the last good one is kept", problems=error.problems)

@@ -31,6 +31,9 @@ class Roster:
     late: bool = False
     """It stood in the wrong place, and comes after all others. Its address may have come before, in its right place,
     for another worker."""
+    unnamed_workers: int = 0
+    """Entries read until now that name no mailbox; in the last roster, those of the whole list. If there are any, a
+    job that the list lacks may be one of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ async def rosters(site_id: str, pages: AsyncIterator[Page], found: Found = ignor
     """The mailboxes of a site in ascending order of their addresses' bytes, each once, in constant memory.
 
     Workers that cannot be assigned to a mailbox are skipped, each reported to ``found``. Their events look as if they
-    were not listed: Core is then asked for each job by its id, which protects them.
+    were not listed: Core is then asked for each job by its id, which protects them. See ``Roster.unnamed_workers``.
 
     Workers that stand in the wrong place only because Core and we trim addresses differently (a leading tab, a
     no-break space) come at the end, ordered and united among themselves: see ``Roster.late``.
@@ -82,9 +85,11 @@ async def rosters(site_id: str, pages: AsyncIterator[Page], found: Found = ignor
     """
     current: Roster | None = None
     staff: set[str] = set()
-    async for worker in _in_order(_workers(site_id, pages, found)):
+    unnamed = _Count()
+    async for worker in _in_order(_workers(site_id, pages, found, unnamed)):
         if current is None or (worker.late, worker.address) != (current.late, current.address):
             if current is not None:
+                current.unnamed_workers = unnamed.number
                 yield current
             current, staff = Roster(worker.address, late=worker.late), set()
         if worker.worker_id is not None:
@@ -93,19 +98,25 @@ async def rosters(site_id: str, pages: AsyncIterator[Page], found: Found = ignor
             staff.add(worker.worker_id)
         _unite(current, site_id, worker, found)
     if current is not None:
+        current.unnamed_workers = unnamed.number
         yield current
 
 
-async def _workers(site_id: str, pages: AsyncIterator[Page], found: Found) -> AsyncIterator[_Worker]:
-    """The workers that have a mailbox, as they come."""
-    malformed, whole = 0, 0
+@dataclass(slots=True)
+class _Count:
+    number: int = 0
+
+
+async def _workers(site_id: str, pages: AsyncIterator[Page], found: Found, unnamed: _Count) -> AsyncIterator[_Worker]:
+    """The workers that have a mailbox, as they come; ``unnamed`` counts the entries that name none."""
+    whole = 0
     async for page in pages:
         for entry in page.workers:
             email = entry.get("calendar_email") if isinstance(entry, dict) else None
             if not isinstance(email, str):
-                malformed += 1
+                unnamed.number += 1
                 found(site_id, "worker", "a worker of the schedule has no calendar_email")
-                if malformed > MOST_MALFORMED:
+                if unnamed.number > MOST_MALFORMED:
                     raise CoreUnavailableError("Core's schedule names too many workers without calendar_email")
                 continue
             whole += 1
@@ -116,7 +127,7 @@ async def _workers(site_id: str, pages: AsyncIterator[Page], found: Found) -> As
                 found(site_id, "address", reason, worker=worker_id)
                 continue
             yield _Worker(address, worker_id, entry.get("jobs"), lowered(email.strip(" ")) == address)
-    if malformed and not whole:
+    if unnamed.number and not whole:
         raise CoreUnavailableError("Core's schedule names no worker with calendar_email")
 
 

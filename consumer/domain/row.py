@@ -74,11 +74,10 @@ def require_site(job: Job, site_id: str) -> None:
 
 def _required(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
-    if not isinstance(value, str) or not value:
-        raise InvalidRecordError(f"{name} is missing or no text")
-    if type(value) is not str:
-        raise InvalidRecordError(f"{name} holds broken characters")
-    return value
+    if type(value) is str and value:
+        return value
+    is_broken = isinstance(value, BrokenText)
+    raise InvalidRecordError(f"{name} holds broken characters" if is_broken else f"{name} is missing or no text")
 
 
 def _job_id(row: Mapping[str, Any]) -> str:

@@ -25,9 +25,13 @@ _CONSUMER: Final[Config] = {
     "queued.max.messages.kbytes": 16384,
     # How quickly a hand-over is noticed by the others.
     "heartbeat.interval.ms": 1000,
+    # How soon the group notices a replica that was killed (librdkafka's default: 45 s).
+    "session.timeout.ms": 10_000,
+    # The end of a partition is reported, so that offsets without a record (transactions' markers) are committed past.
+    "enable.partition.eof": True,
     "allow.auto.create.topics": False,
 }
-_CLASSIC_ONLY: Final = frozenset({"partition.assignment.strategy", "heartbeat.interval.ms"})
+_CLASSIC_ONLY: Final = frozenset({"partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms"})
 _PYTHONS_OWN: Final = frozenset({"logger", "on_commit", "default.topic.config"})
 """Of confluent_kafka: no line of a file can hold their values."""
 _WITH_UNIT: Final = re.compile(r"[+-]?[0-9]+\s*[A-Za-z]+")
@@ -41,6 +45,7 @@ _FIXED: Final = frozenset(
         "enable.auto.offset.store",
         "auto.offset.reset",
         "partition.assignment.strategy",
+        "enable.partition.eof",
     }
 )
 """What the settings say already, or the pump's correctness rests on; with librdkafka's other names for them."""

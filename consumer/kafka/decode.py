@@ -100,6 +100,10 @@ class Decoder:
             raise UndecodableError("the value is no change event: it has no op")
         return self._change(record, schema, envelope)
 
+    def job_id(self, record: Record) -> str:
+        """The job that the record's key names. Raises as :meth:`decode`."""
+        return self._job_id(record.key)
+
     def _change(self, record: Record, schema: WriterSchema, envelope: dict[str, Any]) -> Decoded:
         operation = envelope["op"]
         if operation == "t":

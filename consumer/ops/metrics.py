@@ -115,6 +115,12 @@ class Metrics:
             ["topic", "partition"],
             registry=registry,
         )
+        self._kafka_waiting = Gauge(
+            "calsync_kafka_waiting_seconds",
+            "How long a partition has waited for a record that cannot be finished, by what it waits for.",
+            ["topic", "partition", "cause"],
+            registry=registry,
+        )
         self._heartbeat = Gauge(
             "calsync_cdc_heartbeat_timestamp_seconds",
             "Of Debezium's newest heartbeat: if it is old, the feed is dead. NaN before the first.",
@@ -233,6 +239,12 @@ class Metrics:
         self._blocked.clear()
         for partition in partitions:
             self._blocked.labels(topic, partition).set(1)
+
+    def waiting(self, topic: str, waits: Sequence[tuple[int, str, float]]) -> None:
+        """The partitions that wait now: each with what it waits for, and for how many seconds; the longest counts."""
+        self._kafka_waiting.clear()
+        for partition, cause, seconds in sorted(waits, key=lambda wait: wait[2]):
+            self._kafka_waiting.labels(topic, partition, cause).set(seconds)
 
     def heartbeat(self, unix_time: float) -> None:
         """Debezium's newest heartbeat."""

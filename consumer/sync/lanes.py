@@ -87,7 +87,7 @@ class Lanes:
         *,
         runs_at_once: int = RUNS_AT_ONCE,
     ) -> None:
-        """``dead_letter`` takes a change that Graph calls malformed; it returns when the record is safe."""
+        """``dead_letter`` takes a change that Graph calls malformed, and from then on answers for its record."""
         self._reconciler = reconciler
         self._store = store
         self._sites = sites

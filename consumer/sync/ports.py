@@ -54,7 +54,8 @@ class Sighting:
     site: str = ""
     """Of the sweep that found the row gone there: a job that another site holds has moved, and keeps its rank."""
     log: str = ""
-    """Names the topic's incarnation: offsets of a topic that was deleted and created again are not compared."""
+    """The topic's id, empty if the broker has none: offsets of a topic that was created again begin again, so they say
+    nothing about states that came before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,7 @@ class SiteSweep:
         schedule = self._core.schedule(self._site.site_id, window)
         try:
             async for wanted in schedule:
+                self._conclusions.unnamed_workers = wanted.unnamed_workers
                 if wanted.late:
                     self._late.append(wanted)
                 else:

@@ -30,6 +30,10 @@ class Wanted(Protocol):
         """Rows that do not say which job they are of: each may be that of any job that is not listed here."""
 
     @property
+    def unnamed_workers(self) -> int:
+        """Entries of the list until now that name no mailbox: a job that the list lacks may be one of theirs."""
+
+    @property
     def late(self) -> bool:
         """Whether it comes after the others because Core's order has it elsewhere; the address may come twice then."""
 

@@ -91,14 +91,8 @@ class Faults:
                 return Answer(503, b"", retry_header(fault.retry_after), content_type="text/plain")
             case "omitted":
                 raise OmittedAnswerError
-            case "empty":
-                headers = retry_header(fault.retry_after)
-                return Answer(fault.status or 400, b"", headers, content_type="text/plain")
-            case "page":
-                headers = retry_header(fault.retry_after)
-                return Answer(fault.status or 404, _NO_BACKEND, headers, content_type="text/html")
-            case "proxy-page":
-                return Answer(200, _PAGE, content_type="text/html")
+            case "empty" | "page" | "proxy-page":
+                return _page(fault)
             case kind if kind in REDIRECTS:
                 return Answer(int(kind), b"", {"Location": fault.location}, content_type="text/plain")
         return spoken(fault)
@@ -132,3 +126,13 @@ async def _either(first: asyncio.Event, second: asyncio.Event, seconds: float) -
     finally:
         for each in waits:
             each.cancel()
+
+
+def _page(fault: Fault) -> Answer:
+    """What somebody answers in Graph's place."""
+    if fault.kind == "proxy-page":
+        return Answer(200, _PAGE, content_type="text/html")
+    headers = retry_header(fault.retry_after)
+    if fault.kind == "empty":
+        return Answer(fault.status or 400, b"", headers, content_type="text/plain")
+    return Answer(fault.status or 404, _NO_BACKEND, headers, content_type="text/html")

@@ -32,7 +32,10 @@ FAILED_READS: dict[str, tuple[Sequence[Fault], str]] = {
         [{"kind": "empty"}, {"kind": "status", "status": 503, "operation": "job"}],
         "HTTP 503",
     ),
-    "jobs whose answer breaks off": ([{"kind": "empty"}, {"kind": "invalid_json", "operation": "job"}], "not an answer of core"),
+    "jobs whose answer breaks off": (
+        [{"kind": "empty"}, {"kind": "invalid_json", "operation": "job"}],
+        "not an answer of core",
+    ),
 }
 
 

@@ -16,6 +16,8 @@ READS: Final = frozenset(
     {"list_parked", "paused", "born", "time", "linked", "holders", "events_of", "dirty", "coming", "events", "ping"}
 )
 """What a store that refuses writes still answers."""
+SLOW_SECONDS: Final = 4.0
+"""Less than the client's timeout (5 s), so that no call fails for it."""
 
 
 class FaultyStore:
@@ -34,6 +36,8 @@ class FaultyStore:
         self.away = False
         self.refuses_writes = False
         self.refuses_renewals = False
+        self.is_slow = False
+        """Scripts take up to ``SLOW_SECONDS``."""
         self.forgot_at = float("-inf")
         """On the monotonic clock."""
 
@@ -71,7 +75,7 @@ class FaultyStore:
         """No more faults."""
         self.latency = 0.002
         self.lost_calls = self.lost_answers = 0.0
-        self.away = self.refuses_writes = self.refuses_renewals = False
+        self.away = self.refuses_writes = self.refuses_renewals = self.is_slow = False
 
     async def _call(
         self, name: str, script: Callable[..., Coroutine[Any, Any, Any]], arguments: Any, options: Any
@@ -100,7 +104,7 @@ class FaultyStore:
         arguments: Any,
         options: Any,
     ) -> Any:
-        await asyncio.sleep(self.random.uniform(0.0, self.latency))
+        await asyncio.sleep(self.random.uniform(0.0, SLOW_SECONDS if self.is_slow else self.latency))
         if process is not None:
             process.reach("store before")
         if self.away or self.random.random() < self.lost_calls:

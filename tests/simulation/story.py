@@ -46,7 +46,8 @@ class Kind:
     lost_answers: float = 0.0
     """The probability that a call to the store, or its answer, is lost."""
     outages: int = 0
-    """How often the store is away, refuses writes, or refuses renewals, for seconds."""
+    """How often the store has one of these troubles for seconds."""
+    outage: tuple[str, ...] = ("away", "refuses_writes", "refuses_renewals", "is_slow")
     forgets: int = 0
     rollbacks: int = 0
     people: int = 0
@@ -63,12 +64,26 @@ KINDS: Final = {
         Kind("kills-and-sweeps", kills=5, faults=GRAPH, lost_answers=0.02, people=15),
         Kind("freezes", freezes=4, faults=GRAPH, people=10),
         Kind("freezes-without-sweeps", freezes=4, sweeps=False),
-        Kind("leases", outages=5, slow=25.0, faults=GRAPH, sweeps=False),
+        Kind("leases", outages=6, outage=("refuses_renewals", "is_slow"), slow=25.0, faults=GRAPH, sweeps=False),
         Kind("store", outages=6, lost_answers=0.03, kills=1, faults=GRAPH, people=10),
         Kind("forgets", forgets=2, people=20),
         Kind("rollbacks", rollbacks=3, people=20),
         Kind("people", people=60),
-        Kind("everything", 3, 200, 400.0, GRAPH, 10.0, 3, 2, 0.01, 3, 1, 1, 20),
+        Kind(
+            "everything",
+            replicas=3,
+            changes=200,
+            seconds=400.0,
+            faults=GRAPH,
+            slow=10.0,
+            kills=3,
+            freezes=2,
+            lost_answers=0.01,
+            outages=3,
+            forgets=1,
+            rollbacks=1,
+            people=20,
+        ),
     )
 }
 
@@ -161,7 +176,7 @@ class Story:
         act()
 
     async def _outage(self) -> None:
-        name = self.random.choice(["away", "refuses_writes", "refuses_renewals"])
+        name = self.random.choice(self.kind.outage)
         setattr(self.store, name, True)
         await asyncio.sleep(self.random.choice([1.0, 8.0, LEASE_SECONDS + 5]))
         setattr(self.store, name, False)

@@ -15,7 +15,7 @@ from tests.simulation.faulty_store import FaultyStore
 from tests.simulation.loop import SimulatedClock, simulate
 from tests.simulation.outlook import WatchedOutlook
 from tests.simulation.process import Point, Strike
-from tests.simulation.world import Core, Log, Replica
+from tests.simulation.world import POLL_SECONDS, Core, Log, Replica
 
 ANNA, BEN = "worker-0@example.com", "worker-1@example.com"
 
@@ -94,14 +94,17 @@ def test_a_replica_killed_at_any_call_leaves_one_event_and_one_link(point: Point
 def test_a_run_whose_lease_was_lost_is_made_again() -> None:
     async def story() -> None:
         world = World()
-        world.outlook.slow = 10.0
-        world.replica()
+        replica = world.replica()
         job_id = world.job(ANNA)
-        while world.store.whole.links.get(Mailbox("acme", ANNA), {}).get(job_id) is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        [held] = world.store.whole._leases.values()
-        held.token, held.until = "somebody else", SimulatedClock().monotonic() + LEASE_SECONDS
+
+        def take_lease() -> None:
+            [held] = world.store.whole._leases.values()
+            held.token, held.until = "somebody else", SimulatedClock().monotonic() + LEASE_SECONDS
+
+        # While the create is under way: after its time zone and its events were read.
+        replica.process.arm(Strike("graph before", 3, take_lease))
         await world.done()
+        assert world.outlook.writes >= 1
         assert isinstance(world.link(job_id), Link)
         assert world.outlook.twins == []
 
@@ -176,9 +179,11 @@ def test_a_job_that_waits_in_a_mailbox_is_unwanted_there_when_it_is_reassigned_w
         world.outlook.refusals[ANNA] = TransientError("503")
         world.replica()
         job_id = world.job(ANNA)
-        await asyncio.sleep(5.0)
+        await world.outlook.first_refusal()
+        while world.store.whole.links[Mailbox("acme", ANNA)] or not world.outlook.refused[ANNA]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # until no run holds it any more, and it waits in its lane alone
         world.edit(job_id, addresses=frozenset({BEN}))
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(2 * POLL_SECONDS)  # it is routed, and its lane has not tried again
         world.store.whole.forget_ranks()
         world.outlook.refusals.clear()
         await world.done()

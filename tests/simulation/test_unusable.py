@@ -83,6 +83,38 @@ def test_the_event_of_an_unusable_row_stays_and_the_rest_is_swept(nameless: bool
     simulate(story())
 
 
+class Hidden:
+    """A Core whose schedule has an entry that names no mailbox in the place of one of its workers."""
+
+    def __init__(self, core: Core, address: str) -> None:
+        self._core = core
+        self._address = address
+
+    async def schedule(self, site_id: str, window: Window) -> AsyncIterator[Roster]:
+        rosters = [roster async for roster in self._core.schedule(site_id, window) if roster.address != self._address]
+        rosters[-1].unnamed_workers = 1
+        for roster in rosters:
+            yield roster
+
+    async def job(self, site_id: str, job_id: str) -> Job | None:
+        return await self._core.job(site_id, job_id)
+
+
+def test_an_entry_that_names_no_mailbox_fails_no_sweep_and_its_jobs_are_read_by_their_ids() -> None:
+    async def story() -> None:
+        world, replica, job = await world_with_a_job()
+        ann, bob = sorted(job.addresses)
+        world.core.log = type(world.core.log)(1)  # which nobody reads
+        world.core.put(replace(job, subject="Pump"))
+        reports = await replica.sweep(cast("Core", Hidden(world.core, ann)))
+        assert [report.failure for report in reports] == [None, None]
+        assert holders(world, job) == {ann: "Job: Pump", bob: "Job: Pump"}
+        world.judge()
+        replica.kill()
+
+    simulate(story())
+
+
 @pytest.mark.parametrize("by", ["topic", "sweep"])
 def test_an_address_that_becomes_unusable_takes_no_event_away(by: str) -> None:
     async def story() -> None:

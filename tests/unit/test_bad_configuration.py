@@ -181,6 +181,12 @@ def test_a_token_file_that_can_never_work_ends_the_command(
     refused(calsync, command, changed, "CALSYNC_CORE_API_TOKEN_FILE")
 
 
+def test_an_argument_that_is_no_text_is_wrong_usage(calsync: Commands, environment: dict[str, str]) -> None:
+    for arguments in (["mailbox", "park", "ann\udcff@acme.example"], ["sweep", "--mailbox", "\udcff"]):
+        done = calsync.run(arguments, environment)
+        assert (done.status, done.output) == (2, "calsync: an argument is not UTF-8 text: type it again\n")
+
+
 def test_the_same_environment_without_a_fault_is_no_fault_of_the_configuration(
     calsync: Commands, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -268,7 +268,7 @@ class Looks:
         self._turns: asyncio.Queue[None] = asyncio.Queue()
         self._done: asyncio.Queue[None] = asyncio.Queue()
         self._begun = False
-        patched = SimpleNamespace(sleep=self._sleep, to_thread=asyncio.to_thread)
+        patched = SimpleNamespace(sleep=self._sleep, wrap_future=asyncio.wrap_future)
         monkeypatch.setattr(consumer.sites, "asyncio", patched)
 
     async def _sleep(self, _seconds: float) -> None:

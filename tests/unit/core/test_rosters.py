@@ -184,6 +184,10 @@ async def test_an_entry_that_names_no_mailbox_is_skipped_and_counted(reading: Re
     read = await reading.read([worker("ann@x", row("1")), entry, worker("bob@x")])
     assert in_place(read) == ["ann@x", "bob@x"]
     assert reading.found == {"worker": 1}
+    assert read[-1].unnamed_workers == 1
+    assert (await reading.read([worker("ann@x")], [entry]))[-1].unnamed_workers == 1, "also if it comes last"
+    assert (await reading.read([worker("bob@x"), worker("\xa0ann@x"), entry]))[-1].unnamed_workers == 1
+    assert (await reading.read([worker("ann@x")]))[-1].unnamed_workers == 0
 
 
 @pytest.mark.parametrize("entry", [None, {"id": 5, "email": "ann@x"}])
