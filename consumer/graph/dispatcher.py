@@ -61,7 +61,7 @@ class Call:
     """One request to Graph."""
 
     operation: str
-    """create, update, delete, get, find, view, timezone: for the metrics."""
+    """create, update, delete, get, find, view, tagged, timezone, probe: for the metrics."""
     method: str
     path: str
     """Below the Graph URL, encoded, with its query."""

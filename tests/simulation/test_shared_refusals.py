@@ -359,3 +359,31 @@ def test_entra_refusing_the_fresh_token_is_the_sites_fault() -> None:
             assert served.parked == {}
 
     simulate(story())
+
+
+def test_a_changed_app_enables_every_mailbox_but_those_that_were_parked_by_hand() -> None:
+    async def story() -> None:
+        world = World(1)
+        first, second, third = (Mailbox("acme", address) for address in world.core.addresses[:3])
+        await world.store.park(first, "ResourceNotFound", hourly=False)
+        await world.store.park(second, BY_HAND, hourly=False, note="on leave")
+        await world.store.park(third, "ErrorAccessDenied", hourly=True)
+        replica = world.replica()
+        rounds = Rounds(
+            replica.sweeper(world.core),
+            world.store,
+            replica.sites,
+            clock=SimulatedClock(),
+            interval=INTERVAL,
+            owns=lambda _site_id: True,
+        )
+        # Redis is away at first: the mailboxes must not stay parked for that.
+        world.store.down = True
+        enabling = asyncio.create_task(rounds.afresh("acme", every_mailbox=True))
+        await asyncio.sleep(30)
+        world.store.down = False
+        await enabling
+        assert world.store.parked.keys() == {second}
+        replica.kill()
+
+    simulate(story())
