@@ -4,9 +4,10 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -18,7 +19,7 @@ from consumer.domain.errors import (
     collected,
 )
 from consumer.engine import Engine, every
-from consumer.kafka.config import Config, client_config, consumer_config, read_properties
+from consumer.kafka.config import Config, checked_properties, client_config, consumer_config
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Decoder
 from consumer.kafka.heartbeats import Heartbeats
@@ -26,6 +27,7 @@ from consumer.kafka.intake import Intake
 from consumer.kafka.lag import Lag
 from consumer.kafka.pump import Pump
 from consumer.kafka.record import Record
+from consumer.kafka.topic import TopicIdentity
 from consumer.ops.health import STALE_POLL_SECONDS, HealthServer
 from consumer.settings import Settings
 from consumer.sites import Sites, SitesFile
@@ -34,9 +36,12 @@ from consumer.sync.receipts import Receipt
 from consumer.sync.rounds import Rounds, owner
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 DRAIN_SECONDS: Final = 20.0
 """How long a stop waits for requests under way; a request may take longer, and is then found by the next owner."""
+_LETTERS_SECONDS: Final = 2.0
+"""How long a stop then waits for the dead letters under way; those that are not safe come again."""
 _LEAVE_SECONDS: Final = 8.0
 _LOOK_SECONDS: Final = 5.0
 
@@ -54,7 +59,7 @@ class App:
         with collected(problems):
             sites = self._sites_file.load()
         with collected(problems):
-            properties = read_properties(settings.kafka_config_file)
+            properties = checked_properties(settings.kafka_config_file, settings.kafka_bootstrap_servers)
         if problems:
             raise ConfigurationError(problems)
         brokers = settings.kafka_bootstrap_servers
@@ -63,7 +68,7 @@ class App:
         self._metrics = engine.metrics
         self._metrics.watch_lanes(lambda: engine.lanes.busy, lambda: engine.lanes.waiting)
         self._intake = Intake(
-            Decoder(engine.registry),
+            Decoder(engine.registry, engine.unusable.found),
             engine.registry,
             engine.router,
             engine.store,
@@ -72,6 +77,7 @@ class App:
             self._give_back,
             self._metrics.dead_letter,
             self._block,
+            self._on_waiting,
         )
         group = consumer_config(brokers, settings.kafka_group, properties)
         self._sites_file_now: Sites = {}
@@ -79,6 +85,9 @@ class App:
         self._ended = asyncio.Event()
         self._asides: set[asyncio.Task[None]] = set()
         self._end_reason: str | None = None
+        self._identity = TopicIdentity(client_config(brokers, properties), settings.kafka_topic)
+        self._kafka_threads = ThreadPoolExecutor(3, "kafka")
+        """Its own: questions to a broker that does not answer must not take threads from tokens and files."""
         self._pump = Pump(
             group,
             settings.kafka_topic,
@@ -86,6 +95,8 @@ class App:
             self._intake.deliver,
             self._on_pump_end,
             self._on_overrun,
+            on_pressure=lambda: None,
+            identify=self._identity.ask,
         )
         self._lag = Lag(group, settings.kafka_topic)
         self._heartbeats = Heartbeats(group, settings.kafka_heartbeat_topic)
@@ -101,7 +112,7 @@ class App:
         self._health = HealthServer(
             settings.http_bind, self._metrics.render, self._metrics.content_type, self._live, self._ready
         )
-        self._take_sites(sites)
+        self._take_sites(sites, first=True)
 
     async def run(self) -> int:
         """Until SIGTERM (0), SIGINT (130), or something that cannot heal (1)."""
@@ -144,21 +155,26 @@ class App:
         started = time.monotonic()
         self._pump.drain()
         await self._engine.lanes.drain(DRAIN_SECONDS)
-        left = await asyncio.to_thread(self._pump.stop, _LEAVE_SECONDS)
+        await self._intake.drain(min(_LETTERS_SECONDS, max(0.0, started + DRAIN_SECONDS - time.monotonic())))
+        left = await self._in_kafka_thread(self._pump.stop, _LEAVE_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._health.stop()
-        await asyncio.to_thread(self._lag.close)
-        await asyncio.to_thread(self._heartbeats.close)
+        await self._in_kafka_thread(self._lag.close)
+        await self._in_kafka_thread(self._heartbeats.close)
+        self._kafka_threads.shutdown(wait=False)
         await self._engine.close()
         log.info("stopped", seconds=round(time.monotonic() - started, 2))
         return left
 
-    def _take_sites(self, sites: Sites) -> None:
+    def _take_sites(self, sites: Sites, *, first: bool = False) -> None:
         for site_id, site in sites.items():
             known = self._sites_file_now.get(site_id)
-            if known is not None and known.app != site.app:
+            if known is None and not first:
+                # Its records were skipped until now: the sweep makes up for them.
+                self._aside(self._rounds.afresh(site_id, every_mailbox=False))
+            elif known is not None and known.app != site.app:
                 self._aside(self._rounds.afresh(site_id, every_mailbox=True))
         self._sites_file_now = sites
         self._metrics.sites(sites)
@@ -187,7 +203,7 @@ class App:
         return bool(self._partition_count) and owner(site_id, self._partition_count) in self._pump.partitions
 
     async def _refuse(self, change: Change, refusal: RequestRefusedError) -> None:
-        await self._intake.refuse(change, refusal)
+        self._intake.refuse(change, refusal)
 
     def _give_back(self, receipt: Receipt, result: str) -> None:
         record = receipt.record
@@ -212,6 +228,12 @@ class App:
             else:
                 return
 
+    def _on_waiting(self, partitions: frozenset[int]) -> None:
+        self._pump.wait_for(partitions)
+
+    async def _in_kafka_thread(self, ask: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._kafka_threads, ask, *arguments)
+
     def _on_overrun(self) -> None:
         for site_id in self._sites_file_now:
             self._aside(self._rounds.afresh(site_id, every_mailbox=False))
@@ -235,13 +257,22 @@ class App:
         self._metrics.parked(await self._engine.store.list_parked())
 
     async def _measure_lag(self) -> None:
-        self._partition_count = await asyncio.to_thread(self._lag.partition_count) or self._partition_count
+        self._partition_count = await self._in_kafka_thread(self._lag.partition_count) or self._partition_count
+        self._pump.saw(await self._in_kafka_thread(self._identity.ask))
         partitions = self._pump.partitions
-        behind = await asyncio.to_thread(self._lag.measure, partitions) if partitions else {}
+        behind = await self._in_kafka_thread(self._lag.measure, partitions) if partitions else {}
         self._metrics.lag(self._settings.kafka_topic, behind, dict(self._pump.oldest))
+        self._metrics.waiting(
+            self._settings.kafka_topic,
+            [
+                (wait.record.partition, wait.cause, time.monotonic() - wait.since)
+                for wait in self._intake.waiting()
+                if wait.cause is not None
+            ],
+        )
 
     async def _listen_for_heartbeats(self) -> None:
-        newest = await asyncio.to_thread(self._heartbeats.newest)
+        newest = await self._in_kafka_thread(self._heartbeats.newest)
         if newest is not None:
             self._metrics.heartbeat(newest)
 

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -19,12 +19,13 @@ from consumer.domain.errors import (
 )
 from consumer.domain.job import Job
 from consumer.engine import Engine
-from consumer.kafka.config import Config, client_config, read_properties
+from consumer.kafka.config import Config, checked_properties, client_config
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Incomplete
 from consumer.kafka.feed_check import FeedCheck
 from consumer.kafka.intake import decode
 from consumer.kafka.letter import Letter, letter_of
+from consumer.kafka.parcel import own_headers
 from consumer.kafka.record import Record
 from consumer.kafka.registry import Registry
 from consumer.kafka.span import Span, span
@@ -85,13 +86,13 @@ async def replay_letters(settings: Settings, progress: Progress) -> Replayed:
         CoreUnavailableError: Core cannot be asked; what was not replayed stays so.
         TransientError: Graph serves nobody; what was not replayed stays so.
     """
-    async with opened(settings) as (engine, _), _way(settings, engine) as way:
+    async with opened(settings) as (engine, sites), _way(settings, engine, sites) as way:
         engine.states.pause(await engine.store.paused())
         offsets = await engine.store.replayed(settings.kafka_dlq_topic)
         with span(_config(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
             await asyncio.to_thread(topic.from_offsets, offsets)
             async for batch in _batches(topic, progress):
-                found = [await way.arrival_of(letter_of(record).record) for record in batch]
+                found = [await way.arrival_of(letter_of(record)) for record in batch]
                 await engine.router.route([arrival for arrival in found if arrival is not None])
                 await way.all_back()
                 done = {record.partition: record.offset + 1 for record in batch}
@@ -120,7 +121,7 @@ async def replay(settings: Settings, since: float, progress: Progress) -> Replay
         CoreUnavailableError: Core cannot be asked.
         TransientError: Graph serves nobody.
     """
-    async with opened(settings) as (engine, _), _way(settings, engine) as way:
+    async with opened(settings) as (engine, sites), _way(settings, engine, sites) as way:
         engine.states.pause(await engine.store.paused())
         with span(_config(settings), settings.kafka_topic, settings.kafka_group) as topic:
             await asyncio.to_thread(topic.from_time, since)
@@ -184,19 +185,26 @@ async def check_feed(settings: Settings, topic: str | None, count: int) -> FeedC
 class _Way:
     """How a replayed record goes: decoded as ever, its job's state from Core, its receipt counted."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, sites: Collection[str]) -> None:
         self.records = 0
         self.results: Counter[str] = Counter()
         self.decoder, self.registry = _decoder(engine)
         self._engine = engine
+        self._sites = sites
         self._letters = DeadLetters(_config(settings), settings.kafka_dlq_topic)
         self._out = 0
         self._none_out = asyncio.Event()
         self._none_out.set()
 
-    async def arrival_of(self, record: Record) -> Arrival | None:
+    async def arrival_of(self, letter: Letter) -> Arrival | None:
         """To be routed; ``None`` if there is nothing to be done, or it is a dead letter again."""
+        record = letter.record
         try:
+            if letter.truncated:
+                # Its value cannot be read any more, and so its site is not known either.
+                key_alone = replace(record, value=None, headers=own_headers(record))
+                job_id, _ = _named(await decode(self.decoder, self.registry, key_alone))
+                return await self.ask(job_id or "", None, record, self._sites)
             job_id, site_id = _named(await decode(self.decoder, self.registry, record))
             if job_id is not None:
                 return await self.ask(job_id, site_id, record)
@@ -211,14 +219,14 @@ class _Way:
         self.results[result] += 1
         return None
 
-    async def ask(self, job_id: str, site_id: str | None, record: Record) -> Arrival:
-        """With the job as Core has it, at the site that the record names or at those that hold its events.
+    async def ask(self, job_id: str, site_id: str | None, record: Record, further: Collection[str] = ()) -> Arrival:
+        """With the job as Core has it: at the site that the record names, those that hold its events, or a further one.
 
         Raises ``CoreUnavailableError``, and ``InvalidRecordError`` for a row that says something impossible.
         """
         held = {mailbox.site for mailbox in await self._engine.store.holders(job_id)}
         job: Job | None = None
-        for site in dict.fromkeys([*([site_id] if site_id else []), *sorted(held)]):
+        for site in dict.fromkeys([*([site_id] if site_id else []), *sorted(held), *further]):
             job = job or await self._engine.core.job(site, job_id)
         self._out += 1
         self._none_out.clear()
@@ -251,8 +259,8 @@ class _Way:
 
 
 @asynccontextmanager
-async def _way(settings: Settings, engine: Engine) -> AsyncIterator[_Way]:
-    way = _Way(settings, engine)
+async def _way(settings: Settings, engine: Engine, sites: Collection[str]) -> AsyncIterator[_Way]:
+    way = _Way(settings, engine, sites)
     engine.refuse = way.refuse
     yield way
 
@@ -289,4 +297,5 @@ def _decoder(engine: Engine) -> tuple[Decoder, Registry]:
 
 
 def _config(settings: Settings) -> Config:
-    return client_config(settings.kafka_bootstrap_servers, read_properties(settings.kafka_config_file))
+    brokers = settings.kafka_bootstrap_servers
+    return client_config(brokers, checked_properties(settings.kafka_config_file, brokers))

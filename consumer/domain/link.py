@@ -2,10 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
-
-_OUT_OF_VIEW: Final = b"?"
-"""In the place of a digest, which has sixteen bytes: a replica of an older version can read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +20,7 @@ class Link:
     rendering: int
     """``RENDERING`` of the replica that wrote it; an older replica never rewrites what a newer one rendered."""
     settled: bytes = b""
-    """``SeenEvent.digest`` of what Graph made of our last repair: while it reads so, it is not repaired again.
-
-    Or ``_OUT_OF_VIEW``, see :meth:`out_of_view`.
-    """
+    """``SeenEvent.digest`` of what Graph made of our last repair: while it reads so, it is not repaired again."""
     zone_mark: int = 0
     """``Zone.mark`` of the mailbox's zone at that time: a changed zone rewrites the event."""
     written_at: float = field(default=0.0, compare=False)
@@ -37,18 +30,6 @@ class Link:
     def is_confirmed(self) -> bool:
         """Whether we have written the event. A link made from a listed tag was never compared with Core."""
         return self.rendering > 0
-
-    def out_of_view(self) -> "Link":
-        """The same link of an event that a sweep's view did not show, though it exists and reads as it must now.
-
-        The next sweep must see it in its view. Until it does, the etag equals no event's, so that it is read whole.
-        """
-        return replace(self, settled=_OUT_OF_VIEW, etag="")
-
-    @property
-    def was_out_of_view(self) -> bool:
-        """Whether the last sweep did not see the event in its view, and no sweep has seen it there since."""
-        return self.settled == _OUT_OF_VIEW
 
     def unsure(self) -> "Link":
         """The same link, equal to no event: the next run writes it again."""

@@ -114,15 +114,14 @@ def plan(situation: Situation, window: Window) -> Plan:
 
         A sweep's view does not show the linked event (out of view; outside the window: leave):
 
-        found by its id or tag             | step
-        -----------------------------------+----------------------------------------------------
-        the linked one, for the first time | update it, or adopt it if it reads so: the next
-                                           | sweep must see it in its view
-        the linked one, for the second     | as if it were gone: it is in another calendar or in
-                                           | Deleted Items, where no update brings it back
-        gone, and another with the tag     | update or adopt the oldest of them, likewise
-        gone, or only series               | delete it by its id, come back to create
-        one without our tag                | leave that one alone, come back to create
+        found by its id or tag         | step
+        -------------------------------+--------------------------------------------------------
+        the linked one                 | update it, or adopt it if it reads so. If a view still
+                                       | does not show it, it is in another calendar or in
+                                       | Deleted Items: delete it by its id, come back to create
+        gone, and another with the tag | update or adopt the oldest of them, likewise
+        gone, or only series           | delete it by its id, come back to create
+        one without our tag            | leave that one alone, come back to create
     """
     memory, wanted = situation.memory, situation.wanted
     if not situation.insists and _is_stale(memory, situation.rank, wanted):
@@ -186,8 +185,7 @@ def _out_of_view(situation: Situation, wanted: Event, link: Link) -> Plan:
     found = situation.seen or ()
     linked = () if situation.disowned else (link.event_id,)
     ids = tuple(dict.fromkeys([*linked, *(event.event_id for event in found)]))
-    spent = link.event_id if link.was_out_of_view else None
-    usable = sorted((event for event in found if event.single and event.event_id != spent), key=_age)
+    usable = sorted((event for event in found if event.single), key=_age)
     if not usable:
         return Plan(Remake(ids))
     kept = next((event for event in usable if event.event_id == link.event_id), usable[0])

@@ -1,7 +1,16 @@
-"""The intake: what a poll brought is decoded, completed, and routed, poll by poll, in order."""
+"""The intake: records are decoded, completed and routed, each partition in its order.
+
+What can be routed at once goes in one round trip for all partitions. A record that cannot be finished now (its dead
+letter is refused, its schema or its missing values cannot be read) has a task of its own; what comes behind it in its
+partition waits for that task, and every other partition goes on.
+"""
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
@@ -18,8 +27,9 @@ from consumer.domain.job import Job
 from consumer.domain.mailbox import Mailbox
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Ignored, Incomplete, SchemaNeededError, Truncated
-from consumer.kafka.record import Record
+from consumer.kafka.record import Epoch, Record
 from consumer.kafka.registry import Registry
+from consumer.kafka.waiting import LOG_SECONDS, Wait, Waits
 from consumer.sync.change import Change
 from consumer.sync.ports import Store
 from consumer.sync.receipts import Place, Receipt
@@ -28,8 +38,18 @@ from consumer.sync.routing import Arrival, Router
 log = structlog.get_logger(__name__)
 
 UNREADABLE_RUN: Final = 50
-"""So many unreadable records in a row block their partition until ``calsync dead-letters resume``."""
+"""This many unreadable records in a row block their partition until ``calsync dead-letters resume``."""
+ROUTED_AT_ONCE: Final = 1_000
+"""Records in one round trip: those of a poll, or of two that came while the last trip was under way."""
 _RETRY_SECONDS: Final = 1.0
+_QUESTIONS_AT_ONCE: Final = 4
+_CORE_REST_SECONDS: Final = 10.0
+"""After Core gave no answer, incomplete records are left to the sweep without asking for this long."""
+_SCHEMA_HINT: Final = "check CALSYNC_SCHEMA_REGISTRY_URL and CALSYNC_SCHEMA_REGISTRY_USER_INFO, and the registry itself"
+
+
+class RevokedError(Exception):
+    """The record's partition was revoked: whoever has it now gets the record again."""
 
 
 class JobSource(Protocol):
@@ -39,8 +59,17 @@ class JobSource(Protocol):
         """The job, or ``None`` if Core has none. Raises ``CoreUnavailableError`` or ``InvalidRecordError``."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A record whose event Graph calls malformed, on its way to the dead letters."""
+
+    record: Record
+    receipts: list[Receipt]
+    reason: str
+
+
 class Intake:
-    """Consumes what the pump delivers. While it waits for Redis or the registry, the pump fills up and pauses."""
+    """Consumes what the pump delivers. The pump bounds what waits here: it stops reading a partition that waits."""
 
     def __init__(
         self,
@@ -53,10 +82,15 @@ class Intake:
         give_back: Callable[[Receipt, str], None],
         on_dead_letter: Callable[[str], None],
         block: Callable[[Record], Awaitable[None]],
+        on_waiting: Callable[[frozenset[int]], None],
     ) -> None:
-        """``on_dead_letter`` is told the kind of fault: undecodable, invalid or refused.
-
-        ``block`` is given the last of ``UNREADABLE_RUN`` unreadable records in a row of one partition.
+        """
+        Args:
+            decoder, registry, router, store, core, dead_letters: what the intake works with.
+            give_back: takes each receipt when its record is done.
+            on_dead_letter: gets the kind of fault: undecodable, invalid or refused.
+            block: gets the last of ``UNREADABLE_RUN`` unreadable records in a row of one partition.
+            on_waiting: gets the partitions that wait, whenever they change.
         """
         self._decoder = decoder
         self._registry = registry
@@ -67,124 +101,241 @@ class Intake:
         self._give_back = give_back
         self._on_dead_letter = on_dead_letter
         self._block = block
-        self._unreadable: dict[int, int] = {}
-        """Of each partition: how many unreadable records came in a row."""
-        self._queue: asyncio.Queue[Sequence[Record]] = asyncio.Queue()
+        self._waits = Waits(on_waiting)
+        self._unreadable: dict[Epoch, int] = {}
+        """Of each partition held: how many unreadable records came in a row."""
+        self._ready: deque[Record | Arrival] = deque()
+        self._behind: dict[Epoch, deque[Record | Arrival]] = {}
+        """Of each partition that waits: the records that came behind the one it waits for."""
+        self._something_is_ready = asyncio.Event()
+        self._refused: deque[_Refused] = deque()
+        """Bounded as the records are: each stands for one that is not done."""
+        self._letters_out = 0
+        self._no_letters_out = asyncio.Event()
+        self._no_letters_out.set()
+        self._questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
+        self._core_rests_until = 0.0
 
     def deliver(self, records: Sequence[Record]) -> None:
         """Take the records of one poll."""
-        self._queue.put_nowait(records)
+        self._ready.extend(records)
+        self._something_is_ready.set()
+
+    def waiting(self) -> list[Wait]:
+        """The records that cannot be finished now, and what they wait for."""
+        return self._waits.now()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            await self.process(await self._queue.get())
+        """Until cancelled. An unexpected error in a partition's task ends it too, as the only error of a group."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._something_is_ready.wait()
+                while self._refused:
+                    tasks.create_task(self._write(self._refused.popleft()))
+                while self._ready:
+                    await self._route(self._take(tasks))
+                if not self._refused:
+                    self._something_is_ready.clear()
 
-    async def process(self, records: Sequence[Record]) -> None:
-        """Decode and route these records; their receipts come back as they are done."""
-        arrivals = [arrival for record in records if (arrival := await self._arrival(record))]
-        await self._route(arrivals)
+    async def _write(self, refused: "_Refused") -> None:
+        with self._waits.of(refused.record) as wait:
+            await self._bury(refused.record, "refused", refused.reason, wait)
+        for receipt in refused.receipts:
+            receipt.part_done("dead_lettered")
+        self._letters_out -= 1
+        if not self._letters_out:
+            self._no_letters_out.set()
 
-    async def refuse(self, change: Change, refusal: RequestRefusedError) -> None:
-        """Dead-letter the record of a change that Graph calls malformed."""
-        if isinstance(change.receipt.record, Record):
-            await self._bury(change.receipt.record, "refused", str(refusal))
+    def refuse(self, change: Change, refusal: RequestRefusedError) -> None:
+        """Dead-letter the record of a change that Graph calls malformed.
+
+        Returns at once, so that the mailbox goes on. A part of each of the change's receipts is kept until the letter
+        is safe, so that no offset is committed before.
+        """
+        record = change.receipt.record
+        if isinstance(record, Record):
+            receipts = [change.receipt, *change.older]
+            for receipt in receipts:
+                receipt.split(2)
+            self._refused.append(_Refused(record, receipts, str(refusal)))
+            self._letters_out += 1
+            self._no_letters_out.clear()
+            self._something_is_ready.set()
+
+    async def drain(self, deadline: float) -> None:
+        """Wait until the letters of refused changes are safe, at most ``deadline`` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline):
+                await self._no_letters_out.wait()
+
+    def _take(self, tasks: asyncio.TaskGroup) -> list[Arrival]:
+        """What can be routed now, in order; what cannot gets a task, and what comes behind it waits."""
+        arrivals: list[Arrival] = []
+        while self._ready and len(arrivals) < ROUTED_AT_ONCE:
+            item = self._ready.popleft()
+            record = item if isinstance(item, Record) else item.receipt.record
+            assert isinstance(record, Record)  # noqa: S101 (the receipts made here stand for records)
+            epoch = record.epoch
+            if not epoch.live or epoch.stopped:
+                continue
+            if epoch in self._behind:
+                self._behind[epoch].append(item)
+            elif isinstance(item, Arrival):
+                arrivals.append(item)
+            else:
+                self._understand(item, arrivals, tasks)
+        return arrivals
+
+    def _understand(self, record: Record, arrivals: list[Arrival], tasks: asyncio.TaskGroup) -> None:
+        try:
+            decoded = self._decoder.decode(record)
+        except (SchemaNeededError, UndecodableError, InvalidRecordError):
+            decoded = None
+        receipt = self._receipt(record)
+        if decoded is None or isinstance(decoded, Incomplete):
+            self._behind[record.epoch] = deque()
+            tasks.create_task(self._finish(record, receipt), name=f"partition {record.partition}")
+            return
+        self._unreadable.pop(record.epoch, None)
+        arrival = _arrival(record, receipt, decoded)
+        if arrival is not None:
+            arrivals.append(arrival)
+
+    def _receipt(self, record: Record) -> Receipt:
+        place = Place(record.partition, record.offset)
+        return Receipt(record, self._give_back, lambda: record.epoch.live, place)
 
     async def _route(self, arrivals: list[Arrival]) -> None:
+        """Until Redis has taken them: no partition can go on without it."""
+        logged_at = float("-inf")
         while arrivals:
             try:
                 await self._router.route(arrivals)
             except StoreUnavailableError as error:
-                log.error("Redis is not there, consumption waits", reason=str(error))
+                if time.monotonic() - logged_at >= LOG_SECONDS:
+                    logged_at = time.monotonic()
+                    log.error("Redis is unavailable, consumption waits", reason=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 return
 
-    async def _arrival(self, record: Record) -> Arrival | None:
-        if not record.epoch.live or record.epoch.stopped:
-            return None
-        place = Place(record.partition, record.offset)
-        receipt = Receipt(record, self._give_back, lambda: record.epoch.live, place)
+    async def _finish(self, record: Record, receipt: Receipt) -> None:
+        """Work off a record that takes time, then let its partition go on."""
+        with self._waits.of(record) as wait:
+            arrival = await self._arrival(record, receipt, wait)
+        behind = self._behind.pop(record.epoch)
+        if arrival is not None:
+            behind.appendleft(arrival)
+        self._ready.extendleft(reversed(behind))
+        self._something_is_ready.set()
+
+    async def _arrival(self, record: Record, receipt: Receipt, wait: Wait) -> Arrival | None:
         try:
-            decoded = await decode(self._decoder, self._registry, record)
-            arrival = await self._understand(record, receipt, decoded)
+            decoded = await decode(self._decoder, self._registry, record, wait)
+            if isinstance(decoded, Incomplete):
+                arrival = await self._complete(record, receipt, decoded, wait)
+            else:
+                arrival = _arrival(record, receipt, decoded)
+        except RevokedError:
+            return None
         except UndecodableError as error:
-            await self._bury(record, "undecodable", str(error))
+            safe = await self._bury(record, "undecodable", str(error), wait)
         except InvalidRecordError as error:
-            await self._bury(record, "invalid", str(error))
+            safe = await self._bury(record, "invalid", str(error), wait)
         else:
-            self._unreadable.pop(record.partition, None)
+            self._unreadable.pop(record.epoch, None)
             return arrival
-        await self._count_unreadable(record)
-        receipt.part_done("dead_lettered")
+        if safe:
+            await self._count_unreadable(record)
+            receipt.part_done("dead_lettered")
         return None
 
     async def _count_unreadable(self, record: Record) -> None:
-        """A bad deployment of Core's feed is not to be drained into the dead-letter topic."""
-        run = self._unreadable.get(record.partition, 0) + 1
-        self._unreadable[record.partition] = run
+        """A bad deployment of Core's feed must not be drained into the dead-letter topic."""
+        epoch = record.epoch
+        self._unreadable = {each: count for each, count in self._unreadable.items() if each.live}
+        run = self._unreadable.get(epoch, 0) + 1
+        self._unreadable[epoch] = run
         if run >= UNREADABLE_RUN:
-            del self._unreadable[record.partition]
+            del self._unreadable[epoch]
             await self._block(record)
-            record.epoch.stopped = True
+            epoch.stopped = True
 
-    async def _understand(self, record: Record, receipt: Receipt, decoded: Decoded) -> Arrival | None:
-        match decoded:
-            case Changed(job, committed_at):
-                return Arrival(job.job_id, job, record.partition, record.offset, receipt, committed_at)
-            case Deleted(job_id, committed_at):
-                return Arrival(job_id, None, record.partition, record.offset, receipt, committed_at)
-            case Incomplete():
-                return await self._complete(record, receipt, decoded)
-            case Truncated():
-                log.error("Core's table was truncated: nothing is deleted for that, the sweep decides")
-            case Ignored():
-                pass
-        receipt.part_done("skipped")
-        return None
-
-    async def _complete(self, record: Record, receipt: Receipt, incomplete: Incomplete) -> Arrival | None:
+    async def _complete(self, record: Record, receipt: Receipt, incomplete: Incomplete, wait: Wait) -> Arrival | None:
         job_id, site_id = incomplete.job_id, incomplete.site_id
         try:
-            job = await self._core.job(site_id, job_id)
+            job = await self._ask(site_id, job_id)
         except CoreUnavailableError as error:
             log.warning("record without all its values is left to the sweep", job=job_id, reason=str(error))
-            await self._mark(Mailbox(site_id, ""), job_id)
-            receipt.part_done("handed_over")
+            if await self._mark(Mailbox(site_id, ""), job_id, wait):
+                receipt.part_done("handed_over")
             return None
         if job is None:
             receipt.part_done("stale")  # its row is gone by now; the deletion follows
             return None
-        return Arrival(job_id, job, record.partition, record.offset, receipt, incomplete.committed_at)
+        return Arrival(job_id, job, record.partition, record.offset, receipt, incomplete.committed_at, record.epoch.log)
 
-    async def _mark(self, mailbox: Mailbox, job_id: str) -> None:
-        while True:
+    async def _ask(self, site_id: str, job_id: str) -> Job | None:
+        """The job as Core has it. Raises ``CoreUnavailableError`` at once for a while after Core gave no answer."""
+        async with self._questions:
+            if time.monotonic() < self._core_rests_until:
+                raise CoreUnavailableError("Core gave no answer a moment ago")
+            try:
+                return await self._core.job(site_id, job_id)
+            except CoreUnavailableError:
+                self._core_rests_until = time.monotonic() + _CORE_REST_SECONDS
+                raise
+
+    async def _mark(self, mailbox: Mailbox, job_id: str, wait: Wait) -> bool:
+        """``False`` if the partition was revoked before the sweep's mark could be written."""
+        while wait.record.epoch.live:
             try:
                 await self._store.mark_dirty([(mailbox, job_id)])
             except StoreUnavailableError as error:
-                log.error("Redis is not there, consumption waits", reason=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(wait.failed("store", str(error), None))
             else:
-                return
+                return True
+        return False
 
-    async def _bury(self, record: Record, kind: str, reason: str) -> None:
-        await self._dead_letters.put(record, f"{kind}: {reason}")
-        self._on_dead_letter(kind)
+    async def _bury(self, record: Record, kind: str, reason: str, wait: Wait) -> bool:
+        """``False`` if the partition was revoked before the letter was safe."""
+        safe = await self._dead_letters.put(record, f"{kind}: {reason}", wait)
+        if safe:
+            self._on_dead_letter(kind)
+        return safe
 
 
-async def decode(decoder: Decoder, registry: Registry, record: Record) -> Decoded:
-    """What a record says, its schema fetched if need be: while the registry is away, this waits.
+def _arrival(record: Record, receipt: Receipt, decoded: Changed | Deleted | Truncated | Ignored) -> Arrival | None:
+    """To be routed; ``None``, with the receipt given back, if there is nothing to route."""
+    match decoded:
+        case Changed(job, committed_at):
+            return Arrival(job.job_id, job, record.partition, record.offset, receipt, committed_at, record.epoch.log)
+        case Deleted(job_id, committed_at):
+            return Arrival(job_id, None, record.partition, record.offset, receipt, committed_at, record.epoch.log)
+        case Truncated():
+            log.error("Core's table was truncated: nothing is deleted for that, the sweep decides")
+        case Ignored():
+            pass
+    receipt.part_done("skipped")
+    return None
+
+
+async def decode(decoder: Decoder, registry: Registry, record: Record, wait: Wait | None = None) -> Decoded:
+    """What a record says, its schema fetched if need be. While the registry gives no answer, this waits.
 
     Raises:
+        RevokedError: the record's partition was revoked before its schema could be read.
         UndecodableError: these bytes are no record of ours.
         InvalidRecordError: it can be read, but states something impossible.
     """
-    while True:
+    wait = wait or Wait(record)
+    while record.epoch.live:
         try:
             return decoder.decode(record)
         except SchemaNeededError as needed:
             try:
                 await registry.fetch(needed.schema_id)
             except TransientError as error:
-                log.error("waiting for the schema registry", reason=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
+                reason = f"schema {needed.schema_id}: {error}"
+                await asyncio.sleep(wait.failed("schema", reason, _SCHEMA_HINT))
+    raise RevokedError

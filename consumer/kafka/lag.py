@@ -30,7 +30,8 @@ class Lag:
             asked = [TopicPartition(self._topic, partition) for partition in partitions]
             for committed in self._consumer.committed(asked, timeout=_TIMEOUT_SECONDS):
                 low, high = self._consumer.get_watermark_offsets(committed, timeout=_TIMEOUT_SECONDS, cached=False)
-                behind[committed.partition] = high - max(low, committed.offset)
+                # A topic that was created again may end below the offset that is still committed.
+                behind[committed.partition] = max(0, high - max(low, committed.offset))
         except KafkaException as error:
             log.warning("lag cannot be measured", error=error.args[0].name())
         return behind

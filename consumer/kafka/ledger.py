@@ -27,6 +27,18 @@ class Ledger:
         self.bytes += size
         self._next = offset + 1
 
+    def reached(self, end: int) -> None:
+        """Nothing more is to come before the offset ``end``.
+
+        Offsets without a record (a transaction's commit marker, what compaction removed) are passed in this way only.
+        """
+        self._next = max(self._next or 0, end)
+
+    @property
+    def next(self) -> int | None:
+        """The lowest offset that may still come; ``None`` before the first."""
+        return self._next
+
     def done(self, offset: int, heir: int | None = None) -> None:
         """The record at ``offset`` is done; telling it again changes nothing.
 

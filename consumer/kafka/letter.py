@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from consumer.kafka.dead_letters import PREFIX
+from consumer.kafka.parcel import PREFIX
 from consumer.kafka.record import Epoch, Record
 
 
@@ -19,7 +19,9 @@ class Letter:
     attempts: int
     """How often it has failed."""
     record: Record
-    """As it was consumed, with its own partition and offset."""
+    """As it was consumed, with its own partition and offset; see ``truncated``."""
+    truncated: bool = False
+    """Whether the value lost its middle, because it was too large for the dead-letter topic."""
 
 
 def letter_of(found: Record) -> Letter:
@@ -34,14 +36,16 @@ def letter_of(found: Record) -> Letter:
         about.get("topic") or found.topic,
         partition,
         _number(about.get("offset"), found.offset),
-        found.key,
+        None if about.get("key") == "none" else found.key,
         found.value,
         found.headers,
         found.timestamp,
         Epoch(partition),
     )
     attempts = _number(about.get("attempts"), 1)
-    return Letter(found.partition, found.offset, found.timestamp, about.get("reason", ""), attempts, record)
+    return Letter(
+        found.partition, found.offset, found.timestamp, about.get("reason", ""), attempts, record, "truncated" in about
+    )
 
 
 def _number(text: str | None, otherwise: int) -> int:

@@ -13,11 +13,12 @@ from queue import Empty, SimpleQueue
 from typing import Final, cast
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from consumer.kafka.config import Config
 from consumer.kafka.ledger import Ledger
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
+from consumer.kafka.pauses import Pauses, over_their_share
 from consumer.kafka.record import Epoch, Headers, Record
 from consumer.kafka.remedies import remedy
 
@@ -29,6 +30,11 @@ HIGH_WATER_BYTES: Final = 32 * 2**20
 """The same for their size: a job with long notes takes a multiple of the usual half a kilobyte."""
 _RESUME_AT: Final = 0.95
 """How full it may be to resume. During an outage as much as waits for Graph stays: what is new must fit beside it."""
+_IDENTIFY_TRIES: Final = 3
+_PRESSURE_AT: Final = 0.8
+_PRESSURE_SECONDS: Final = 5.0
+_FROM_BEGINNING_SECONDS: Final = 60.0
+"""How long after a topic was found to be another one its partitions are read from their beginning when assigned."""
 _POLL_SECONDS: Final = 0.1
 _POLL_RECORDS: Final = 500
 _COMMIT_SECONDS: Final = 1.0
@@ -64,6 +70,8 @@ class Pump:
         on_end: Callable[[str | None], None],
         on_overrun: Callable[[], None],
         *,
+        on_pressure: Callable[[], None],
+        identify: Callable[[], str | None],
         high_water: int = HIGH_WATER,
     ) -> None:
         """
@@ -74,6 +82,8 @@ class Pump:
             deliver: takes the records of one poll.
             on_end: called when the thread ends; with a reason if it must not have ended.
             on_overrun: called when the broker has deleted records that were not consumed.
+            on_pressure: called every few seconds while the high-water mark is nearly reached.
+            identify: the topic's id, as :meth:`consumer.kafka.topic.TopicIdentity.ask`; called in the pump's thread.
             high_water: see ``HIGH_WATER``.
         """
         self._config = {**config, "error_cb": self._on_error, "on_commit": self._on_commit, "logger": LibrdkafkaLog()}
@@ -82,10 +92,24 @@ class Pump:
         self._deliver = deliver
         self._on_end = on_end
         self._on_overrun = on_overrun
+        self._on_pressure = on_pressure
+        self._identify = identify
         self._high_water = high_water
         self._inbox: SimpleQueue[tuple[Record, int | None]] = SimpleQueue()
         self._ledgers: dict[int, tuple[Epoch, Ledger]] = {}
-        self._paused = False
+        self._pauses = Pauses(topic)
+        self._full = False
+        self._pressed_at = float("-inf")
+        self._waiting: frozenset[int] = frozenset()
+        self._over_share: set[int] = set()
+        self._log = ""
+        """The topic's id, empty while it is not known."""
+        self._seen_log: str | None = None
+        """What another thread has read of it last."""
+        self._recreated = False
+        """Whether the group must be joined again, because what is held is of a topic that is gone."""
+        self._from_beginning_until = float("-inf")
+        """On the monotonic clock."""
         self._blocked: Mapping[int, int | None] = {}
         self._held: dict[int, int | None] = {}
         """Partitions that are paused for a block, and where each began."""
@@ -101,8 +125,6 @@ class Pump:
         """When the thread last came round; the liveness probe looks at it."""
         self.oldest: dict[int, float | None] = {}
         """Of each partition held: Unix time of its oldest record not yet done."""
-        self.positions: dict[int, int] = {}
-        """Of each partition held: the position last given to be committed."""
 
     def start(self) -> None:
         """Join the group."""
@@ -124,6 +146,14 @@ class Pump:
         """
         self._blocked = partitions
 
+    def wait_for(self, partitions: frozenset[int]) -> None:
+        """Records of these partitions cannot be finished now; from any thread. The others must be read on."""
+        self._waiting = partitions
+
+    def saw(self, log: str | None) -> None:
+        """The topic's id as it is now, ``None`` if it is not known; from any thread."""
+        self._seen_log = log
+
     def drain(self) -> None:
         """Take no more records, but stay in the group and keep committing."""
         self._draining.set()
@@ -137,15 +167,10 @@ class Pump:
     def _run(self) -> None:
         reason: str | None = "the pump's thread ended"
         try:
-            consumer = Consumer(self._config)
-            try:
-                consumer.subscribe(
-                    [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-                )
-                reason = self._pump(consumer)
-                self._commit_last(consumer)
-            finally:
-                consumer.close()
+            while True:
+                reason = self._session()
+                if not self._recreated or self._stopping.is_set():
+                    break
         except KafkaException as error:
             reason = str(error)
         except Exception as error:
@@ -154,12 +179,31 @@ class Pump:
         finally:
             self._loop.call_soon_threadsafe(self._on_end, reason)
 
+    def _session(self) -> str | None:
+        """One membership of the group; as :meth:`_pump`."""
+        self._recreated = False
+        consumer = Consumer(self._config)
+        try:
+            consumer.subscribe(
+                [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            reason = self._pump(consumer)
+            if self._recreated:
+                # What was read of the topic that is gone says nothing about the offsets of the new one.
+                self._drop(list(self._ledgers))
+            else:
+                self._commit_last(consumer)
+        finally:
+            consumer.close()
+        return reason
+
     def _pump(self, consumer: Consumer) -> str | None:
-        """Until it is stopped (``None``), or something fatal happens (the reason)."""
+        """Until it is stopped or the topic is another one (``None``), or something fatal happens (the reason)."""
         commit_at = 0.0
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not self._recreated:
             self.polled_at = time.monotonic()
             self._take_receipts()
+            self._look_at_log(self._seen_log)
             self._press(consumer)
             self._hold(consumer)
             first = consumer.poll(_POLL_SECONDS)
@@ -170,6 +214,8 @@ class Pump:
                     error = message.error()
                     if error is None:
                         records.extend(self._take(message))
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        self._reached_end(message)
                     elif error.fatal():
                         return str(error)
                     else:
@@ -189,12 +235,43 @@ class Pump:
             return []
         epoch, ledger = held
         offset = _number(message.offset())
+        if not self._recreated and ledger.next is not None and offset < ledger.next:
+            self._from_beginning("offsets went backwards")
+            self._recreated = True
+        if self._recreated:
+            return []
         timestamp = message.timestamp()[1] / 1000
         key, value = _bytes(message.key()), _bytes(message.value())
         ledger.add(offset, timestamp, len(key or b"") + len(value or b""))
         headers = cast("Headers", message.headers() or [])
         record = Record(self._topic, epoch.partition, offset, key, value, headers, timestamp, epoch)
         return [record]
+
+    def _reached_end(self, message: Message) -> None:
+        held = self._ledgers.get(_number(message.partition()))
+        if held is not None and not self._recreated:
+            held[1].reached(_number(message.offset()))
+
+    def _look_at_log(self, log: str | None) -> None:
+        """Whether the topic is still the one that is being read."""
+        if not log or log == self._log:
+            return
+        if self._log:
+            self._from_beginning("the topic has another id")
+            # While no partition is held, nothing of the old topic is left to forget.
+            self._recreated = bool(self._ledgers)
+        self._log = log
+        for epoch, _ in self._ledgers.values():
+            epoch.log = log
+
+    def _from_beginning(self, reason: str) -> None:
+        """The topic was deleted and created again: what is assigned from now on is read from its beginning.
+
+        librdkafka goes on reading in the new topic. But it commits nothing below the old topic's offsets, and it skips
+        what the new topic already holds below the offset reached in the old one (librdkafka#3255).
+        """
+        self._from_beginning_until = time.monotonic() + _FROM_BEGINNING_SECONDS
+        log.error("the topic was created again: it is read from its beginning", topic=self._topic, reason=reason)
 
     def _take_receipts(self) -> None:
         while True:
@@ -206,25 +283,48 @@ class Pump:
                 self._ledgers[record.partition][1].done(record.offset, heir)
 
     def _press(self, consumer: Consumer) -> None:
-        """Pause above the high-water mark, resume below half of it; librdkafka does not tell, so we remember."""
-        waiting = sum(len(ledger) for _, ledger in self._ledgers.values())
-        size = sum(ledger.bytes for _, ledger in self._ledgers.values())
+        """Pause everything above the high-water mark until a twentieth of it is free.
+
+        Also pause each partition that holds more than its share while a record of it waits.
+        """
+        ledgers = {partition: ledger for partition, (_, ledger) in self._ledgers.items()}
+        waiting = sum(len(ledger) for ledger in ledgers.values())
+        size = sum(ledger.bytes for ledger in ledgers.values())
         fullness = max(waiting / self._high_water, size / HIGH_WATER_BYTES)
-        wanted = self._draining.is_set() or fullness > (_RESUME_AT if self._paused else 1.0)
-        if wanted == self._paused:
+        full = self._draining.is_set() or fullness > (_RESUME_AT if self._full else 1.0)
+        if full != self._full:
+            self._full = full
+            log.info("consumption paused" if full else "consumption resumed", records=waiting, bytes=size)
+        if fullness > _PRESSURE_AT and self.polled_at - self._pressed_at >= _PRESSURE_SECONDS:
+            self._pressed_at = self.polled_at
+            self._loop.call_soon_threadsafe(self._on_pressure)
+        self._share(ledgers)
+        self._pause(consumer)
+
+    def _share(self, ledgers: Mapping[int, Ledger]) -> None:
+        """Half of the mark, in equal shares, is for partitions that wait: the other half is there for the rest."""
+        if not self._waiting and not self._over_share:
             return
-        partitions = [partition for partition in consumer.assignment() if partition.partition not in self._held]
-        (consumer.pause if wanted else consumer.resume)(partitions)
-        self._paused = wanted
-        log.info("consumption paused" if wanted else "consumption resumed", records=waiting, bytes=size)
+        shares = 2 * len(ledgers)
+        fullness = {
+            partition: max(len(ledger) * shares / self._high_water, ledger.bytes * shares / HIGH_WATER_BYTES)
+            for partition, ledger in ledgers.items()
+        }
+        over = over_their_share(self._waiting, fullness, self._over_share)
+        for partition in sorted(over - self._over_share):
+            log.warning("partition paused: a record of it waits, and it holds its share", partition=partition)
+        self._over_share = over
+
+    def _pause(self, consumer: Consumer) -> None:
+        self._pauses.set(consumer, set(self._ledgers) if self._full else set(self._held) | self._over_share)
 
     def _hold(self, consumer: Consumer) -> None:
-        """Pause what is to be blocked, and what was taken of it too far give back; resume what is blocked no more."""
+        """Pause newly blocked partitions and rewind what was read past the block; resume unblocked ones."""
         blocked = self._blocked
         for partition in [number for number in blocked if number in self._ledgers and number not in self._held]:
-            consumer.pause([TopicPartition(self._topic, partition)])
             self._held[partition] = blocked[partition]
             log.error("partition blocked", partition=partition)
+        self._pause(consumer)
         for partition, stop in list(self._held.items()):
             first = self._ledgers[partition][1].first_open()
             if first is not None and stop is not None and first < stop:
@@ -235,12 +335,11 @@ class Pump:
                 # The intake has stopped reading the old epoch, whether anything came behind or not.
                 epoch, ledger = self._ledgers[partition]
                 epoch.live = False
-                self._ledgers[partition] = (Epoch(partition), ledger)
+                self._ledgers[partition] = (Epoch(partition, self._log), ledger)
                 del self._held[partition]
                 self._waiting_since.pop(partition, None)
-                if not self._paused:
-                    consumer.resume([TopicPartition(self._topic, partition)])
                 log.info("partition no longer blocked", partition=partition)
+        self._pause(consumer)
 
     def _rewind(self, consumer: Consumer, partition: int, offset: int) -> bool:
         """Forget what was taken from ``offset`` on: it comes again. ``False`` if that cannot be done yet."""
@@ -253,7 +352,7 @@ class Pump:
         epoch, ledger = self._ledgers[partition]
         epoch.live = False
         self._waiting_since[partition] = ledger.oldest() or time.time()
-        self._ledgers[partition] = (Epoch(partition), Ledger())
+        self._ledgers[partition] = (Epoch(partition, self._log), Ledger())
         return True
 
     def _commit(self, consumer: Consumer) -> None:
@@ -293,7 +392,6 @@ class Pump:
         for partition in partitions:
             position = self._ledgers[partition][1].take_position()
             if position is not None:
-                self.positions[partition] = position
                 offsets.append(TopicPartition(self._topic, partition, position))
         return offsets
 
@@ -315,17 +413,20 @@ class Pump:
                 self._uncommitted([offset], fault)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if partitions and not self._stopping.is_set():
+            # Before any record is routed: Redis compares offsets only within one topic id.
+            tries = (self._identify() for _ in range(_IDENTIFY_TRIES))
+            self._look_at_log(next((log for log in tries if log is not None), None))
         for partition in partitions:
-            self._ledgers[partition.partition] = (Epoch(partition.partition), Ledger())
+            self._ledgers[partition.partition] = (Epoch(partition.partition, self._log), Ledger())
             self.oldest[partition.partition] = None
+            if time.monotonic() < self._from_beginning_until:
+                partition.offset = OFFSET_BEGINNING
         consumer.incremental_assign(partitions)
         self.joined = True
-        held = [partition for partition in partitions if partition.partition in self._blocked]
-        self._held |= {partition.partition: None for partition in held}
-        # A pause survives a rebalance in librdkafka: a partition that comes back would stay silent.
-        consumer.pause(partitions if self._paused else held)
-        if not self._paused:
-            consumer.resume([partition for partition in partitions if partition not in held])
+        self._held |= {partition.partition: None for partition in partitions if partition.partition in self._blocked}
+        self._pauses.assigned(consumer, partitions)
+        self._pause(consumer)
         self._tell_overrun(consumer, partitions)
         log.info("partitions assigned", partitions=[partition.partition for partition in partitions])
 
@@ -356,7 +457,8 @@ class Pump:
             self._held.pop(partition, None)
             self._waiting_since.pop(partition, None)
             self.oldest.pop(partition, None)
-            self.positions.pop(partition, None)
+            self._pauses.dropped(partition)
+            self._over_share.discard(partition)
 
     def _tell_overrun(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Records that the broker deleted before they were consumed: nothing else would say so."""

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 Headers = list[tuple[str, str | bytes | None]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Epoch:
     """One period of holding a partition. What was begun in an earlier one means nothing any more."""
 
     partition: int
+    log: str = ""
+    """The topic's id while it is held: a topic that was deleted and created again has another one, and its offsets
+    begin again. Empty if the broker has no such ids."""
     live: bool = True
     """Written by the pump's thread alone, when the partition goes."""
     stopped: bool = False

@@ -1,15 +1,39 @@
-"""How a topic is set up."""
+"""How a topic is set up, and which topic of that name it is."""
 
 from typing import Final
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicCollection
 
 # (What its admin module imports, its type information does not export.)
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
-from consumer.kafka.config import Config
+from consumer.kafka.config import Config, make
+from consumer.kafka.librdkafka_log import LibrdkafkaLog
 
 _TIMEOUT_SECONDS: Final = 10.0
+_IDENTITY_SECONDS: Final = 5.0
+_NO_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"
+"""Sixteen zero bytes in base64: what a broker without topic ids answers."""
+
+
+class TopicIdentity:
+    """Asks for a topic's id: one that was deleted and created again has another (KIP-516)."""
+
+    def __init__(self, config: Config, topic: str) -> None:
+        self._admin = make(AdminClient, {**config, "logger": LibrdkafkaLog()})
+        self._topic = topic
+
+    def ask(self) -> str | None:
+        """The topic's id; empty if the broker has no such ids; ``None`` if it is not known now. Blocks."""
+        try:
+            cluster = self._admin.list_topics(self._topic, timeout=_IDENTITY_SECONDS)
+            if cluster.controller_id not in cluster.brokers:
+                return ""  # librdkafka asks the controller, and would wait for one: the embedded broker has none
+            described = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=_IDENTITY_SECONDS)
+            topic_id = str(described[self._topic].result(_IDENTITY_SECONDS).topic_id)
+        except (KafkaException, TimeoutError):
+            return None
+        return "" if topic_id == _NO_ID else topic_id
 
 
 def cleanup_policy(config: Config, topic: str) -> str | None:

@@ -13,6 +13,7 @@ from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.sync.ports import Parking
 from consumer.sync.receipts import RESULTS
+from consumer.unusable import KINDS
 
 _LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
 _SWEEP_BUCKETS: Final = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -114,6 +115,12 @@ class Metrics:
             ["topic", "partition"],
             registry=registry,
         )
+        self._kafka_waiting = Gauge(
+            "calsync_kafka_waiting_seconds",
+            "How long a partition has waited for a record that cannot be finished, by what it waits for.",
+            ["topic", "partition", "cause"],
+            registry=registry,
+        )
         self._heartbeat = Gauge(
             "calsync_cdc_heartbeat_timestamp_seconds",
             "Of Debezium's newest heartbeat: if it is old, the feed is dead. NaN before the first.",
@@ -126,6 +133,14 @@ class Metrics:
             ["part"],
             registry=registry,
         )
+        self._unusable = Counter(
+            "calsync_unusable_total",
+            "Rows, workers and addresses of Core that are left out each time they are read.",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in KINDS:
+            self._unusable.labels(kind)
         for part in PARTS:
             self._foreign.labels(part)
         for result in RESULTS:
@@ -206,6 +221,10 @@ class Metrics:
         """An answer that was not in the protocol of ``part``."""
         self._foreign.labels(part).inc()
 
+    def unusable(self, kind: str) -> None:
+        """A row, worker or address of Core that is left out."""
+        self._unusable.labels(kind).inc()
+
     def sites(self, sites: Mapping[str, Site]) -> None:
         """The sites file as it is now."""
         self._secret_expiry.clear()
@@ -220,6 +239,12 @@ class Metrics:
         self._blocked.clear()
         for partition in partitions:
             self._blocked.labels(topic, partition).set(1)
+
+    def waiting(self, topic: str, waits: Sequence[tuple[int, str, float]]) -> None:
+        """The partitions that wait now: each with what it waits for, and for how many seconds; the longest counts."""
+        self._kafka_waiting.clear()
+        for partition, cause, seconds in sorted(waits, key=lambda wait: wait[2]):
+            self._kafka_waiting.labels(topic, partition, cause).set(seconds)
 
     def heartbeat(self, unix_time: float) -> None:
         """Debezium's newest heartbeat."""

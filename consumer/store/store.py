@@ -30,19 +30,22 @@ Scripts compute keys, so this is for one Redis (with replicas, if you like), not
 
 import asyncio
 import hashlib
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from consumer.domain.compare import PATIENCE_SECONDS
 from consumer.domain.distinct import Distinct
-from consumer.domain.errors import ReadOnlyError
+from consumer.domain.errors import ConfigurationError, ReadOnlyError
 from consumer.domain.link import Link, Memory, Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.store.codec import pack_link, pack_rank, unpack
@@ -103,6 +106,11 @@ class Block:
     """Unix time."""
 
 
+def _trust(ca_file: Path) -> dict[str, Any]:
+    """TLS options for Redis. Python 3.13 refuses many companies' own authorities by default (python/cpython#107361)."""
+    return {"ssl_ca_certs": str(ca_file), "ssl_exclude_verify_flags": [ssl.VERIFY_X509_STRICT]}
+
+
 class RedisStore:
     """The store port on one Redis."""
 
@@ -115,10 +123,19 @@ class RedisStore:
         self._pipeline = Pipeline(redis, [script.source for script in _SCRIPTS])
 
     @classmethod
-    def connect(cls, url: str, prefix: str, clock: Clock, *, read_only: bool = False) -> "RedisStore":
-        """A store on the Redis at ``url``; nothing is sent yet."""
+    def connect(
+        cls, url: str, prefix: str, clock: Clock, *, ca_file: Path | None = None, read_only: bool = False
+    ) -> "RedisStore":
+        """A store on the Redis at ``url``; nothing is sent yet.
+
+        ``ca_file`` holds authorities that a ``rediss://`` server's certificate may come from, besides the system's.
+
+        Raises:
+            ConfigurationError: no connection can be made as the URL says. The message holds nothing of it.
+        """
         redis = Redis.from_url(
             url,
+            **(_trust(ca_file) if ca_file is not None and url.lower().startswith("rediss:") else {}),
             decode_responses=False,
             socket_timeout=_TIMEOUT_SECONDS,
             socket_connect_timeout=_TIMEOUT_SECONDS,
@@ -126,6 +143,10 @@ class RedisStore:
             retry=Retry(NoBackoff(), 1),
             redis_connect_func=on_connect(f"{prefix}incarnation", read_only=read_only),
         )
+        try:
+            redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        except (RedisError, ValueError, TypeError, OSError):
+            raise ConfigurationError(["CALSYNC_REDIS_URL: its options cannot be used"]) from None
         return cls(redis, prefix, clock, read_only=read_only)
 
     async def close(self) -> None:

@@ -55,6 +55,8 @@ class Conclusions:
         self._noted = 0
         self._stated: list[tuple[Mailbox, Finding, Job]] = []
         self._vanished: list[tuple[Mailbox, Finding]] = []
+        self.unnamed_workers = 0
+        """Entries of Core's list that name no mailbox: the jobs that it lacks may be theirs."""
         self._losing = 0
         """Vanished assignments with an event to lose."""
 
@@ -73,6 +75,11 @@ class Conclusions:
         """Core's list has these after all, out of its order."""
         for job_id in job_ids:
             self._unlisted.get(job_id, {}).pop(mailbox, None)
+
+    def drop_all(self, mailbox: Mailbox) -> None:
+        """Core's list has rows for this mailbox that name no job: each may be that of any job."""
+        for mailboxes in self._unlisted.values():
+            mailboxes.pop(mailbox, None)
 
     async def draw(self, window: Window, marks: Sequence[Mark]) -> None:
         """Ask Core for what is unlisted or marked, repair what it states, and delete what has vanished, last.
@@ -137,7 +144,8 @@ class Conclusions:
         self, job: Job, findings: Mapping[Mailbox, Finding], handed_over: set[Mailbox], window: Window
     ) -> None:
         for mailbox, finding in findings.items():
-            if mailbox in job.mailboxes and job.scheduled and window.holds(*job.scheduled):
+            is_wanted = mailbox in job.mailboxes and job.scheduled and window.holds(*job.scheduled)
+            if is_wanted and not self.unnamed_workers:
                 raise CoreUnavailableError("Core's schedule lacks a job that Core itself has in the window")
             self._stated.append((mailbox, finding, job))
         for mailbox in sorted(handed_over - findings.keys()):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
 from consumer.domain.event import Event, Glimpse, SeenEvent
 from consumer.domain.link import Link, Memory, Pending
@@ -21,6 +21,13 @@ Longer than ``RENEW_SECONDS`` and a round trip, so that a healthy replica is nev
 """
 BY_HAND = "parked by hand"
 """The code of mailboxes that an operator parked."""
+Ask: TypeAlias = Literal["calendar", "setting", "write"]
+"""What a probe asks of a mailbox: to list its calendar, to read its time-zone setting, to let us write."""
+Asks: TypeAlias = frozenset[Ask]
+CALENDAR: Final[Asks] = frozenset({"calendar"})
+WHOLE: Final[Asks] = frozenset({"calendar", "setting"})
+"""A complete read. Each of the two needs a permission of its own."""
+WRITE: Final[Asks] = frozenset({"write"})
 REQUEST_SECONDS = 30.0
 """How long one request may take; the lease is renewed meanwhile."""
 
@@ -47,7 +54,8 @@ class Sighting:
     site: str = ""
     """Of the sweep that found the row gone there: a job that another site holds has moved, and keeps its rank."""
     log: str = ""
-    """Names the topic's incarnation: offsets of a topic that was deleted and created again are not compared."""
+    """The topic's id, empty if the broker has none: offsets of a topic that was created again begin again, so they say
+    nothing about states that came before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,10 +377,16 @@ class Calendars(Protocol):
     def open(self, site: Site, lease: Lease) -> Calendar:
         """The calendar of the leased mailbox."""
 
-    async def probe(self, site: Site, address: str | None) -> None:
-        """With a fresh token, read this mailbox, if one is named.
+    async def probe(self, site: Site, address: str | None, asks: Asks, *, fresh: bool) -> None:
+        """Ask a mailbox, if one is named, for each of ``asks``; ``fresh``: with a token that Entra issues now.
 
-        Returns when the site can be served; raises ``SiteRefusedError``, ``ForbiddenError`` or ``TransientError``.
+        Changes nothing. Returns if the token is there and each was answered; raises what a :class:`Calendar` may raise.
+        """
+
+    async def roles(self, site: Site) -> frozenset[str]:
+        """The app roles that the site's present token shows; empty if it shows none or cannot be read.
+
+        Raises ``SiteRefusedError`` or ``TransientError``.
         """
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from consumer.domain.compare import Inspection, Unread
-from consumer.domain.errors import TransientError
+from consumer.domain.errors import SiteRefusedError, TransientError
 from consumer.domain.job import State
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.change import Change, Look
@@ -47,12 +47,16 @@ class Rehearsal:
             async with self._turns[mailbox]:
                 found = await self._reconciler.inspect(site, mailbox)
             if isinstance(found, Inspection):
+                self._sites.served(site.site_id, mailbox.address)
                 return found
-            if found.forbidden is not None:
+            refusal = found.mailbox or found.forbidden or next(iter(found.refused.values()), None)
+            if refusal is not None and found.site is None:
                 try:
-                    found.site = found.site or await self._sites.judge(site, mailbox.address, found.forbidden)
+                    judgement = await self._sites.judge(site, mailbox.address, refusal, _nobody_else)
                 except TransientError as trouble:
                     found = Verdict(trouble=trouble)
+                else:
+                    found.site = judgement if isinstance(judgement, SiteRefusedError) else None
             if not await self._is_worth_another(mailbox, found, attempt):
                 return self._sites.unserved(mailbox.site) if found.site else found.unread(parked=True)
         return self._sites.unserved(mailbox.site)
@@ -83,3 +87,8 @@ class Rehearsal:
         asked = verdict.busy if verdict.trouble is None else verdict.trouble.retry_after
         await asyncio.sleep(_FIRST_WAIT * 2**attempt if asked is None else asked)
         return True
+
+
+async def _nobody_else() -> tuple[str, ...]:
+    """A dry run compares the mailboxes that it reads."""
+    return ()

@@ -33,6 +33,8 @@ class Arrival:
     receipt: Receipt
     committed_at: float | None
     """See :class:`~consumer.sync.change.Change`."""
+    log: str = ""
+    """See :class:`~consumer.sync.ports.Sighting`."""
 
 
 class Router:
@@ -132,7 +134,7 @@ class Router:
 
 def _sighting(arrival: Arrival) -> Sighting:
     rank = arrival.job.rank if arrival.job is not None else None
-    return Sighting(arrival.job_id, rank, arrival.partition, arrival.offset)
+    return Sighting(arrival.job_id, rank, arrival.partition, arrival.offset, log=arrival.log)
 
 
 def _wanting(job: Job | None, window: Window) -> set[Mailbox]:

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, NoReturn
 
 import structlog
 
@@ -20,7 +20,7 @@ from consumer.domain.errors import (
     ZoneRefusedError,
 )
 from consumer.domain.event import RENDERING, Event, Glimpse, SeenEvent, tag
-from consumer.domain.job import Deletion, State
+from consumer.domain.job import Deletion, State, may_conceal
 from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Remake, Situation, Update, plan
@@ -32,6 +32,7 @@ from consumer.sync.ports import Calendar, Findings, Standing
 
 log = structlog.get_logger(__name__)
 
+_VIEW_MARGIN: Final = timedelta(hours=1)
 LANDING_SECONDS: Final = 300.0
 """How long after its intent a create may land: a request takes 30 seconds at most, but may have waited its turn."""
 FAILURES = (TransientError, MailboxRefusedError, SiteRefusedError, ForbiddenError, RequestRefusedError)
@@ -139,6 +140,8 @@ class Run:
             self.findings.forgotten.add(job_id)
 
     async def _result(self, change: Change, standing: Standing) -> str:
+        if may_conceal(change.state, self.mailbox):
+            return "unchanged"
         job_tag = tag(self.mailbox.site, change.job_id)
         wanted = self._wanted(change.state)
         memory = standing.memory
@@ -148,7 +151,7 @@ class Run:
         situation = await self._looked(situation, change, standing, job_tag)
         planned = plan(situation, self.window)
         if self.dry:
-            return _name(planned)
+            return _name(planned, situation)
         try:
             return await self._apply(change.job_id, job_tag, standing, situation, planned)
         except DuplicateTransactionError as duplicate:
@@ -188,7 +191,7 @@ class Run:
         linked = await self._get(link.event_id)
         disowned = linked is not None and linked.tag != job_tag
         found = () if linked is None or disowned else (linked,)
-        if not found or not found[0].single or link.was_out_of_view:
+        if not found or not found[0].single:
             known = {event.event_id: event for event in (*await self.calendar.find(job_tag), *found)}
             found = tuple(known.values())
         return replace(situation, seen=found, out_of_view=True, disowned=disowned)
@@ -212,25 +215,21 @@ class Run:
                 result = self._leave(job_id, standing, planned.step, situation.seen)
             case Adopt(found, event):
                 self._remember(job_id, found, event, situation.rank)
-                self._note_where(job_id, standing, situation)
+                await self._check_view(job_id, found.event_id, situation)
                 result = "applied" if isinstance(standing.memory, Pending) else "unchanged"
             case Create(event):
                 await self._create(job_id, job_tag, standing, event, situation.rank)
             case Update(event_id, event):
                 await self._update(job_id, event_id, event, situation.rank)
-                if situation.seen and not situation.out_of_view:
+                await self._check_view(job_id, event_id, situation)
+                if situation.seen:
                     await self._note_how_it_reads(job_id, event_id)
-                self._note_where(job_id, standing, situation)
             case Delete(event_ids):
                 for event_id in await self._without_others(job_id, standing.memory, event_ids):
                     await self._delete(event_id)
                 self.findings.buried[job_id] = situation.rank
             case Remake(event_ids):
-                for event_id in event_ids:
-                    await self._delete(event_id)
-                # A create needs its intent written first, so come back for it.
-                self.findings.forgotten.add(job_id)
-                raise TransientError("to be made anew", retry_after=0.0)
+                await self._remake(job_id, event_ids)
         for event_id in planned.surplus:
             await self._delete(event_id)
         return "applied" if planned.surplus else result
@@ -314,12 +313,24 @@ class Run:
         if seen is not None:
             self.findings.links[job_id] = replace(self.findings.links[job_id], etag=seen.etag, settled=seen.digest())
 
-    def _note_where(self, job_id: str, standing: Standing, situation: Situation) -> None:
-        """Have the next sweep make sure that its view shows an event that no view has shown so far."""
-        memory = standing.memory
-        unseen = situation.seen is None and isinstance(memory, Link) and memory.was_out_of_view
-        if situation.out_of_view or unseen:
-            self.findings.links[job_id] = self.findings.links[job_id].out_of_view()
+    async def _check_view(self, job_id: str, event_id: str, situation: Situation) -> None:
+        """Make an event again that no view shows although its time is right: it is not in the calendar.
+
+        Reading and updating an event by its id also works in other calendars, and perhaps in Deleted Items.
+        """
+        if not situation.out_of_view or situation.wanted is None:
+            return
+        start, end = situation.wanted.start - _VIEW_MARGIN, situation.wanted.end + _VIEW_MARGIN
+        if all(event.event_id != event_id for event in await self.calendar.view(start, end)):
+            await self._remake(job_id, (event_id,))
+
+    async def _remake(self, job_id: str, event_ids: Sequence[str]) -> NoReturn:
+        """Delete the events, and come back to create one: a create needs its intent written first."""
+        for event_id in event_ids:
+            await self._delete(event_id)
+        self.findings.links.pop(job_id, None)
+        self.findings.forgotten.add(job_id)
+        raise TransientError("the event is to be created again", retry_after=0.0)
 
     def _remember(self, job_id: str, seen: SeenEvent, event: Event, rank: int) -> None:
         self.findings.links[job_id] = Link(
@@ -369,9 +380,11 @@ def _bare(error: BaseException | None) -> None:
         error = error.__context__
 
 
-def _name(planned: Plan) -> str:
+def _name(planned: Plan, situation: Situation) -> str:
     """What a plan would do to Outlook, in a word; ``unchanged`` if nothing."""
     match planned.step:
+        case Adopt() if situation.out_of_view:
+            return "remake"  # it has the right time and no view shows it, so it is not in the calendar
         case Leave(stale=True):
             return "stale"
         case Leave() | Adopt():

@@ -115,7 +115,10 @@ class SiteSweep:
         failed, self._failed = self._failed, []
         await each(failed, room, lambda visit: self._visit(visit, window, began))
         for wanted in self._late:
-            self._conclusions.drop(Mailbox(self._site.site_id, wanted.address), (*wanted.jobs, *wanted.unusable))
+            mailbox = Mailbox(self._site.site_id, wanted.address)
+            self._conclusions.drop(mailbox, (*wanted.jobs, *wanted.unusable))
+            if wanted.nameless:
+                self._conclusions.drop_all(mailbox)
 
     async def _conclude(self, window: Window, marks: Sequence[Mark]) -> None:
         """Only now, with Core's list read to its end, may anything be concluded from what it lacks."""
@@ -162,6 +165,7 @@ class SiteSweep:
         schedule = self._core.schedule(self._site.site_id, window)
         try:
             async for wanted in schedule:
+                self._conclusions.unnamed_workers = wanted.unnamed_workers
                 if wanted.late:
                     self._late.append(wanted)
                 else:
@@ -198,15 +202,16 @@ class SiteSweep:
         jobs: Mapping[str, Job] = wanted.jobs if wanted else {}
         unusable = wanted.unusable if wanted else {}
         is_late = wanted is not None and wanted.late
-        self._report.unusable += len(unusable)
+        nameless = wanted.nameless if wanted else 0
+        self._report.unusable += len(unusable) + nameless
         if not is_late:
             self._count_events(inspection, window)
         repairs = []
         for finding in compare(self._site.site_id, jobs, unusable, inspection, window, read_began=began):
             if finding.job is not None:
                 repairs.append((mailbox, finding, finding.job))
-            elif not is_late:
-                # Of a mailbox that comes late, the other jobs were listed before.
+            elif not is_late and not nameless:
+                # Of a mailbox that comes late, the other jobs were listed before; a row without a name may be of any.
                 self._conclusions.note(mailbox, finding)
         if repairs:
             await self._repairs.each(repairs)

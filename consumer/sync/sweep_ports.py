@@ -26,6 +26,14 @@ class Wanted(Protocol):
         """Jobs whose row says something impossible, and what: their events are left as they are."""
 
     @property
+    def nameless(self) -> int:
+        """Rows that do not say which job they are of: each may be that of any job that is not listed here."""
+
+    @property
+    def unnamed_workers(self) -> int:
+        """Entries of the list until now that name no mailbox: a job that the list lacks may be one of theirs."""
+
+    @property
     def late(self) -> bool:
         """Whether it comes after the others because Core's order has it elsewhere; the address may come twice then."""
 

@@ -477,7 +477,7 @@ async def test_a_lease_that_expired_and_that_nobody_took_may_still_be_renewed_an
     granted = await begin(store)
     assert await store.renew(granted.lease)
     assert await store.finish(granted.lease, Findings(links={"J1": link()}))
-    assert await store.events_of("J1") == {ANNA: link().event_id}
+    assert await store.remembered("J1") == {ANNA: link()}
 
 
 async def test_a_mailbox_is_known_once_its_events_were_listed(store: Store) -> None:
@@ -522,7 +522,7 @@ async def test_found_events_are_linked_unless_something_is_known_of_their_job(st
 async def test_a_forgotten_create_and_a_found_event_of_one_job_leave_the_found_one(store: Store) -> None:
     granted = await begin(store)
     await store.finish(granted.lease, Findings(forgotten={"J1"}, found={"J1": link(event_id="found")}))
-    assert await store.events_of("J1") == {ANNA: "found"}
+    assert await store.remembered("J1") == {ANNA: link(event_id="found")}
 
 
 async def test_a_zone_is_fresh_for_an_hour_and_kept_for_longer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

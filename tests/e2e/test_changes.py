@@ -17,12 +17,7 @@ async def test_five_thousand_changes_three_replicas_one_killed_one_stopped(
     kafka.create_topic("killed", partitions=12)
     kafka.create_topic("killed.dlq", partitions=1)
     async with found_company(
-        tmp_path,
-        kafka.bootstrap_servers,
-        redis_url,
-        name="killed",
-        site_ids=("site-1", "site-2"),
-        kafka_properties={"session.timeout.ms": "6000"},
+        tmp_path, kafka.bootstrap_servers, redis_url, name="killed", site_ids=("site-1", "site-2")
     ) as company:
         changes = company.generate(workers=100, jobs=6)
         while len(changes) < CHANGES:

@@ -28,7 +28,7 @@ SITES = ("site-1", "site-2")
 PULSES = 24
 CHANGES_A_SECOND = 100
 SESSION_SECONDS = 10.0
-"""After which the group misses a replica that was killed."""
+"""After which the group misses a replica that was killed, by default."""
 NEVER_AGAIN = {"CALSYNC_SWEEP_INTERVAL_SECONDS": "3600"}
 """Each site is swept when the service first starts, and not again."""
 WRITES = frozenset({"create", "update", "delete"})
@@ -92,14 +92,7 @@ async def test_three_replicas_restarted_one_after_the_other_under_load(
 ) -> None:
     kafka.create_topic("rolling", partitions=12)
     kafka.create_topic("rolling.dlq", partitions=1)
-    async with found_company(
-        tmp_path,
-        kafka.bootstrap_servers,
-        redis_url,
-        name="rolling",
-        site_ids=SITES,
-        kafka_properties={"session.timeout.ms": str(int(SESSION_SECONDS * 1000))},
-    ) as company:
+    async with found_company(tmp_path, kafka.bootstrap_servers, redis_url, name="rolling", site_ids=SITES) as company:
         replicas = await settle(company)
 
         restarts: list[Restart] = []

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
@@ -11,7 +12,7 @@ from typing import TypeVar
 from consumer.domain.errors import DuplicateTransactionError, GoneError, TransientError, ZoneRefusedError
 from consumer.domain.event import REMINDER_MINUTES, Event, Glimpse, SeenEvent
 from consumer.domain.site import Site
-from consumer.sync.ports import Clock, Lease
+from consumer.sync.ports import Asks, Clock, Lease
 
 T = TypeVar("T")
 
@@ -60,6 +61,12 @@ class MemoryOutlook:
     """By address: what a read of its time-zone setting gets."""
     refusals: dict[str, Exception] = field(default_factory=dict)
     """By address: what every request to it gets."""
+    write_refusals: dict[str, Exception] = field(default_factory=dict)
+    """By address: what every write to it gets, the harmless one of a probe too."""
+    probed: Counter[str] = field(default_factory=Counter)
+    """By address: how often it was asked by a probe."""
+    token_roles: frozenset[str] = frozenset()
+    """The roles that tokens show."""
     refused: Counter[str] = field(default_factory=Counter)
     """By address: how often that was told."""
     transactions: dict[tuple[str, str], tuple[str, Event]] = field(default_factory=dict)
@@ -72,9 +79,21 @@ class MemoryOutlook:
     def open(self, site: Site, lease: Lease) -> "MemoryCalendar":
         return MemoryCalendar(self, lease)
 
-    async def probe(self, site: Site, address: str | None) -> None:
-        if address is not None and (refusal := self.refusals.get(address)):
-            raise refusal
+    async def probe(self, site: Site, address: str | None, asks: Asks, *, fresh: bool) -> None:
+        await asyncio.sleep(self.random.uniform(0.01, 0.2))
+        if address is None:
+            return
+        self.probed[address] += 1
+        for asked, refusals in (
+            ("calendar", self.refusals),
+            ("setting", self.refusals | self.zone_refusals),
+            ("write", self.refusals | self.write_refusals),
+        ):
+            if asked in asks and address in refusals:
+                raise refusals[address]
+
+    async def roles(self, site: Site) -> frozenset[str]:
+        return self.token_roles
 
     def tags(self) -> list[tuple[str, str]]:
         """(address, tag) of every live event, one entry each."""
@@ -101,10 +120,21 @@ class MemoryOutlook:
 
     async def request(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
         """One request: it takes its time, and may fail in every way that Graph fails."""
+        self.admit(lease)
+        return await self.exchange(lease, act, write=write)
+
+    def admit(self, lease: Lease) -> None:
+        """Whether a request may still be sent under this lease. Raises ``TransientError``."""
         if not lease.may_send(self.clock.monotonic()):
             raise TransientError("the lease was not renewed in time", retry_after=0.0)
+
+    async def exchange(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
+        """What becomes of a request that was sent."""
         await asyncio.sleep(self.random.uniform(0.01, 0.2))
-        if refusal := self.refusals.get(lease.mailbox.address):
+        refusal = self.refusals.get(lease.mailbox.address)
+        if refusal is None and write:
+            refusal = self.write_refusals.get(lease.mailbox.address)
+        if refusal is not None:
             self.refused[lease.mailbox.address] += 1
             self._refusing.set()
             raise refusal
@@ -132,9 +162,11 @@ class MemoryOutlook:
             except (GoneError, DuplicateTransactionError):
                 return
 
-        task = asyncio.get_running_loop().create_task(land())
+        # In a context of its own: it lands whatever becomes of its sender.
+        world = Context()
+        task = asyncio.get_running_loop().create_task(land(), context=world)
         self._landing.add(task)
-        task.add_done_callback(self._landing.discard)
+        task.add_done_callback(self._landing.discard, context=world)
 
 
 @dataclass(slots=True)

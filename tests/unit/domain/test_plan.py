@@ -196,11 +196,6 @@ def test_a_linked_event_out_of_view_that_reads_so_is_remembered_as_such() -> Non
     assert out_of_view(link(LIFT), seen(LIFT)) == Plan(Adopt(seen(LIFT), LIFT))
 
 
-def test_a_linked_event_that_stays_out_of_view_is_made_again() -> None:
-    for there in (seen(LIFT), seen(DRAGGED)):
-        assert out_of_view(link(LIFT).out_of_view(), there) == Plan(Remake(("E1",)))
-
-
 def test_a_linked_event_that_is_gone_or_a_series_out_of_view_is_made_again() -> None:
     assert out_of_view(link(LIFT)) == Plan(Remake(("E1",)))
     assert out_of_view(link(LIFT), seen(DRAGGED, single=False)) == Plan(Remake(("E1",)))
@@ -211,7 +206,6 @@ def test_another_event_with_the_tag_out_of_view_is_kept_and_the_linked_one_is_no
     assert out_of_view(link(LIFT), young, old) == Plan(Update("B", LIFT), ("E1", "A"))
     series = seen(DRAGGED, single=False)
     assert out_of_view(link(LIFT), series, seen(LIFT, "A")) == Plan(Adopt(seen(LIFT, "A"), LIFT), ("E1",))
-    assert out_of_view(link(LIFT).out_of_view(), seen(LIFT), young) == Plan(Update("A", LIFT), ("E1",))
 
 
 def test_an_event_without_our_tag_is_neither_changed_nor_deleted_though_it_is_linked() -> None:
@@ -223,13 +217,6 @@ def test_an_event_without_our_tag_is_neither_changed_nor_deleted_though_it_is_li
 def test_out_of_view_is_no_reason_for_anything_outside_the_window() -> None:
     assert out_of_view(link(DRAGGED), seen(DRAGGED), wanted=DRAGGED) == Plan(Leave())
     assert out_of_view(link(OVER), seen(DRAGGED), wanted=OVER) == Plan(Leave())
-
-
-def test_an_event_that_is_in_view_again_is_out_of_view_no_longer() -> None:
-    back = link(LIFT).out_of_view()
-    assert back.was_out_of_view
-    assert back.etag != seen(LIFT).etag
-    assert decide(LIFT, back, (seen(LIFT),)) == Plan(Adopt(seen(LIFT), LIFT))
 
 
 def test_a_newer_state_makes_this_one_stale() -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 
 from consumer.domain.errors import ConfigurationError
 from consumer.kafka.config import client_config, consumer_config, make, read_properties
@@ -90,8 +90,18 @@ def test_other_clients_are_given_the_way_to_the_broker_and_nothing_of_the_consum
 def test_the_newer_group_protocol_is_given_nothing_that_it_refuses() -> None:
     config = consumer_config("b:1", "g", {"group.protocol": "consumer"})
     assert config["group.protocol"] == "consumer"
-    assert not {"partition.assignment.strategy", "heartbeat.interval.ms"} & set(config)
+    assert not {"partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms"} & set(config)
     assert "partition.assignment.strategy" in consumer_config("b:1", "g", {})
+
+
+@pytest.mark.parametrize("protocol", [{}, {"group.protocol": "consumer"}])
+def test_librdkafka_takes_the_configuration_as_it_is(protocol: dict[str, str]) -> None:
+    make(Consumer, consumer_config("b:1", "g", protocol)).close()
+
+
+def test_a_killed_replica_is_missed_after_ten_seconds_unless_the_operator_says_otherwise() -> None:
+    assert consumer_config("b:1", "g", {})["session.timeout.ms"] == 10_000
+    assert consumer_config("b:1", "g", {"session.timeout.ms": "30000"})["session.timeout.ms"] == "30000"
 
 
 def test_a_property_that_librdkafka_does_not_know_is_told_with_its_setting() -> None:

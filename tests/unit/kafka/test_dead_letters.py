@@ -1,39 +1,286 @@
-"""Dead letters are written whatever the record brings along."""
+"""A dead letter counts as written when the broker has confirmed it, and not before; what is too large is cut."""
 
+import asyncio
+import hashlib
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
-from consumer.kafka import dead_letters
+from consumer.kafka import dead_letters, waiting
 from consumer.kafka.dead_letters import DeadLetters
+from consumer.kafka.letter import letter_of
+from consumer.kafka.parcel import Room, parcel, without_middle
 from consumer.kafka.record import Epoch, Record
+from consumer.kafka.waiting import Wait
+
+Answer = Callable[[dict[str, Any]], KafkaError | None]
 
 
-class Producer:
-    """Keeps the headers of what is produced; its queue is full at first."""
+def taken(_letter: dict[str, Any]) -> None: ...
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.full = 1
-        self.headers: dict[str, bytes] = {}
-        Producer.made = self  # type: ignore[attr-defined]
 
-    def produce(self, _topic: str, *, headers: list[tuple[str, bytes]], **_: Any) -> None:
-        if self.full:
-            self.full -= 1
-            raise BufferError("Local: Queue full")
-        self.headers = dict(headers)
+class Topic:
+    """In the place of librdkafka's producer: the answers are given to one letter after another, the last to all more.
 
-    def flush(self, _timeout: float) -> None: ...
+    ``KafkaException`` or ``BufferError`` in the place of an answer is raised by ``produce``; ``None`` is silence.
+    """
+
+    metadata: KafkaError | None = None
+
+    def __init__(self, *answers: Answer | Exception | None) -> None:
+        self._answers = list(answers)
+        self._undelivered: list[Callable[[], None]] = []
+        self.produced: list[dict[str, Any]] = []
+        self.kept: list[dict[str, Any]] = []
+        self.polls = 0
+
+    def __call__(self, config: dict[str, Any]) -> "Topic":
+        self.config = config
+        return self
+
+    def produce(self, _topic: str, *, on_delivery: Callable[..., None], **letter: Any) -> None:
+        self.produced.append(letter)
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is None:
+            return
+        error = answer(letter)
+        if error is None:
+            self.kept.append(letter)
+        self._undelivered.append(lambda: on_delivery(error, None))
+
+    def poll(self, timeout: float) -> int:
+        self.polls += 1
+        if not timeout:
+            return 0  # a broker's answer takes time
+        reports, self._undelivered = self._undelivered, []
+        for report in reports:
+            report()
+        return len(reports)
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        class Found:
+            error = self.metadata
+
+        class Metadata:
+            topics = {topic: Found}  # noqa: RUF012
+
+        return Metadata
+
+
+@pytest.fixture(autouse=True)
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_FIRST_WAIT", 0.0)
+
+
+@pytest.fixture
+def letters(monkeypatch: pytest.MonkeyPatch) -> Callable[[Topic], DeadLetters]:
+    def made(topic: Topic) -> DeadLetters:
+        monkeypatch.setattr(dead_letters, "Producer", topic)
+        return DeadLetters({}, "dlq")
+
+    return made
+
+
+async def put(letters: DeadLetters, record: Record, reason: str, wait: Wait | None = None) -> bool:
+    """Fails instead of waiting for ever."""
+    async with asyncio.timeout(5):
+        return await letters.put(record, reason, wait)
+
+
+def record(
+    *, key: bytes | None = b"J1", value: bytes | None = b"v", headers: list[tuple[str, Any]] | None = None
+) -> Record:
+    return Record("topic", 1, 2, key, value, headers or [], 0.0, Epoch(1))
+
+
+def limit(size: int) -> Answer:
+    """The answer of a topic that takes letters of up to this size."""
+
+    def answer(letter: dict[str, Any]) -> KafkaError | None:
+        whole = len(letter["key"] or b"") + len(letter["value"] or b"")
+        whole += sum(len(name) + len(value or b"") for name, value in letter["headers"])
+        return KafkaError(KafkaError.MSG_SIZE_TOO_LARGE) if whole > size else None
+
+    return answer
+
+
+def fails(code: int) -> Answer:
+    return lambda _letter: KafkaError(code)
 
 
 @pytest.mark.parametrize(("before", "after"), [(b"2", b"3"), (b"many", b"1"), (None, b"1"), ("1", b"2")])
 async def test_attempts_are_counted_on_and_nonsense_is_no_reason_to_fail(
-    before: str | bytes | None, after: bytes, monkeypatch: pytest.MonkeyPatch
+    before: str | bytes | None, after: bytes, letters: Callable[[Topic], DeadLetters]
 ) -> None:
-    monkeypatch.setattr(dead_letters, "Producer", Producer)
-    monkeypatch.setattr(dead_letters, "_RETRY_SECONDS", 0.0)
+    topic = Topic(BufferError("Local: Queue full"), taken)
     headers = [("calsync.attempts", before), ("trace", b"x")]
-    letters = DeadLetters({}, "dlq")
-    await letters.put(Record("topic", 1, 2, b"k", b"v", headers, 0.0, Epoch(1)), "undecodable: why")
-    kept = Producer.made.headers  # type: ignore[attr-defined]
-    assert (kept["calsync.attempts"], kept["trace"], kept["calsync.reason"]) == (after, b"x", b"undecodable: why")
+    assert await put(letters(topic), record(headers=headers), "undecodable: why")
+    [kept] = topic.kept
+    about = dict(kept["headers"])
+    assert (about["calsync.attempts"], about["trace"], about["calsync.reason"]) == (after, b"x", b"undecodable: why")
+
+
+async def test_a_letter_that_the_broker_refuses_is_written_again_until_it_is_kept(
+    letters: Callable[[Topic], DeadLetters],
+) -> None:
+    topic = Topic(
+        fails(KafkaError.TOPIC_AUTHORIZATION_FAILED), KafkaException(KafkaError(KafkaError._QUEUE_FULL)), taken
+    )
+    wait = Wait(record())
+    assert await put(letters(topic), record(), "invalid: why", wait)
+    assert len(topic.produced) == 3
+    assert len(topic.kept) == 1
+    assert wait.cause == "dead_letter"
+
+
+async def test_a_letter_without_a_delivery_report_is_not_written(
+    letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "_DELIVERY_SECONDS", 0.01)
+    monkeypatch.setattr(dead_letters, "_SILENCE_SECONDS", 0.01)
+    monkeypatch.setattr(dead_letters, "_POLL_SECONDS", 0.001)
+    topic = Topic(None, None, taken)
+    assert await put(letters(topic), record(), "invalid: why")
+    assert len(topic.produced) == 3
+    assert topic.kept == topic.produced[2:]
+
+
+async def test_a_letter_whose_report_does_not_come_holds_up_no_other(
+    letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "_POLL_SECONDS", 0.001)
+    topic = Topic(None, taken)
+    kept = letters(topic)
+    silent = asyncio.create_task(kept.put(record(), "invalid: first"))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        assert await kept.put(record(), "invalid: second")
+    assert not silent.done()
+    silent.cancel()
+
+
+async def test_a_letter_of_a_revoked_partition_is_given_up(letters: Callable[[Topic], DeadLetters]) -> None:
+    gone = record()
+
+    def revoked(_letter: dict[str, Any]) -> KafkaError:
+        gone.epoch.live = False
+        return KafkaError(KafkaError.NOT_ENOUGH_REPLICAS)
+
+    topic = Topic(revoked)
+    async with asyncio.timeout(5):
+        assert not await put(letters(topic), gone, "invalid: why")
+    assert len(topic.produced) == 1
+
+
+async def test_a_letter_that_is_too_large_loses_the_middle_of_its_value_and_says_so(
+    letters: Callable[[Topic], DeadLetters],
+) -> None:
+    value = bytes(range(256)) * 40
+    topic = Topic(limit(4_000))
+    assert await put(letters(topic), record(value=value, headers=[("trace", b"x")]), "undecodable: why")
+    [kept] = topic.kept
+    about = dict(kept["headers"])
+    length = int(about["calsync.truncated"])
+    assert length == len(kept["value"]) == 2_560
+    assert kept["value"] == value[:1_280] + value[-1_280:]
+    assert (about["calsync.size"], about["calsync.sha256"]) == (b"10240", hashlib.sha256(value).hexdigest().encode())
+    assert (kept["key"], about["trace"]) == (b"J1", b"x")
+
+
+async def test_headers_that_are_too_large_are_left_out_and_a_key_is_cut(
+    letters: Callable[[Topic], DeadLetters],
+) -> None:
+    headers = [("small", b"x"), ("large", bytes(20_000)), ("last", b"y")]
+    topic = Topic(limit(2_000))
+    assert await put(letters(topic), record(key=b"k" * 9_000, value=None, headers=headers), "invalid: why")
+    [kept] = topic.kept
+    about = dict(kept["headers"])
+    assert (about["small"], about["last"], about["calsync.headers_left_out"]) == (b"x", b"y", b"1")
+    assert (kept["key"], about["calsync.key_size"]) == (b"k" * 1_125, b"9000")
+    assert kept["value"] is None
+    assert "calsync.truncated" not in about
+
+
+async def test_a_topic_that_takes_no_letter_at_all_makes_it_wait(letters: Callable[[Topic], DeadLetters]) -> None:
+    topic = Topic(*[limit(10)] * 20, taken)
+    wait = Wait(record())
+    assert await put(letters(topic), record(value=bytes(1_000)), "invalid: why", wait)
+    assert wait.cause == "dead_letter"
+
+
+async def test_a_compacted_topic_gets_a_key_for_a_record_without_one(letters: Callable[[Topic], DeadLetters]) -> None:
+    def compacted(letter: dict[str, Any]) -> KafkaError | None:
+        return KafkaError(KafkaError.INVALID_RECORD) if letter["key"] is None else None
+
+    topic = Topic(compacted)
+    assert await put(letters(topic), record(key=None), "invalid: why")
+    [kept] = topic.kept
+    assert kept["key"] == b"topic/1/2"
+    found = Record("dlq", 0, 7, kept["key"], kept["value"], kept["headers"], 0.0, Epoch(0))
+    assert letter_of(found).record.key is None
+
+
+async def test_why_a_letter_waits_is_asked_of_the_topic_when_the_broker_does_not_say(
+    letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(Wait, "failed", lambda _self, _cause, reason, hint: told.append((reason, hint)) or 0.0)
+    topic = Topic(fails(KafkaError._MSG_TIMED_OUT), fails(KafkaError.INVALID_RECORD), taken)
+    topic.metadata = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    assert await put(letters(topic), record(), "invalid: why")
+    [(reason, hint), (_, other)] = told
+    assert "dlq" in reason
+    assert "create it" in str(hint)
+    assert other
+
+
+def test_the_letter_is_compressed_and_alone_in_its_batch(letters: Callable[[Topic], DeadLetters]) -> None:
+    topic = Topic(taken)
+    letters(topic)
+    assert topic.config["compression.type"] == "zstd"
+    assert topic.config["batch.num.messages"] == 1
+    assert topic.config["acks"] == "all"
+
+
+def test_a_letter_that_was_cut_and_fails_again_keeps_what_is_known_of_the_whole() -> None:
+    first = parcel(record(value=bytes(1_000)), "invalid: why", Room(100, 0, 2))
+    again = Record("topic", 1, 2, b"J1", first.value, first.headers, 0.0, Epoch(1))
+    second = dict(parcel(again, "invalid: still", Room.whole(again)).headers)
+    assert (second["calsync.size"], second["calsync.truncated"], second["calsync.attempts"]) == (b"1000", b"100", b"2")
+    assert second["calsync.sha256"] == hashlib.sha256(bytes(1_000)).hexdigest().encode()
+    assert letter_of(Record("dlq", 0, 0, b"J1", first.value, first.headers, 0.0, Epoch(0))).truncated
+
+
+@pytest.mark.parametrize(("kept", "left"), [(0, b""), (1, b"a"), (3, b"abf"), (6, b"abcdef")])
+def test_the_middle_is_left_out(kept: int, left: bytes) -> None:
+    assert without_middle(b"abcdef", kept) == left
+
+
+def test_a_wait_logs_at_once_and_then_once_a_minute_and_tries_more_and_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "_FIRST_WAIT", 1.0)
+    now = 1_000.0
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: now))
+    logged: list[dict[str, Any]] = []
+    monkeypatch.setattr(waiting.log, "error", lambda _event, **fields: logged.append(fields))
+    wait = Wait(record(), since=now)
+    pauses = []
+    for _ in range(10):
+        pauses.append(wait.failed("schema", "why", "what to do"))
+        now += pauses[-1]
+    assert pauses == [1.0, 2.0, 4.0, 8.0, *[10.0] * 6]
+    assert len(logged) == 2
+    assert logged[0] == {
+        "partition": 1,
+        "offset": 2,
+        "waits_for": "schema",
+        "seconds": 0,
+        "reason": "why",
+        "hint": "what to do",
+    }

@@ -78,7 +78,16 @@ async def test_a_commit_that_the_broker_refuses_later_is_made_again(monkeypatch:
     loop = asyncio.get_running_loop()
     taken: asyncio.Future[Record] = loop.create_future()
     ended: asyncio.Future[str | None] = loop.create_future()
-    running = Pump({}, "topic", loop, lambda records: taken.set_result(records[0]), ended.set_result, lambda: None)
+    running = Pump(
+        {},
+        "topic",
+        loop,
+        lambda records: taken.set_result(records[0]),
+        ended.set_result,
+        lambda: None,
+        on_pressure=lambda: None,
+        identify=lambda: "",
+    )
     running.start()
     running.done(await taken)
     async with asyncio.timeout(5):

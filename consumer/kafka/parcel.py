@@ -1,0 +1,138 @@
+"""What of a record fits into its dead letter. Pure.
+
+The topic's limit is not known: only the broker's refusal of what was too large shows it. So the largest part of the
+record is halved until the broker takes the letter.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Final
+
+from consumer.kafka.record import Headers, Record
+
+PREFIX: Final = "calsync."
+_SMALLEST: Final = 64
+"""Bytes below which no part is cut any more: a topic that takes less takes no letter at all."""
+_REASON_CHARACTERS: Final = 1_000
+_LEFT_OUT: Final = frozenset({"truncated", "headers_left_out", "key_size"})
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many bytes of a record's value, of its own headers and of its key are kept."""
+
+    value: int
+    headers: int
+    key: int
+
+    @classmethod
+    def whole(cls, record: Record) -> "Room":
+        """Room for everything."""
+        return cls(len(record.value or b""), sum(map(_size, own_headers(record))), len(record.key or b""))
+
+    def smaller(self) -> "Room | None":
+        """Half as much room for the largest part; ``None`` if nothing is left to cut."""
+        largest = max(self.value, self.headers, self.key)
+        if largest <= _SMALLEST:
+            return None
+        for part in ("value", "headers", "key"):
+            if getattr(self, part) == largest:
+                return replace(self, **{part: largest // 2})
+        raise AssertionError("one of the three is the largest")
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A dead letter as it is sent."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, str | bytes | None]]
+
+    @property
+    def shortened(self) -> bool:
+        """Whether anything of the record was left out."""
+        return any(name.removeprefix(PREFIX) in _LEFT_OUT for name, _ in self.headers)
+
+
+def own_headers(record: Record) -> Headers:
+    """The headers that the record had before it was first dead-lettered."""
+    return [(name, value) for name, value in record.headers if not name.startswith(PREFIX)]
+
+
+def parcel(record: Record, reason: str, room: Room, *, make_key: bool = False) -> Parcel:
+    """The record as a dead letter.
+
+    Args:
+        record: what could not be carried out. If it was read from the dead-letter topic itself, its count is raised,
+            and what was known of its whole value stays known.
+        reason: why; must not hold the record's contents.
+        room: a value larger than its room loses its middle, and gets ``calsync.size`` (bytes), ``calsync.sha256`` (hex)
+            of the whole value, and ``calsync.truncated`` (the bytes kept). Own headers that do not fit are left out,
+            and counted in ``calsync.headers_left_out``. A key is cut, and its size kept in ``calsync.key_size``.
+        make_key: give a record without a key its topic, partition and offset as key, marked by ``calsync.key``: a
+            compacted topic refuses records without one.
+    """
+    before = {name.removeprefix(PREFIX): value for name, value in record.headers if name.startswith(PREFIX)}
+    about: dict[str, str | bytes] = {
+        "reason": reason[:_REASON_CHARACTERS],
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "attempts": str(_number(before.get("attempts")) + 1),
+    }
+    for known in ("size", "sha256", "truncated", "headers_left_out", "key_size"):
+        earlier = before.get(known)
+        if earlier is not None:
+            about[known] = earlier
+    key, value = record.key, record.value
+    if value is not None and len(value) > room.value:
+        about.setdefault("size", str(len(value)))
+        about.setdefault("sha256", hashlib.sha256(value).hexdigest())
+        about["truncated"] = str(room.value)
+        value = without_middle(value, room.value)
+    kept, left_out = _fitting(own_headers(record), room.headers)
+    if left_out:
+        about["headers_left_out"] = str(left_out + _number(before.get("headers_left_out")))
+    if key is not None and len(key) > room.key:
+        about.setdefault("key_size", str(len(key)))
+        key = key[: room.key]
+    if key is None and make_key:
+        about["key"] = "none"
+        key = f"{record.topic}/{record.partition}/{record.offset}".encode()
+    return Parcel(key, value, [*kept, *((PREFIX + name, _bytes(text)) for name, text in about.items())])
+
+
+def without_middle(value: bytes, kept: int) -> bytes:
+    """The first and the last bytes of a value, ``kept`` in all."""
+    tail = kept // 2
+    return value[: kept - tail] + value[len(value) - tail :]
+
+
+def _fitting(headers: Headers, room: int) -> tuple[Headers, int]:
+    """The headers that fit, in their order, and how many do not."""
+    fitting = []
+    for header in headers:
+        room -= _size(header)
+        if room >= 0:
+            fitting.append(header)
+        else:
+            room += _size(header)
+    return fitting, len(headers) - len(fitting)
+
+
+def _size(header: tuple[str, str | bytes | None]) -> int:
+    name, value = header
+    return len(name.encode()) + len(_bytes(value or b""))
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _number(header: str | bytes | None) -> int:
+    """A count in a header that anybody may have written: 0 if it is not a number."""
+    try:
+        return int(header or 0)
+    except ValueError:
+        return 0

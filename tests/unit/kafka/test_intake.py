@@ -1,0 +1,440 @@
+"""The intake: each partition in its order, each waiting for itself alone, each receipt back when its record is safe."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.domain.errors import (
+    CoreUnavailableError,
+    InvalidRecordError,
+    RequestRefusedError,
+    StoreUnavailableError,
+    TransientError,
+    UndecodableError,
+)
+from consumer.domain.job import Job
+from consumer.domain.mailbox import Mailbox
+from consumer.kafka import intake as module
+from consumer.kafka import waiting
+from consumer.kafka.decode import Changed, Decoded, Deleted, Ignored, Incomplete, SchemaNeededError, Truncated
+from consumer.kafka.intake import UNREADABLE_RUN, Intake
+from consumer.kafka.record import Epoch, Record
+from consumer.kafka.waiting import Wait
+from consumer.sync.change import Change
+from consumer.sync.receipts import Place, Receipt
+from consumer.sync.routing import Arrival
+
+
+class Gate:
+    """Something outside that answers only while it is open."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+        self.asked = asyncio.Event()
+
+    async def passed(self) -> None:
+        self.asked.set()
+        await self.open.wait()
+
+
+@dataclass
+class World:
+    """Everything around an intake. A record's value says what it is: ``job``, ``gone``, ``bad``, ``schema``…"""
+
+    schemas: set[int] = field(default_factory=set)
+    registry_away: bool = False
+    letters: Gate = field(default_factory=Gate)
+    written: list[tuple[Record, str]] = field(default_factory=list)
+    core: Gate = field(default_factory=Gate)
+    core_answer: Callable[[str], Job | None] = lambda job_id: _job(job_id)
+    questions: list[str] = field(default_factory=list)
+    dirty: list[tuple[Mailbox, str]] = field(default_factory=list)
+    trips: list[list[Arrival]] = field(default_factory=list)
+    redis_failures: int = 0
+    back: list[tuple[int, int, str]] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    blocked: list[Record] = field(default_factory=list)
+    waiting: list[frozenset[int]] = field(default_factory=list)
+    epochs: dict[int, Epoch] = field(default_factory=dict)
+    offsets: dict[int, int] = field(default_factory=dict)
+
+    def decode(self, record: Record) -> Decoded:
+        what, _, rest = (record.value or b"").decode().partition(":")
+        match what:
+            case "job":
+                return Changed(_job(rest), None)
+            case "gone":
+                return Deleted(rest, None)
+            case "incomplete":
+                return Incomplete(rest, "acme", None)
+            case "truncated":
+                return Truncated()
+            case "message":
+                return Ignored()
+            case "invalid":
+                raise InvalidRecordError("impossible")
+            case "schema":
+                if 7 not in self.schemas:
+                    raise SchemaNeededError(7)
+                return Changed(_job(rest), None)
+            case _:
+                raise UndecodableError("no framing of ours")
+
+    async def fetch(self, schema_id: int) -> None:
+        if self.registry_away:
+            raise TransientError("HTTP 500")
+        self.schemas.add(schema_id)
+
+    async def put(self, record: Record, reason: str, wait: Wait) -> bool:
+        while not self.letters.open.is_set():
+            wait.failed("dead_letter", "refused", None)
+            self.letters.asked.set()
+            await asyncio.sleep(0)
+            if not record.epoch.live:
+                return False
+        self.written.append((record, reason))
+        return True
+
+    async def job(self, _site_id: str, job_id: str) -> Job | None:
+        self.questions.append(job_id)
+        await self.core.passed()
+        return self.core_answer(job_id)
+
+    async def mark_dirty(self, marks: list[tuple[Mailbox, str]]) -> None:
+        if self.redis_failures:
+            self.redis_failures -= 1
+            raise StoreUnavailableError("READONLY")
+        self.dirty += marks
+
+    async def route(self, arrivals: list[Arrival]) -> None:
+        if self.redis_failures:
+            self.redis_failures -= 1
+            raise StoreUnavailableError("READONLY")
+        self.trips.append(list(arrivals))
+        await asyncio.sleep(0)
+
+    async def block(self, record: Record) -> None:
+        self.blocked.append(record)
+
+    def give_back(self, receipt: Receipt, result: str) -> None:
+        assert receipt.place is not None
+        self.back.append((*receipt.place, result))
+
+    def record(self, partition: int, value: str) -> Record:
+        offset = self.offsets[partition] = self.offsets.get(partition, -1) + 1
+        epoch = self.epochs.setdefault(partition, Epoch(partition, "log"))
+        return Record("topic", partition, offset, b"J", value.encode(), [], 0.0, epoch)
+
+    def records(self, *what: tuple[int, str]) -> list[Record]:
+        return [self.record(partition, value) for partition, value in what]
+
+    @property
+    def routed(self) -> list[tuple[int, int]]:
+        return [(arrival.partition, arrival.offset) for trip in self.trips for arrival in trip]
+
+    def intake(self) -> Intake:
+        part: Any = self
+        return Intake(
+            part,
+            part,
+            part,
+            part,
+            part,
+            part,
+            self.give_back,
+            self.kinds.append,
+            self.block,
+            self.waiting.append,
+        )
+
+
+def _job(job_id: str) -> Job:
+    return Job(job_id, "acme", 1, "scheduled")
+
+
+@pytest.fixture(autouse=True)
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_FIRST_WAIT", 0.0)
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.0)
+
+
+@asynccontextmanager
+async def running(world: World) -> AsyncIterator[Intake]:
+    intake = world.intake()
+    task = asyncio.create_task(intake.run())
+    try:
+        yield intake
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(check: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not check():  # noqa: ASYNC110 (what the intake's tasks do is seen from outside only)
+            await asyncio.sleep(0)
+
+
+async def settled() -> None:
+    """Whatever can happen has happened."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_the_records_of_a_poll_go_in_one_round_trip_in_their_order() -> None:
+    world = World()
+    async with running(world) as intake:
+        intake.deliver(world.records((0, "job:A"), (1, "job:B"), (0, "gone:A"), (2, "job:C")))
+        await until(lambda: world.trips)
+        await settled()
+    [trip] = world.trips
+    assert [(each.partition, each.offset, each.job is None) for each in trip] == [
+        (0, 0, False),
+        (1, 0, False),
+        (0, 1, True),
+        (2, 0, False),
+    ]
+    assert {each.log for each in trip} == {"log"}
+    assert world.back == []
+    assert world.waiting == []
+
+
+async def test_what_needs_no_routing_is_skipped() -> None:
+    world = World()
+    async with running(world) as intake:
+        intake.deliver(world.records((0, "truncated"), (0, "message")))
+        await until(lambda: len(world.back) == 2)
+    assert world.back == [(0, 0, "skipped"), (0, 1, "skipped")]
+
+
+@pytest.mark.parametrize(("value", "kind"), [("bad", "undecodable"), ("invalid", "invalid")])
+async def test_a_refused_dead_letter_stops_its_partition_alone(value: str, kind: str) -> None:
+    world = World()
+    world.letters.open.clear()
+    async with running(world) as intake:
+        intake.deliver(world.records((0, "job:A"), (0, value), (0, "job:B"), (1, "job:C")))
+        await until(lambda: len(world.routed) == 2)
+        await world.letters.asked.wait()
+        intake.deliver(world.records((0, "gone:B"), (1, "job:D"), (2, "job:E")))
+        await until(lambda: len(world.routed) == 4)
+        assert world.routed == [(0, 0), (1, 0), (1, 1), (2, 0)]
+        [wait] = intake.waiting()
+        assert (wait.record.partition, wait.record.offset, wait.cause) == (0, 1, "dead_letter")
+        assert world.waiting[-1] == {0}
+        assert world.back == []
+        world.letters.open.set()
+        await until(lambda: len(world.routed) == 6)
+    assert world.routed[4:] == [(0, 2), (0, 3)]
+    assert world.back == [(0, 1, "dead_lettered")]
+    assert world.kinds == [kind]
+    assert [reason.partition(":")[0] for _, reason in world.written] == [kind]
+    assert world.waiting[-1] == frozenset()
+    assert intake.waiting() == []
+
+
+async def test_a_registry_that_does_not_answer_stops_the_partitions_that_need_it_alone() -> None:
+    world = World(registry_away=True)
+    async with running(world) as intake:
+        intake.deliver(world.records((0, "schema:A"), (0, "job:B"), (1, "job:C"), (2, "schema:D")))
+        await until(lambda: world.routed)
+        await settled()
+        assert world.routed == [(1, 0)]
+        assert {(wait.record.partition, wait.cause) for wait in intake.waiting()} == {(0, "schema"), (2, "schema")}
+        world.registry_away = False
+        await until(lambda: len(world.routed) == 4)
+    assert [place for place in world.routed if place[0] == 0] == [(0, 0), (0, 1)]
+    assert world.written == []
+
+
+async def test_core_that_does_not_answer_stops_the_partition_of_the_incomplete_record_alone() -> None:
+    world = World()
+    world.core.open.clear()
+    async with running(world) as intake:
+        intake.deliver(world.records((0, "incomplete:A"), (0, "job:B"), (1, "job:C")))
+        await until(lambda: world.routed)
+        await world.core.asked.wait()
+        assert world.routed == [(1, 0)]
+        world.core.open.set()
+        await until(lambda: len(world.routed) == 3)
+    assert world.routed == [(1, 0), (0, 0), (0, 1)]
+
+
+async def test_while_core_gives_no_answer_incomplete_records_are_marked_for_the_sweep_and_it_is_not_asked_again() -> (
+    None
+):
+    def fails(_job_id: str) -> Job | None:
+        raise CoreUnavailableError("HTTP 503")
+
+    world = World(core_answer=fails, redis_failures=2)
+    world.core.open.clear()
+    async with running(world) as intake:
+        intake.deliver(world.records(*[(partition, f"incomplete:{partition}") for partition in range(6)]))
+        await until(lambda: len(world.questions) == 4)
+        await settled()
+        assert len(world.questions) == 4
+        assert world.back == []
+        world.core.open.set()
+        await until(lambda: len(world.back) == 6)
+    assert len(world.questions) == 4
+    assert sorted(world.back) == [(partition, 0, "handed_over") for partition in range(6)]
+    assert sorted(world.dirty) == [(Mailbox("acme", ""), str(partition)) for partition in range(6)]
+
+
+async def test_an_incomplete_record_of_a_job_that_core_has_no_more_is_stale_and_an_impossible_row_a_dead_letter() -> (
+    None
+):
+    def answer(job_id: str) -> Job | None:
+        if job_id == "gone":
+            return None
+        raise InvalidRecordError("ends before it starts")
+
+    world = World(core_answer=answer)
+    async with running(world) as intake:
+        intake.deliver(world.records((0, "incomplete:gone"), (0, "incomplete:bad")))
+        await until(lambda: len(world.back) == 2)
+    assert world.back == [(0, 0, "stale"), (0, 1, "dead_lettered")]
+    assert world.kinds == ["invalid"]
+
+
+async def test_without_redis_everything_waits_and_nothing_is_lost_or_doubled() -> None:
+    world = World(redis_failures=3)
+    async with running(world) as intake:
+        intake.deliver(world.records((0, "job:A"), (1, "job:B")))
+        intake.deliver(world.records((0, "job:C")))
+        await until(lambda: len(world.routed) == 3)
+        await settled()
+    assert sorted(world.routed) == [(0, 0), (0, 1), (1, 0)]
+
+
+async def test_fifty_unreadable_records_in_a_row_block_their_partition_and_a_good_one_starts_the_count_again() -> None:
+    world = World()
+    values = ["bad"] * (UNREADABLE_RUN - 1) + ["job:A"] + ["bad"] * (UNREADABLE_RUN - 1)
+    async with running(world) as intake:
+        intake.deliver(world.records(*[(0, value) for value in values]))
+        await until(lambda: len(world.written) == 2 * UNREADABLE_RUN - 2)
+        await settled()
+        assert world.blocked == []
+        intake.deliver(world.records((0, "bad"), (0, "job:B"), (1, "job:C")))
+        await until(lambda: world.blocked)
+        await settled()
+        assert world.routed == [(0, UNREADABLE_RUN - 1), (1, 0)]
+        # Of the next epoch all is read again, and the count has begun again.
+        world.epochs[0] = Epoch(0)
+        intake.deliver(world.records((0, "bad"), (0, "job:D")))
+        await until(lambda: len(world.routed) == 3)
+    assert [record.offset for record in world.blocked] == [2 * UNREADABLE_RUN - 1]
+    assert len(world.written) == 2 * UNREADABLE_RUN
+
+
+async def test_unreadable_records_of_several_partitions_do_not_count_together() -> None:
+    world = World()
+    async with running(world) as intake:
+        intake.deliver(world.records(*[(number % 4, "bad") for number in range(UNREADABLE_RUN + 50)]))
+        await until(lambda: len(world.back) == UNREADABLE_RUN + 50)
+    assert world.blocked == []
+
+
+async def test_a_revoked_partition_is_given_up_with_what_came_behind() -> None:
+    world = World()
+    world.letters.open.clear()
+    async with running(world) as intake:
+        intake.deliver(world.records((0, "bad"), (0, "job:A")))
+        await world.letters.asked.wait()
+        world.epochs.pop(0).live = False
+        assert intake.waiting() == []
+        await settled()
+        world.letters.open.set()
+        # Held again, it is read from where it was committed, whatever the old task still waited for.
+        world.offsets[0] = -1
+        intake.deliver(world.records((0, "job:B")))
+        await until(lambda: world.routed)
+        await settled()
+    assert world.written == []
+    assert world.routed == [(0, 0)]
+    assert world.back == []
+
+
+async def test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_its_lane_does_not_wait() -> None:
+    world = World()
+    world.letters.open.clear()
+    receipt = Receipt(world.record(3, "job:A"), world.give_back, lambda: True, Place(3, 0))
+    older = Receipt(world.record(3, "job:A"), world.give_back, lambda: True, Place(3, 1))
+    change = Change("A", _job("A"), receipt, older=[older])
+    async with running(world) as intake:
+        intake.refuse(change, RequestRefusedError(400, "Bad"))
+        change.done("dead_lettered")  # as the lane does at once
+        await world.letters.asked.wait()
+        await intake.drain(0.0)
+        assert world.back == []
+        assert world.waiting == [{3}]
+        [wait] = intake.waiting()
+        assert (wait.record.partition, wait.cause) == (3, "dead_letter")
+        # What comes behind it in its partition is routed.
+        intake.deliver(world.records((3, "job:B")))
+        await until(lambda: world.routed)
+        drained = asyncio.create_task(intake.drain(60.0))
+        await settled()
+        assert not drained.done()
+        world.letters.open.set()
+        await drained
+    assert sorted(world.back) == [(3, 0, "dead_lettered"), (3, 1, "dead_lettered")]
+    [(_, reason)] = world.written
+    assert reason.startswith("refused: ")
+    assert world.kinds == ["refused"]
+    assert world.waiting[-1] == frozenset()
+
+
+async def test_a_change_that_no_record_asked_for_has_no_letter() -> None:
+    world = World()
+    receipt = Receipt(None, world.give_back, lambda: True)
+    async with running(world) as intake:
+        intake.refuse(Change("A", _job("A"), receipt), RequestRefusedError(400, "Bad"))
+        await intake.drain(60.0)
+        await settled()
+    assert world.written == []
+
+
+async def test_an_unexpected_error_in_one_partition_ends_the_intake_loudly() -> None:
+    def broken(_job_id: str) -> Job | None:
+        raise ZeroDivisionError
+
+    world = World(core_answer=broken)
+    intake = world.intake()
+    intake.deliver(world.records((0, "incomplete:A")))
+    async with asyncio.timeout(5):
+        with pytest.raises(ExceptionGroup) as group:
+            await intake.run()
+    assert group.group_contains(ZeroDivisionError)
+
+
+VALUES = st.sampled_from(["job:A", "gone:A", "bad", "invalid", "incomplete:A", "schema:A", "message"])
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 2), VALUES), max_size=8), max_size=6), st.integers(0, 2))
+def test_whatever_comes_each_partition_keeps_its_order_and_each_record_is_done_once(
+    polls: list[list[tuple[int, str]]], redis_failures: int
+) -> None:
+    async def play() -> None:
+        world = World(redis_failures=redis_failures)
+        count = sum(map(len, polls))
+        async with running(world) as intake:
+            for poll in polls:
+                intake.deliver(world.records(*poll))
+                await asyncio.sleep(0)
+            await until(lambda: len(world.routed) + len(world.back) == count)
+            await settled()
+        for partition in range(3):
+            offsets = [offset for number, offset in world.routed if number == partition]
+            assert offsets == sorted(offsets)
+        done = [*world.routed, *((partition, offset) for partition, offset, _ in world.back)]
+        assert len(done) == len(set(done)) == count
+
+    asyncio.run(play())

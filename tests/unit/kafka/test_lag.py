@@ -1,0 +1,94 @@
+"""Lag is counted in offsets from what is committed to the end; a topic's id is asked of brokers that have such ids."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from consumer.kafka import lag as module
+from consumer.kafka import topic as topic_module
+from consumer.kafka.lag import Lag
+from consumer.kafka.topic import TopicIdentity
+
+
+class Broker:
+    """Answers with the committed offset of each partition, and with its first and its next offset."""
+
+    committed_at: dict[int, int]
+    ends: dict[int, tuple[int, int]]
+
+    def __init__(self, _config: dict[str, Any]) -> None: ...
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return [TopicPartition("topic", each.partition, self.committed_at[each.partition]) for each in partitions]
+
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float, *, cached: bool) -> tuple[int, int]:
+        assert not cached, "librdkafka's own figures stand still while consumption is paused"
+        return self.ends[partition.partition]
+
+
+@pytest.mark.parametrize(
+    ("committed", "first", "end", "behind"),
+    [
+        (7, 0, 7, 0),
+        # The last offsets are a transaction's markers: once they are committed past, nothing is left.
+        (5, 0, 7, 2),
+        # Nothing is committed yet; what the broker has deleted does not count.
+        (-1001, 3, 7, 4),
+        (1, 3, 7, 4),
+        # The topic was created again, and the old offset is still committed.
+        (9, 0, 2, 0),
+    ],
+)
+def test_lag_is_what_lies_between_the_committed_offset_and_the_end(
+    monkeypatch: pytest.MonkeyPatch, committed: int, first: int, end: int, behind: int
+) -> None:
+    monkeypatch.setattr(module, "Consumer", Broker)
+    monkeypatch.setattr(Broker, "committed_at", {0: committed}, raising=False)
+    monkeypatch.setattr(Broker, "ends", {0: (first, end)}, raising=False)
+    assert Lag({}, "topic").measure([0]) == {0: behind}
+
+
+class Admin:
+    """Describes one topic, or fails as it is told."""
+
+    controller = 1
+    answer: Any = "Y1Pop65fQFiEdBX7ihKSjA"
+
+    def __init__(self, _config: dict[str, Any]) -> None: ...
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        return SimpleNamespace(controller_id=self.controller, brokers={1: "broker"})
+
+    def describe_topics(self, _topics: Any, request_timeout: float) -> Any:
+        def result(_timeout: float) -> Any:
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return SimpleNamespace(topic_id=self.answer)
+
+        return {"topic": SimpleNamespace(result=result)}
+
+
+@pytest.mark.parametrize(
+    ("controller", "answer", "known"),
+    [
+        (1, "Y1Pop65fQFiEdBX7ihKSjA", "Y1Pop65fQFiEdBX7ihKSjA"),
+        (1, "A" * 22, ""),
+        (-1, "never asked", ""),
+        (0, "never asked", ""),
+        (1, KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)), None),
+        (1, TimeoutError(), None),
+    ],
+)
+def test_a_topics_id_is_told_from_one_that_is_not_known_now(
+    monkeypatch: pytest.MonkeyPatch, controller: int, answer: Any, known: str | None
+) -> None:
+    monkeypatch.setattr(topic_module, "AdminClient", Admin)
+    monkeypatch.setattr(Admin, "controller", controller)
+    monkeypatch.setattr(Admin, "answer", answer)
+    assert TopicIdentity({}, "topic").ask() == known
+
+
+def test_the_embedded_broker_has_no_topic_ids_and_says_so_at_once(broker: str) -> None:
+    assert TopicIdentity({"bootstrap.servers": broker}, "core.job-changed").ask() == ""
