@@ -102,6 +102,8 @@ class Sweeper:
                 unavailable=len(report.unavailable),
                 reason=reason,
             )
+        if report.failure is not None and report.read_to_end:
+            log.error("sweep failed: not everything was read", site=report.site_id, reason=report.failure)
         if report.held:
             log.error(
                 "deletions held: so many jobs vanished that Core may be wrong; see calsync sweep --allow-mass-delete",

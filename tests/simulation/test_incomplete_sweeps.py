@@ -20,6 +20,7 @@ from consumer.domain.event import Glimpse
 from consumer.domain.job import Job
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.window import Window
+from consumer.sync.change import Look
 from consumer.sync.conclusions import UNLISTED_AT_MOST
 from consumer.sync.report import Report
 from consumer.sync.rounds import Rounds
@@ -508,6 +509,28 @@ def test_a_sweep_that_is_given_up_does_not_spoil_the_next_inspection() -> None:
             report = await sweep(world, replica)
             assert report.whole
             assert report.mailboxes == len(world.core.addresses)
+        replica.kill()
+
+    simulate(story())
+
+
+def test_what_a_failed_sweep_had_not_begun_to_repair_is_not_done() -> None:
+    async def story() -> None:
+        world, replica, _ = await swept_world()
+        address, event_id = min(events(world))
+        tag = str(world.outlook.events[address][event_id].tag)
+        state = replace(world.core.jobs[tag.partition("/")[2]], revision=world.core.revision + 1, subject="too late")
+        world.outlook.refusals = {address: TransientError("429", retry_after=30.0)}
+        mailbox, writes = Mailbox(tag.partition("/")[0], address), world.outlook.writes
+        for given_up in (True, False):
+            waiting = asyncio.ensure_future(replica.lanes.repair(mailbox, state.job_id, state, Look(None, None)))
+            await asyncio.sleep(1)
+            if given_up:
+                waiting.cancel()
+            world.outlook.refusals = {}
+            await asyncio.sleep(60)
+            assert world.outlook.writes == writes + (not given_up)
+            assert replica.lanes.busy == replica.lanes.waiting == 0
         replica.kill()
 
     simulate(story())

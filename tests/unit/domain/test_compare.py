@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def link(start: datetime = NOW + DAY, **changes: object) -> Link:
     return replace(made, written_at=READ_BEGAN - 3600, **changes)  # type: ignore[arg-type]
 
 
-def glimpse(start: datetime = NOW + DAY, **changes: object) -> Glimpse:
+def glimpse(start: datetime = NOW + DAY, **changes: Any) -> Glimpse:
     return Glimpse("E1", "etag-1", "acme/J1", single=True, end=start + HOUR)._replace(**changes)
 
 
@@ -50,7 +51,7 @@ def test_an_event_that_is_as_it_was_written_is_no_finding() -> None:
     "seen",
     [{"etag": "etag-2"}, {"event_id": "E2"}, {"single": False}],
 )
-def test_an_event_that_changed_in_outlook_is_a_finding(seen: dict[str, object]) -> None:
+def test_an_event_that_changed_in_outlook_is_a_finding(seen: dict[str, Any]) -> None:
     event = glimpse(**seen)
     assert found(job(), link(), event) == [Finding("J1", job(), "edited", link(), (event.event_id,))]
 
