@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test e2e capture lint format bench bench-sweep lock clean
+.PHONY: help install demo test sim mutants e2e capture lint format bench bench-sweep lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,12 @@ demo: .venv/.installed ## Run the service against a world of its own, to watch (
 
 test: .venv/.installed ## Run all tests that need nothing but this environment (ARGS=… goes to pytest)
 	@$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
+
+sim: .venv/.installed ## Play many stories of faults in simulated time (SEEDS=…, of each kind; ARGS="--first 500")
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),100) $(ARGS)
+
+mutants: .venv/.installed ## Plant faults in the protocol and see that the quick tests notice each (ARGS=… names some)
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Maven and PostgreSQL 15)
 	@$(BIN)/pytest tests/e2e $(ARGS)

@@ -19,7 +19,7 @@ from consumer.domain.errors import (
     collected,
 )
 from consumer.engine import Engine, every
-from consumer.kafka.config import Config, client_config, consumer_config, read_properties
+from consumer.kafka.config import Config, checked_properties, client_config, consumer_config
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Decoder
 from consumer.kafka.heartbeats import Heartbeats
@@ -59,7 +59,7 @@ class App:
         with collected(problems):
             sites = self._sites_file.load()
         with collected(problems):
-            properties = read_properties(settings.kafka_config_file)
+            properties = checked_properties(settings.kafka_config_file, settings.kafka_bootstrap_servers)
         if problems:
             raise ConfigurationError(problems)
         brokers = settings.kafka_bootstrap_servers
@@ -68,7 +68,7 @@ class App:
         self._metrics = engine.metrics
         self._metrics.watch_lanes(lambda: engine.lanes.busy, lambda: engine.lanes.waiting)
         self._intake = Intake(
-            Decoder(engine.registry),
+            Decoder(engine.registry, engine.unusable.found),
             engine.registry,
             engine.router,
             engine.store,
@@ -112,7 +112,7 @@ class App:
         self._health = HealthServer(
             settings.http_bind, self._metrics.render, self._metrics.content_type, self._live, self._ready
         )
-        self._take_sites(sites)
+        self._take_sites(sites, first=True)
 
     async def run(self) -> int:
         """Until SIGTERM (0), SIGINT (130), or something that cannot heal (1)."""
@@ -168,10 +168,13 @@ class App:
         log.info("stopped", seconds=round(time.monotonic() - started, 2))
         return left
 
-    def _take_sites(self, sites: Sites) -> None:
+    def _take_sites(self, sites: Sites, *, first: bool = False) -> None:
         for site_id, site in sites.items():
             known = self._sites_file_now.get(site_id)
-            if known is not None and known.app != site.app:
+            if known is None and not first:
+                # Its records were skipped until now: the sweep makes up for them.
+                self._aside(self._rounds.afresh(site_id, every_mailbox=False))
+            elif known is not None and known.app != site.app:
                 self._aside(self._rounds.afresh(site_id, every_mailbox=True))
         self._sites_file_now = sites
         self._metrics.sites(sites)

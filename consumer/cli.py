@@ -231,8 +231,9 @@ def _tell(reports: list[Report], *, dry_run: bool, as_json: bool) -> NoReturn:
     if as_json:
         sys.stdout.write(f"{tables.sweep_json(reports, dry_run=dry_run)}\n")
     else:
-        for line in (line for report in reports for line in tables.planned_lines(report)):
-            sys.stdout.write(f"{line}\n")
+        for report in reports:
+            for line in (*tables.planned_lines(report), *tables.unavailable_lines(report)):
+                sys.stdout.write(f"{line}\n")
         output.print(tables.sweep_table(reports, dry_run=dry_run))
     raise typer.Exit(0 if all(report.whole for report in reports) else FAULT)
 
@@ -245,9 +246,18 @@ def _tell_replayed(replayed: feed_commands.Replayed, *, as_json: bool) -> NoRetu
     raise typer.Exit(FAULT if replayed.incomplete else 0)
 
 
+def _require_text(arguments: list[str]) -> None:
+    """Raises ``ConfigurationError`` for bytes that are no text: they could be sent nowhere."""
+    try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(["an argument is not UTF-8 text: type it again"]) from None
+
+
 def main() -> None:
     """The entry point: every known fault becomes a message and an exit code."""
     try:
+        _require_text(sys.argv[1:])
         cli()
     except ConfigurationError as error:
         for problem in error.problems:

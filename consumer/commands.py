@@ -72,12 +72,14 @@ async def sweep(
             if fault is not None:
                 report.failure = report.failure or f"suspended: {fault}"
             elif only is not None and report.unserved:
-                report.failure = report.failure or "the mailbox is parked or in trouble: see the log"
+                report.failure = report.failure or "the mailbox is parked: see calsync mailbox list"
             report.done = True
             progress(report)
             return report
 
-        reports = await asyncio.gather(*map(swept, chosen))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(swept(site)) for site in chosen]
+        reports = [task.result() for task in tasks]
     if only is None:
         return reports
     found = [report for report in reports if report.mailboxes or report.failure]

@@ -26,6 +26,7 @@ from consumer.sync.rehearsal import Rehearsal
 from consumer.sync.routing import Router
 from consumer.sync.sites import SiteStates
 from consumer.sync.sweep import Sweeper
+from consumer.unusable import Unusable
 
 log = structlog.get_logger(__name__)
 
@@ -56,11 +57,18 @@ class Engine:
         self._core_http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
         self._registry_http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
         self.store = RedisStore.connect(
-            settings.redis_url.get_secret_value(), settings.redis_prefix, clock, read_only=dry_run
+            settings.redis_url.get_secret_value(),
+            settings.redis_prefix,
+            clock,
+            ca_file=settings.ca_file,
+            read_only=dry_run,
         )
-        self.core = CoreApi(settings.core_api_url, settings.core_token, self._core_http, self.foreign)
+        self.unusable = Unusable(self.metrics.unusable)
+        self.core = CoreApi(
+            settings.core_api_url, settings.core_token, self._core_http, self.foreign, self.unusable.found
+        )
         self.registry = Registry(
-            settings.schema_registry_url, settings.registry_user_info(), self._registry_http, self.foreign
+            settings.schema_registry_urls(), settings.registry_user_info(), self._registry_http, self.foreign
         )
         self.calendars = GraphCalendars(
             settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, self.foreign, read_only=dry_run

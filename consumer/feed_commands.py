@@ -19,7 +19,7 @@ from consumer.domain.errors import (
 )
 from consumer.domain.job import Job
 from consumer.engine import Engine
-from consumer.kafka.config import Config, client_config, read_properties
+from consumer.kafka.config import Config, checked_properties, client_config
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Incomplete
 from consumer.kafka.feed_check import FeedCheck
@@ -308,4 +308,5 @@ async def _replayed_of(settings: Settings) -> str:
 
 
 def _config(settings: Settings) -> Config:
-    return client_config(settings.kafka_bootstrap_servers, read_properties(settings.kafka_config_file))
+    brokers = settings.kafka_bootstrap_servers
+    return client_config(brokers, checked_properties(settings.kafka_config_file, brokers))

@@ -185,6 +185,8 @@ def _event(job: Job, tag: str, start: datetime, end: datetime, *, required: bool
 def _address(worker: Worker, aliases: Mapping[str, str] | None) -> str | None:
     """Of the worker's mailbox, if there is one."""
     address = normal_address(worker.calendar_email or "")
+    if " " in address or not address.isprintable():
+        return None  # no mailbox can have it
     return (aliases or {}).get(address, address) or None
 
 

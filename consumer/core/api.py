@@ -14,6 +14,7 @@ from consumer.domain.window import Window
 from consumer.foreign import ForeignAnswers
 from consumer.http import Answer, Http, NoAnswerError
 from consumer.retry_after import retry_after
+from consumer.unusable import Found, ignore
 
 TIMEOUT_SECONDS: Final = 30.0
 _EMPTY_PAGES: Final = 100
@@ -26,12 +27,27 @@ _JOB_FIELDS: Final = frozenset(("job_id", "site_id", "revision", "status", "star
 class CoreApi:
     """Reads jobs from Core; see ``schemas/core-api.yaml``."""
 
-    def __init__(self, url: str, token: Callable[[], str], http: Http, foreign: ForeignAnswers | None = None) -> None:
-        """``token`` is called for every request, and once more after a 401: its file may have been rotated."""
+    def __init__(
+        self,
+        url: str,
+        token: Callable[[], str],
+        http: Http,
+        foreign: ForeignAnswers | None = None,
+        found: Found = ignore,
+    ) -> None:
+        """
+        Args:
+            url: of the API.
+            token: called for every request, and once more after a 401, because its file may have been rotated.
+            http: the connections.
+            foreign: where answers that are not Core's are counted.
+            found: called for each row and worker that is left out.
+        """
         self._url = url.rstrip("/")
         self._token = token
         self._http = http
         self._foreign = foreign or ForeignAnswers(lambda _: None, time.monotonic)
+        self._found = found
 
     async def job(self, site_id: str, job_id: str) -> Job | None:
         """One job with its workers; ``None`` if Core says that it has no such job.
@@ -63,7 +79,7 @@ class CoreApi:
         Raises, while it is read:
             CoreUnavailableError: a failed read; what came before it says nothing about what is missing.
         """
-        return rosters(site_id, self._pages(site_id, window))
+        return rosters(site_id, self._pages(site_id, window), self._found)
 
     async def _pages(self, site_id: str, window: Window) -> AsyncIterator[Page]:
         span = {"from": window.start.isoformat(), "to": window.end.isoformat()}
@@ -115,12 +131,17 @@ class CoreApi:
         """Core's own refusal, or the answer of somebody else."""
         if _problem(answer) is None:
             return self._not_cores(path, answer)
-        hint = ": is CALSYNC_CORE_API_TOKEN or its file the right one?" if answer.status in (401, 403) else ""
-        return CoreUnavailableError(f"Core's API: HTTP {answer.status}{hint}", retry_after=retry_after(answer.headers))
+        wait = retry_after(answer.headers)
+        return CoreUnavailableError(f"Core's API: HTTP {answer.status}{_hint(answer)}", retry_after=wait)
 
     def _not_cores(self, path: str, answer: Answer) -> CoreUnavailableError:
         what = self._foreign.saw("core", self._url + path, answer)
-        return CoreUnavailableError(f"Core's API: {what}", retry_after=retry_after(answer.headers), foreign=True)
+        wait = retry_after(answer.headers)
+        return CoreUnavailableError(f"Core's API: {what}{_hint(answer)}", retry_after=wait, foreign=True)
+
+
+def _hint(answer: Answer) -> str:
+    return ": is CALSYNC_CORE_API_TOKEN or its file the right one?" if answer.status in (401, 403) else ""
 
 
 def _problem(answer: Answer) -> dict[str, Any] | None:

@@ -31,9 +31,19 @@ class Inspection:
 class Unread:
     """Why a mailbox could not be inspected."""
 
-    cause: Literal["parked", "not_served", "failed"]
-    """``parked``; its site is suspended, paused or unknown (``not_served``); or the read failed."""
+    cause: Literal["parked", "not_served", "failed", "refused", "unexpected"]
+    """Why:
+
+    - ``parked``: it is not tried, and the sweep is complete without it;
+    - ``not_served``: its site is suspended, paused or unknown;
+    - ``failed``: a transient trouble; after three sweeps in a row the mailbox is unavailable;
+    - ``refused``: Graph calls the read itself malformed;
+    - ``unexpected``: an error of ours.
+    """
     reason: str
+    """Without personal data."""
+    retry_after: float | None = None
+    """Seconds that Graph asks us to wait before the next try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,7 @@ def compare(
     seen: dict[str, list[Glimpse]] = {}
     for glimpse in inspection.glimpses:
         owner, _, job_id = glimpse.tag.partition("/")
-        if owner == site_id:
+        if owner == site_id and job_id:
             seen.setdefault(job_id, []).append(glimpse)
     findings = []
     links, zone_mark = inspection.links, inspection.zone.mark

@@ -103,7 +103,7 @@ class MailboxRefusedError(CalsyncError):
 
 
 class ForbiddenError(CalsyncError):
-    """A 403: alone it tells neither a refused mailbox from a refused site."""
+    """A 403, which alone does not show whether the mailbox or the whole site is refused."""
 
     def __init__(self, code: str, *, write: bool = False) -> None:
         super().__init__(code)

@@ -45,7 +45,7 @@ class Event:
         joined = "\x00".join(
             (self.subject, self.location, self.body, self.zone, self.start.isoformat(), self.end.isoformat())
         )
-        return hashlib.sha256(joined.encode()).digest()[:16]
+        return hashlib.sha256(joined.encode(errors="surrogatepass")).digest()[:16]
 
     def in_utc(self) -> "Event":
         """The same event with its times written in UTC."""
@@ -129,4 +129,4 @@ class SeenEvent:
 
     def digest(self) -> bytes:
         """Sixteen bytes of the owned fields *as Graph gives them back*; see ``Link.settled``."""
-        return hashlib.sha256(repr(self.owned).encode()).digest()[:16]
+        return hashlib.sha256(repr(self.owned).encode(errors="surrogatepass")).digest()[:16]

@@ -2,15 +2,16 @@
 
 from typing import Final
 
-EVENTS: Final = 20
+JOBS: Final = 20
 SHARE: Final = 0.3
 
 
-def is_blown(vanished: int, events: int) -> bool:
-    """Whether so many of a site's events would go, because their jobs vanished, that Core may be wrong.
+def is_blown(vanished: int, jobs: int) -> bool:
+    """Whether so many of a site's jobs would lose their events, because they vanished, that Core may be wrong.
 
     Args:
-        vanished: events whose jobs are gone from Core; past ones never count.
-        events: all events of the site in the window.
+        vanished: jobs that are gone from Core and have an event to lose: one that is linked or seen, and not past.
+            A job with 200 workers is one job.
+        jobs: all jobs of the site with an event in the window.
     """
-    return vanished > EVENTS and vanished > SHARE * events
+    return vanished > JOBS and vanished > SHARE * jobs

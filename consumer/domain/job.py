@@ -31,6 +31,8 @@ class Job:
     ends_at: datetime | None = None
     addresses: frozenset[str] = frozenset()
     """The normalised calendar emails of its workers; workers without one have no mailbox."""
+    unusable_addresses: int = 0
+    """How many of its workers have a calendar email that no mailbox can have; see :func:`may_conceal`."""
 
     @property
     def rank(self) -> int:
@@ -62,6 +64,25 @@ class Deletion:
 
 
 State = Job | Deletion
+
+
+def may_conceal(state: State, mailbox: Mailbox) -> bool:
+    """Whether a mailbox that ``state`` does not name may still be meant, so that its event must be left as it is.
+
+    A worker whose calendar email became unusable (a control character was pasted into it) still has the event in the
+    mailbox that the email named before. Which mailbox that is cannot be told from those of workers who were taken off
+    the job. Were such a worker taken for one without a calendar, one bad import of Core's would delete every event of
+    a site, and the fuse would not hold them: the jobs have not vanished. So no event of the job is deleted for being
+    unnamed until every address is usable again. The mailboxes that the job names get every change, and a cancelled or
+    unscheduled job is deleted everywhere. The topic and the sweep agree, since both plan from such states.
+    """
+    return (
+        isinstance(state, Job)
+        and state.unusable_addresses > 0
+        and state.scheduled is not None
+        and state.site_id == mailbox.site
+        and mailbox.address not in state.addresses
+    )
 
 
 def rank(revision: int, *, deleted: bool = False) -> int:

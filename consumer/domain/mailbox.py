@@ -1,7 +1,12 @@
 """Mailboxes: a calendar email of a site."""
 
-from typing import NamedTuple
+import unicodedata
+from typing import Final, NamedTuple
 
+LONGEST_ADDRESS: Final = 320
+"""Characters: 64 before the @ and 255 behind it (RFC 3696, erratum 1690)."""
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
+"""Unicode's categories of control, format and surrogate characters, and of white space."""
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
@@ -23,10 +28,33 @@ class Mailbox(NamedTuple):
 
 
 def normalise(address: str | None) -> str | None:
-    """The form in which addresses are compared everywhere; ``None`` for a blank one.
+    """The form in which addresses are compared everywhere: trimmed and ASCII-lower-cased; ``None`` for a blank one.
 
-    Only ASCII letters are folded: a full Unicode case fold would unite addresses that Exchange holds apart.
+    Trimmed of what Unicode calls white space, as pasted addresses have it at their ends (tab, line break, no-break
+    space). Zero-width characters are not white space: see :func:`is_usable`. Only ASCII letters are folded: a full
+    Unicode case fold would unite addresses that Exchange holds apart.
     """
     if address is None:
         return None
-    return address.strip().translate(_ASCII_LOWER) or None
+    return lowered(address.strip()) or None
+
+
+def lowered(text: str) -> str:
+    """``text`` with A to Z lower-cased, and no other letter."""
+    return text.translate(_ASCII_LOWER)
+
+
+def is_usable(address: str) -> bool:
+    """Whether any mailbox can have this address, once it is trimmed; ask of the address *as it came*.
+
+    No mailbox has an address with white space, a control character or an invisible format character inside (a
+    zero-width space, a byte-order mark, a soft hyphen), with characters that came broken, or of more than
+    ``LONGEST_ADDRESS`` characters. Such an address says nothing about which mailbox is meant: repairing it would be a
+    guess, and a wrong guess shows one person's work to another. Everything else is for Graph to judge.
+    """
+    trimmed = address.strip()
+    if type(address) is not str or len(trimmed) > LONGEST_ADDRESS:  # a BrokenText is no str as such
+        return False
+    if trimmed.isascii():
+        return trimmed.isprintable() and " " not in trimmed
+    return "\N{REPLACEMENT CHARACTER}" not in trimmed and _INVISIBLE.isdisjoint(map(unicodedata.category, trimmed))

@@ -1,12 +1,15 @@
 """The one decision of this service: what to do so that an assignment has the event it shall have."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 from consumer.domain.event import RENDERING, Event, SeenEvent
 from consumer.domain.link import Link, Memory, Tombstone
 from consumer.domain.timezones import mark
 from consumer.domain.window import Window
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,11 @@ class Situation:
     """Every event that carries the assignment's tag; ``None`` when nobody looked."""
     insists: bool = False
     """Whether the state wins over a memory of a newer one: Core's database was restored."""
+    out_of_view: bool = False
+    """A sweep's view shows no event of the assignment, though one is linked. ``seen`` is then what was found by the
+    link's id and by the tag: events dragged to another month or calendar, or already in Deleted Items."""
+    disowned: bool = False
+    """The linked event exists but no longer carries our tag: it is a person's, and is never touched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """The event is there already and shows what it shall: only remember it."""
+    """The event is there already and shows what it must: only remember it."""
 
     found: SeenEvent
     event: Event
@@ -66,7 +74,8 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Remake:
-    """The event is out of sight or was made a series: take it away, by its ids, and come back to create it."""
+    """The event is gone, out of reach or a series: delete it, by its ids (none left is success), and come back to
+    create it."""
 
     event_ids: tuple[str, ...]
 
@@ -93,14 +102,26 @@ def plan(situation: Situation, window: Window) -> Plan:
         no     | link      | nobody      | delete the linked one
         no     | any       | some        | delete them all, and the linked one
         no     | otherwise |             | leave
-        yes    | any       | one reads so| adopt it           \ the linked one if it is
-        yes    | any       | some differ | update it          | there; the rest is surplus
-        yes    | link      | in old zone | update it          /
+        yes    | any       | one reads so| adopt it
+        yes    | any       | some differ | update it
+        yes    | link      | in old zone | update it
         yes    | link      | it differs, as after our last repair: leave (unsettled)
         yes    | any       | series only | delete them, come back to create
-        yes    | link      | none        | in the window: delete it by its id, come back to create
         yes    | link      | nobody      | same fingerprint: leave; else update
         yes    | otherwise | none        | in the window: create; else leave
+
+        With "some": the linked one is kept if it is there, else the oldest; the rest is surplus.
+
+        A sweep's view does not show the linked event (out of view; outside the window: leave):
+
+        found by its id or tag         | step
+        -------------------------------+--------------------------------------------------------
+        the linked one                 | update it, or adopt it if it reads so. If a view still
+                                       | does not show it, it is in another calendar or in
+                                       | Deleted Items: delete it by its id, come back to create
+        gone, and another with the tag | update or adopt the oldest of them, likewise
+        gone, or only series           | delete it by its id, come back to create
+        one without our tag            | leave that one alone, come back to create
     """
     memory, wanted = situation.memory, situation.wanted
     if not situation.insists and _is_stale(memory, situation.rank, wanted):
@@ -110,8 +131,11 @@ def plan(situation: Situation, window: Window) -> Plan:
         return Plan(Leave())
     seen = situation.seen or ()
     if wanted is None:
-        ids = dict.fromkeys([*([link.event_id] if link else []), *(event.event_id for event in seen)])
+        linked = [link.event_id] if link and not situation.disowned else []
+        ids = dict.fromkeys([*linked, *(event.event_id for event in seen)])
         return Plan(Delete(tuple(ids)) if ids else Leave())
+    if link is not None and situation.out_of_view:
+        return _out_of_view(situation, wanted, link) if window.holds(wanted.start, wanted.end) else Plan(Leave())
     if seen:
         return _among(seen, wanted, link)
     if link is not None and situation.seen is None:
@@ -144,17 +168,34 @@ def _from_memory(link: Link, wanted: Event, rank: int) -> Leave | Update:
 def _among(seen: tuple[SeenEvent, ...], wanted: Event, link: Link | None) -> Plan:
     linked = link.event_id if link else None
     ids = dict.fromkeys([*((linked,) if linked else ()), *(event.event_id for event in seen)])
-    usable = sorted((event for event in seen if event.single), key=lambda event: event.event_id)
+    usable = sorted((event for event in seen if event.single), key=_age)
     if not usable:
         return Plan(Remake(tuple(ids)))
     kept = next((event for event in usable if event.event_id == linked), usable[0])
-    # A linked event that is not among those seen is out of sight: it goes too.
+    # A linked event that is not among those seen is out of view: it is deleted too.
     surplus = tuple(event_id for event_id in ids if event_id != kept.event_id)
     if kept.reads_as(wanted) and not (link and _is_rezoned(link, wanted)):
         return Plan(Adopt(kept, wanted), surplus)
     if link and link.settled == kept.digest() and link.fingerprint == wanted.fingerprint():
         return Plan(Leave(unsettled=True), surplus)
     return Plan(Update(kept.event_id, wanted), surplus)
+
+
+def _out_of_view(situation: Situation, wanted: Event, link: Link) -> Plan:
+    found = situation.seen or ()
+    linked = () if situation.disowned else (link.event_id,)
+    ids = tuple(dict.fromkeys([*linked, *(event.event_id for event in found)]))
+    usable = sorted((event for event in found if event.single), key=_age)
+    if not usable:
+        return Plan(Remake(ids))
+    kept = next((event for event in usable if event.event_id == link.event_id), usable[0])
+    surplus = tuple(event_id for event_id in ids if event_id != kept.event_id)
+    return Plan(Adopt(kept, wanted) if kept.reads_as(wanted) else Update(kept.event_id, wanted), surplus)
+
+
+def _age(event: SeenEvent) -> tuple[bool, datetime, str]:
+    """Sorts the oldest to the front, as a person may have added to it; one of unknown age is the youngest."""
+    return event.created is None, event.created or _EPOCH, event.event_id
 
 
 def _is_rezoned(link: Link, wanted: Event) -> bool:

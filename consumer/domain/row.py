@@ -1,14 +1,14 @@
 """From a row of Core, as the topic or Core's API has it, to a job. Reads tolerantly: unknown fields are ignored."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import orjson
-
 from consumer.domain.errors import InvalidRecordError
 from consumer.domain.job import Job
-from consumer.domain.mailbox import normalise
+from consumer.domain.mailbox import is_usable, normalise
+from consumer.json_reader import BrokenText, loads
 
 UNAVAILABLE: Final = "__debezium_unavailable_value"
 """Debezium's placeholder for a large value that the database did not log, since it had not changed."""
@@ -25,7 +25,10 @@ _TEXTS: Final = (
     "notes",
 )
 _TEXT_TYPES: Final = frozenset({str, type(None)})
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_REVISION: Final = 2**62
+_FIRST_YEAR, _LAST_YEAR = 2, 9998
+"""Of times, so that every time zone can show them; also, Graph has no years beyond."""
 
 
 def is_complete(row: Mapping[str, Any]) -> bool:
@@ -49,30 +52,48 @@ def job_of(row: Mapping[str, Any], addresses: frozenset[str] | None = None) -> J
     revision = row.get("revision")
     if isinstance(revision, bool) or not isinstance(revision, int) or not 0 <= revision < _MAX_REVISION:
         raise InvalidRecordError("revision is missing or no whole number")
+    addresses, unusable = _addresses(row.get("workers")) if addresses is None else (addresses, 0)
     return Job(
-        job_id=_required(row, "job_id"),
+        job_id=_job_id(row),
         site_id=_required(row, "site_id"),
         revision=revision,
         status=_required(row, "status"),
         starts_at=starts_at,
         ends_at=ends_at,
-        addresses=_addresses(row.get("workers")) if addresses is None else addresses,
+        addresses=addresses,
+        unusable_addresses=unusable,
         **_texts(row),
     )
 
 
+def require_site(job: Job, site_id: str) -> None:
+    """Raises ``InvalidRecordError`` for a job of another site than the one that was asked for."""
+    if job.site_id != site_id:
+        raise InvalidRecordError("site_id is not the site that was asked for")
+
+
 def _required(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
-    if not isinstance(value, str) or not value:
-        raise InvalidRecordError(f"{name} is missing or no text")
-    return value
+    if type(value) is str and value:
+        return value
+    is_broken = isinstance(value, BrokenText)
+    raise InvalidRecordError(f"{name} holds broken characters" if is_broken else f"{name} is missing or no text")
+
+
+def _job_id(row: Mapping[str, Any]) -> str:
+    """The id; without control characters, since it is a part of Redis keys and of the event's tag."""
+    job_id = _required(row, "job_id")
+    if not job_id.isprintable() and _CONTROL.search(job_id):
+        raise InvalidRecordError("job_id holds control characters")
+    return job_id
 
 
 def _texts(row: Mapping[str, Any]) -> dict[str, str | None]:
     texts = {name: row.get(name) for name in _TEXTS}
     if not _TEXT_TYPES.issuperset(map(type, texts.values())):
         [wrong, *_] = (name for name, value in texts.items() if type(value) not in _TEXT_TYPES)
-        raise InvalidRecordError(f"{wrong} is no text")
+        what = "holds broken characters" if isinstance(texts[wrong], BrokenText) else "is no text"
+        raise InvalidRecordError(f"{wrong} {what}")
     return texts
 
 
@@ -82,38 +103,48 @@ def _time(row: Mapping[str, Any], name: str) -> datetime | None:
         return None
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value)
+            # RFC 3339 has no hour 24; newer versions of Python read it as the next day's first.
+            value = None if value[11:13] == "24" else datetime.fromisoformat(value)
         except ValueError:
-            raise InvalidRecordError(f"{name} is no RFC 3339 time") from None
+            value = None
+        if value is None:
+            raise InvalidRecordError(f"{name} is no RFC 3339 time")
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise InvalidRecordError(f"{name} is no time with an offset")
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise InvalidRecordError(f"{name} is out of range") from None
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+        raise InvalidRecordError(f"{name} is out of range")
+    return value.astimezone(UTC)
 
 
-def _addresses(workers: Any) -> frozenset[str]:
-    """The mailboxes of the workers. What cannot be read is an invalid record, never "nobody"."""
+def _addresses(workers: Any) -> tuple[frozenset[str], int]:
+    """The mailboxes of the workers, and how many workers have an unusable address.
+
+    Workers that cannot be read are an invalid record, never "nobody". An unusable address is not: the record is for
+    the other workers too. See :func:`consumer.domain.job.may_conceal`.
+    """
     workers = _parsed(workers)
     if not isinstance(workers, list):
         raise InvalidRecordError("workers is missing or no list")
-    found = set()
+    found, unusable = set(), 0
     for worker in map(_parsed, workers):  # of PostgreSQL's jsonb[] Debezium makes an array of texts
         if not isinstance(worker, Mapping) or not isinstance(worker.get("worker_id"), str):
             raise InvalidRecordError("workers has an entry without worker_id")
         email = worker.get("calendar_email")
         if email is not None and not isinstance(email, str):
             raise InvalidRecordError("workers has a calendar_email that is no text")
-        if address := normalise(email):
+        if email is None or (address := normalise(email)) is None:
+            continue
+        if is_usable(email):
             found.add(address)
-    return frozenset(found)
+        else:
+            unusable += 1
+    return frozenset(found), unusable
 
 
 def _parsed(workers: Any) -> Any:
     if not isinstance(workers, str):
         return workers
     try:
-        return orjson.loads(workers)
-    except orjson.JSONDecodeError:
+        return loads(workers)
+    except ValueError:
         raise InvalidRecordError("workers is no JSON") from None

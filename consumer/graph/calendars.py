@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from consumer.domain.errors import (
@@ -30,9 +30,12 @@ from consumer.graph.dialect import (
     view_query,
 )
 from consumer.graph.dispatcher import Call, Dispatcher, RequestMeter, any_object
-from consumer.graph.tokens import Tokens
+from consumer.graph.tokens import Tokens, roles_of
 from consumer.http import Http
-from consumer.sync.ports import REQUEST_SECONDS, Lease
+from consumer.sync.ports import REQUEST_SECONDS, Asks, Lease
+
+NO_EVENT: Final = "AA-no-event"
+"""An id that no event has: Exchange's ids are much longer."""
 
 T = TypeVar("T")
 
@@ -73,19 +76,24 @@ class GraphCalendars:
         """See the port."""
         return GraphCalendar(self, site, lease.mailbox.address, lease)
 
-    async def probe(self, site: Site, address: str | None) -> None:
+    async def probe(self, site: Site, address: str | None, asks: Asks, *, fresh: bool) -> None:
         """See the port."""
-        self._tokens.start_over(site)
+        if fresh:
+            self._tokens.start_over(site)
         await self._tokens.get(site)
         if address is None:
             return
         mailbox, now = GraphCalendar(self, site, address, None), datetime.now(UTC)
-        try:
-            # Each needs a permission of its own, and one of them may lack consent.
-            await mailbox.time_zone()
+        if "calendar" in asks:
             await mailbox.view(now, now + timedelta(hours=1))
-        except (MailboxRefusedError, RequestRefusedError):
-            return  # that mailbox has gone, or its address is none, but Graph does answer the app
+        if "setting" in asks:
+            await mailbox.time_zone()
+        if "write" in asks:
+            await mailbox.try_to_write()
+
+    async def roles(self, site: Site) -> frozenset[str]:
+        """See the port."""
+        return roles_of(await self._tokens.get(site))
 
     async def send(self, site: Site, call: Call) -> Any:
         """Through the app's dispatcher."""
@@ -185,6 +193,17 @@ class GraphCalendar:
     async def time_zone(self) -> str:
         """See the port. An empty setting is an empty text; one that cannot be read raises."""
         return str(await self._read("timezone", f"{user(self._address)}/mailboxSettings/timeZone", _setting))
+
+    async def try_to_write(self) -> None:
+        """Whether we may write: delete an event that cannot exist.
+
+        Graph checks permissions before it looks at the id: with the right to write, the answer is "not found" or
+        "malformed id".
+        """
+        try:
+            await self._send("probe", "DELETE", event_path(self._address, NO_EVENT))
+        except GoneError:
+            return
 
     async def _read(self, operation: str, path: str, read: Callable[[Any], Any]) -> Any:
         """A read of the mailbox itself: what an event id would make "gone" means that there is no mailbox."""

@@ -16,6 +16,7 @@ from consumer.graph.budget import APP_REQUESTS, APP_SECONDS, MAILBOX_REQUESTS, M
 from consumer.graph.errors import code_of, error_of, refused_token, refuses_token
 from consumer.graph.tokens import Tokens
 from consumer.http import Answer, Http, NoAnswerError
+from consumer.json_reader import loads
 from consumer.retry_after import retry_after
 from consumer.sync.ports import Lease
 
@@ -404,6 +405,6 @@ def _json(body: bytes) -> Any:
     if not body:
         return None
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return loads(body)
+    except ValueError:
         return None

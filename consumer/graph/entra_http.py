@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import orjson
-
 from consumer.domain.errors import TransientError
 from consumer.foreign import ForeignAnswers
 from consumer.graph.entra import LOGIN, own_error, refusal
 from consumer.http import Answer, Http, NoAnswerError
+from consumer.json_reader import loads
 from consumer.retry_after import retry_after
 
 _THROTTLED_SECONDS: Final = 5.0
@@ -127,7 +126,7 @@ class EntraHttp:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        document = loads(body)
+    except ValueError:
         return {}
     return document if isinstance(document, dict) else {}

@@ -1,7 +1,9 @@
 """Tokens: MSAL's confidential client for each app, in threads of its own, behind a cache."""
 
 import asyncio
+import base64
 import concurrent.futures
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -171,6 +173,21 @@ class Tokens:
     @staticmethod
     def _id(site: Site) -> tuple[str, str, str]:
         return site.tenant_id, site.client_id, site.client_secret
+
+
+def roles_of(token: str) -> frozenset[str]:
+    """The app roles that an access token shows; empty if it shows none.
+
+    Graph's tokens are not ours to read, and their form may change without notice
+    (learn.microsoft.com/entra/identity-platform/access-tokens): so a form that we do not know is no error.
+    """
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError):
+        return frozenset()
+    roles = claims.get("roles") if isinstance(claims, dict) else None
+    return frozenset(map(str, roles)) if isinstance(roles, list) else frozenset()
 
 
 def _ended(app: _App, task: "asyncio.Task[str]") -> None:

@@ -1,12 +1,15 @@
 """librdkafka's configuration: ours, the operator's file, and what the file may not change."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from consumer.domain.errors import ConfigurationError
+from consumer.kafka.librdkafka_log import LibrdkafkaLog
+from consumer.operator_text import clean, read_text, require_one_line
 
 Config = dict[str, Any]
 T = TypeVar("T")
@@ -29,6 +32,9 @@ _CONSUMER: Final[Config] = {
     "allow.auto.create.topics": False,
 }
 _CLASSIC_ONLY: Final = frozenset({"partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms"})
+_PYTHONS_OWN: Final = frozenset({"logger", "on_commit", "default.topic.config"})
+"""Of confluent_kafka: no line of a file can hold their values."""
+_WITH_UNIT: Final = re.compile(r"[+-]?[0-9]+\s*[A-Za-z]+")
 _FIXED: Final = frozenset(
     {
         "bootstrap.servers",
@@ -54,22 +60,24 @@ def read_properties(path: Path | None) -> Config:
     if path is None:
         return {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = re.split(r"\r\n|\r|\n", read_text(path))
     except OSError as error:
         raise ConfigurationError([f"CALSYNC_KAFKA_CONFIG_FILE: cannot read {path}: {error.strerror}"]) from None
-    except UnicodeDecodeError:
+    except ValueError:
         raise ConfigurationError([f"CALSYNC_KAFKA_CONFIG_FILE: {path} is no UTF-8 text"]) from None
     properties: Config = {}
     problems = []
     for number, line in enumerate(lines, 1):
-        text = line.strip()
+        text = clean(line)
         if not text or text.startswith("#"):
             continue
-        key, equals, value = (part.strip() for part in text.partition("="))
+        key, equals, value = (clean(part) for part in text.partition("="))
         if not equals or not key:
             problems.append(f"CALSYNC_KAFKA_CONFIG_FILE: {path} line {number} is not key=value")
         elif key in _FIXED:
             problems.append(f"CALSYNC_KAFKA_CONFIG_FILE: {path} line {number}: {key} is set by calsync, remove it")
+        elif fault := _fault(key, value):
+            problems.append(f"CALSYNC_KAFKA_CONFIG_FILE: {path} line {number}: {fault}")
         else:
             properties[key] = value
     if problems:
@@ -77,12 +85,67 @@ def read_properties(path: Path | None) -> Config:
     return properties
 
 
+def checked_properties(path: Path | None, bootstrap: str) -> Config:
+    """The operator's properties, once librdkafka has accepted them, files and passwords included.
+
+    Without brokers it connects to none. Raises ``ConfigurationError``.
+    """
+    properties = read_properties(path)
+    group = consumer_config("", "calsync", properties)
+    del group["bootstrap.servers"]
+    make(Consumer, group | {"logger": LibrdkafkaLog()}).close()
+    _check_protocols(bootstrap, properties)
+    return properties
+
+
+def _fault(key: str, value: str) -> str | None:
+    """What is wrong with a line by itself, without its value."""
+    try:
+        require_one_line(key + value)
+    except ValueError as error:
+        return str(error)
+    if key.endswith("_cb") or key in _PYTHONS_OWN:
+        return f"{key} is no property of librdkafka"
+    if _WITH_UNIT.fullmatch(value) and _is_number(key):
+        return f"{key} must be a number without a unit"
+    return None
+
+
+def _is_number(key: str) -> bool:
+    """Whether the property is a number: librdkafka then refuses a word. (It would read "10s" as 10.)"""
+    try:
+        Producer({key: "word", "logger": LibrdkafkaLog()})
+    except KafkaException as error:
+        return str(error.args[0].str()).startswith("Invalid value")
+    return False
+
+
 def make(client: Callable[[Config], T], config: Config) -> T:
     """A client of librdkafka. Raises ``ConfigurationError`` if it does not know or does not want a property."""
     try:
         return client(config)
     except KafkaException as error:
-        raise ConfigurationError([f"CALSYNC_KAFKA_CONFIG_FILE: {error.args[0].str()}"]) from None
+        reason = error.args[0].str().strip().removeprefix("Failed to create consumer: ")
+    except (TypeError, ValueError, AttributeError, SystemError) as error:
+        reason = f"a property has a value of the wrong type ({type(error).__name__})"
+    for value in config.values():
+        if isinstance(value, str) and value:
+            # Quoted or as a word of its own: "Invalid value \"…\" for configuration property".
+            reason = re.sub(rf"(?<![\w.]){re.escape(value)}(?![\w.])", "…", reason)
+    raise ConfigurationError([f"CALSYNC_KAFKA_CONFIG_FILE: {reason}"]) from None
+
+
+def _check_protocols(bootstrap: str, properties: Config) -> None:
+    """A broker with another protocol than the properties' is ignored by librdkafka, with no error."""
+    protocol = str(properties.get("security.protocol", "plaintext")).lower()
+    for server in bootstrap.split(","):
+        before, separator, _ = server.partition("://")
+        if separator and before.lower() != protocol:
+            problem = (
+                "CALSYNC_KAFKA_BOOTSTRAP_SERVERS: names another protocol than security.protocol in "
+                "CALSYNC_KAFKA_CONFIG_FILE: leave it out here"
+            )
+            raise ConfigurationError([problem])
 
 
 def consumer_config(bootstrap: str, group: str, properties: Config) -> Config:

@@ -9,6 +9,7 @@ from consumer.domain.row import is_complete, job_of
 from consumer.kafka.record import Record
 from consumer.kafka.registry import Registry, bundled
 from consumer.kafka.writer_schema import WriterSchema
+from consumer.unusable import Found, ignore
 
 _REGISTRY: Final = b"\x00"
 _REGISTRY_HEADER: Final = 5
@@ -71,8 +72,10 @@ Decoded = Changed | Incomplete | Deleted | Truncated | Ignored
 class Decoder:
     """Decodes records with their writers' schemas."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, found: Found = ignore) -> None:
+        """``found`` is called for each worker whose calendar email no mailbox can have."""
         self._registry = registry
+        self._found = found
         self._bundled = bundled()
 
     def decode(self, record: Record) -> Decoded:
@@ -124,7 +127,10 @@ class Decoder:
             if not isinstance(site_id, str) or not site_id:
                 raise InvalidRecordError("site_id is missing or no text")
             return Incomplete(job_id, site_id, committed_at)
-        return Changed(job_of(row), committed_at)
+        job = job_of(row)
+        for _ in range(job.unusable_addresses):
+            self._found(job.site_id, "address", "no mailbox can have this calendar_email", job=job_id)
+        return Changed(job, committed_at)
 
     def _schema(self, data: bytes) -> tuple[WriterSchema, int]:
         if data.startswith(_SINGLE_OBJECT) and len(data) >= _SINGLE_OBJECT_HEADER:

@@ -54,6 +54,13 @@ class FeedCheck:
                         "a site that the sites file does not name",
                         "its records are skipped: have the site added, or correct site_id",
                     )
+                if job.unusable_addresses:
+                    self._found(
+                        record,
+                        "a calendar_email that no mailbox can have",
+                        "it has white space or invisible characters inside: have it typed again; until then its worker "
+                        "is left out, and no event of the job is deleted for being unassigned",
+                    )
             case Incomplete(job_id, _, committed_at):
                 self._job(record, job_id, committed_at)
                 self._found(

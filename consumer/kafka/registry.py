@@ -14,6 +14,7 @@ import orjson
 from consumer.domain.errors import TransientError, UndecodableError
 from consumer.foreign import ForeignAnswers
 from consumer.http import Http, NoAnswerError
+from consumer.json_reader import loads
 from consumer.kafka.writer_schema import WriterSchema
 from consumer.retry_after import retry_after
 from schemas import FOLDER
@@ -163,7 +164,7 @@ class Registry:
             references = [
                 _Reference(str(each["subject"]), int(each["version"])) for each in body.get("references") or ()
             ]
-            return _Document(orjson.loads(body["schema"]), tuple(references))
+            return _Document(loads(body["schema"]), tuple(references))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise TransientError("the schema registry's answer is no schema") from None
 
@@ -195,8 +196,8 @@ class Registry:
         except NoAnswerError as error:
             raise TransientError(f"schema registry: {error}") from None
         try:
-            body = orjson.loads(answer.body)
-        except orjson.JSONDecodeError:
+            body = loads(answer.body)
+        except ValueError:
             body = None
         code = body.get("error_code") if isinstance(body, dict) else None
         if answer.status == 404 and code in _UNKNOWN:

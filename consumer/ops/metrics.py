@@ -13,6 +13,7 @@ from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.sync.ports import Parking
 from consumer.sync.receipts import RESULTS
+from consumer.unusable import KINDS
 
 _LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
 _SWEEP_BUCKETS: Final = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -80,7 +81,7 @@ class Metrics:
         )
         self._sweep_success = Gauge(
             "calsync_sweep_last_success_timestamp_seconds",
-            "When the site was last swept whole: nothing failed, nothing held.",
+            "When the site was last swept whole: every mailbox was read, is parked or unavailable, and nothing held.",
             ["site"],
             registry=registry,
         )
@@ -93,6 +94,12 @@ class Metrics:
         self._held = Gauge(
             "calsync_sweep_held_deletions",
             "Deletions that the fuse holds back: so many jobs vanished that Core may be wrong.",
+            ["site"],
+            registry=registry,
+        )
+        self._unavailable = Gauge(
+            "calsync_mailboxes_unavailable",
+            "Mailboxes that could not be read in three sweeps in a row or more, while others of the site could.",
             ["site"],
             registry=registry,
         )
@@ -126,6 +133,14 @@ class Metrics:
             ["part"],
             registry=registry,
         )
+        self._unusable = Counter(
+            "calsync_unusable_total",
+            "Rows, workers and addresses of Core that are left out each time they are read.",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in KINDS:
+            self._unusable.labels(kind)
         for part in PARTS:
             self._foreign.labels(part)
         for result in RESULTS:
@@ -168,6 +183,10 @@ class Metrics:
         """See the sweep's meter."""
         self._repairs.labels(site_id, cause).inc(count)
 
+    def unavailable(self, site_id: str, count: int) -> None:
+        """See the sweep's meter."""
+        self._unavailable.labels(site_id).set(count)
+
     def held(self, site_id: str, count: int) -> None:
         """See the sweep's meter."""
         self._held.labels(site_id).set(count)
@@ -201,6 +220,10 @@ class Metrics:
     def foreign_answer(self, part: str) -> None:
         """An answer that was not in the protocol of ``part``."""
         self._foreign.labels(part).inc()
+
+    def unusable(self, kind: str) -> None:
+        """A row, worker or address of Core that is left out."""
+        self._unusable.labels(kind).inc()
 
     def sites(self, sites: Mapping[str, Site]) -> None:
         """The sites file as it is now."""

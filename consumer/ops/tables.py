@@ -28,6 +28,14 @@ def sweep_table(reports: Sequence[Report], *, dry_run: bool) -> Table:
     return table
 
 
+def unavailable_lines(report: Report) -> list[str]:
+    """One line a mailbox that could not be read in several sweeps in a row."""
+    return [
+        f"{report.site_id}  {mailbox.address}  unavailable, in {mailbox.sweeps} sweeps in a row: {mailbox.reason}"
+        for mailbox in report.unavailable
+    ]
+
+
 def planned_lines(report: Report) -> list[str]:
     """One line a change that a dry run did not make."""
     return [
@@ -45,6 +53,10 @@ def sweep_json(reports: Sequence[Report], *, dry_run: bool) -> str:
             "failure": report.failure,
             "mailboxes": report.mailboxes,
             "unserved": report.unserved,
+            "unavailable": [
+                {"mailbox": mailbox.address, "reason": mailbox.reason, "sweeps": mailbox.sweeps}
+                for mailbox in report.unavailable
+            ],
             "events": report.events,
             "unusable_rows": report.unusable,
             "repairs": {cause: report.repairs[cause] for cause in CAUSES},
@@ -89,7 +101,7 @@ def sites_table(standings: Sequence[SiteStanding]) -> Table:
     table = Table(title="Sites", title_justify="left")
     for column in ("site", "name", "state", "secret expires"):
         table.add_column(column, overflow="fold")
-    for column in ("events", "parked mailboxes", "dirty"):
+    for column in ("jobs", "parked mailboxes", "dirty"):
         table.add_column(column, justify="right")
     for standing in standings:
         site = standing.site
@@ -139,4 +151,7 @@ def _planned(planned: Planned) -> dict[str, str]:
 def _result(report: Report) -> str:
     if report.failure:
         return f"failed: {report.failure}"
-    return "deletions held: see --allow-mass-delete" if report.held else "whole"
+    if report.held:
+        return "deletions held: see --allow-mass-delete"
+    count = len(report.unavailable)
+    return f"whole, but for {count} unavailable" if count else "whole"

@@ -19,8 +19,9 @@ Keys, below the prefix:
 ``born``                  string  when this store was first used
 ``blocked:{topic}``       hash    partition → JSON: offset, since; too many unreadable records in a row
 ``dirty:{site}``          hash    address, NUL, job: what the sweep shall look at → when it was marked (µs)
-``deleted:{site}``        set     events that deleted rows would take, within one sweep interval
-``events:{site}``         string  how many events the last sweep found in the window
+``deleted:{site}``        set     8-byte hashes of jobs whose rows were deleted within one sweep interval
+``events:{site}``         string  how many jobs with an event in the window the last complete sweep found
+``unread:{site}``         hash    address → in how many sweeps in a row it could not be read
 ``swept:{site}``          string  there while the site's last sweep is younger than the interval
 ========================  ======  =================================================================
 
@@ -29,19 +30,23 @@ Scripts compute keys, so this is for one Redis (with replicas, if you like), not
 
 import asyncio
 import hashlib
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from consumer.domain.compare import PATIENCE_SECONDS
-from consumer.domain.errors import ReadOnlyError
-from consumer.domain.link import Link, Memory
+from consumer.domain.distinct import Distinct
+from consumer.domain.errors import ConfigurationError, ReadOnlyError
+from consumer.domain.link import Link, Memory, Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.store.codec import pack_link, pack_rank, unpack
 from consumer.store.connection import on_connect
@@ -101,6 +106,11 @@ class Block:
     """Unix time."""
 
 
+def _trust(ca_file: Path) -> dict[str, Any]:
+    """TLS options for Redis. Python 3.13 refuses many companies' own authorities by default (python/cpython#107361)."""
+    return {"ssl_ca_certs": str(ca_file), "ssl_exclude_verify_flags": [ssl.VERIFY_X509_STRICT]}
+
+
 class RedisStore:
     """The store port on one Redis."""
 
@@ -113,10 +123,19 @@ class RedisStore:
         self._pipeline = Pipeline(redis, [script.source for script in _SCRIPTS])
 
     @classmethod
-    def connect(cls, url: str, prefix: str, clock: Clock, *, read_only: bool = False) -> "RedisStore":
-        """A store on the Redis at ``url``; nothing is sent yet."""
+    def connect(
+        cls, url: str, prefix: str, clock: Clock, *, ca_file: Path | None = None, read_only: bool = False
+    ) -> "RedisStore":
+        """A store on the Redis at ``url``; nothing is sent yet.
+
+        ``ca_file`` holds authorities that a ``rediss://`` server's certificate may come from, besides the system's.
+
+        Raises:
+            ConfigurationError: no connection can be made as the URL says. The message holds nothing of it.
+        """
         redis = Redis.from_url(
             url,
+            **(_trust(ca_file) if ca_file is not None and url.lower().startswith("rediss:") else {}),
             decode_responses=False,
             socket_timeout=_TIMEOUT_SECONDS,
             socket_connect_timeout=_TIMEOUT_SECONDS,
@@ -124,6 +143,10 @@ class RedisStore:
             retry=Retry(NoBackoff(), 1),
             redis_connect_func=on_connect(f"{prefix}incarnation", read_only=read_only),
         )
+        try:
+            redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        except (RedisError, ValueError, TypeError, OSError):
+            raise ConfigurationError(["CALSYNC_REDIS_URL: its options cannot be used"]) from None
         return cls(redis, prefix, clock, read_only=read_only)
 
     async def close(self) -> None:
@@ -322,13 +345,13 @@ class RedisStore:
         """See the port."""
         return [Mailbox.parse(holder.decode()) for holder in await self._call("HKEYS", self._key(f"held:{job_id}"))]
 
-    async def events_of(self, job_id: str) -> dict[Mailbox, str]:
+    async def remembered(self, job_id: str) -> dict[Mailbox, Link | Pending]:
         """See the port."""
-        found = {}
+        found: dict[Mailbox, Link | Pending] = {}
         for mailbox in await self.holders(job_id):
             memory = unpack(await self._call("HGET", self._key(f"links:{mailbox}"), job_id) or b"")
-            if isinstance(memory, Link):
-                found[mailbox] = memory.event_id
+            if isinstance(memory, Link | Pending):
+                found[mailbox] = memory
         return found
 
     async def forget_zone(self, mailbox: Mailbox) -> None:
@@ -355,11 +378,11 @@ class RedisStore:
                 arguments += [f"{mark.address}\0{mark.job_id}", mark.stamp]
             await self._run(_CLEAN, [self._key(f"dirty:{site_id}")], *arguments)
 
-    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
+    async def count_deletions(self, site_id: str, jobs: Sequence[str], seconds: float) -> tuple[int, int]:
         """See the port."""
         key = self._key(f"deleted:{site_id}")
         answers = await asyncio.gather(
-            self._call("SADD", key, *events),
+            self._call("SADD", key, *(_hash_of(job_id) for job_id in jobs)),
             self._call("PTTL", key),
             self._call("SCARD", key),
             self._call("GET", self._key(f"events:{site_id}")),
@@ -371,12 +394,14 @@ class RedisStore:
 
     async def coming(self, site_id: str) -> int:
         """See the port."""
-        count, after = 0, ""
+        jobs, after = Distinct(), ""
         while page := await self.linked(site_id, after):
             links = [self._key(f"links:{Mailbox(site_id, address)}") for address in page]
-            count += sum(await asyncio.gather(*(self._run(_COMING, [key]) for key in links)))
+            for found in await asyncio.gather(*(self._run(_COMING, [key]) for key in links)):
+                for job_id in found:
+                    jobs.add(job_id.decode())
             after = page[-1]
-        return count
+        return len(jobs)
 
     async def remember_events(self, site_id: str, count: int) -> None:
         """See the port."""
@@ -385,6 +410,17 @@ class RedisStore:
     async def events(self, site_id: str) -> int:
         """See the port."""
         return int(await self._call("GET", self._key(f"events:{site_id}")) or 0)
+
+    async def unread(self, site_id: str) -> dict[str, int]:
+        """See the port."""
+        return {address.decode(): int(count) for address, count in (await self._hash(f"unread:{site_id}")).items()}
+
+    async def remember_unread(self, site_id: str, counts: Mapping[str, int]) -> None:
+        """See the port."""
+        key = self._key(f"unread:{site_id}")
+        fields = [part for address, count in counts.items() for part in (address, count)]
+        # Both travel in one pipeline. If only the first is done, the mailboxes are counted from the start.
+        await asyncio.gather(self._call("DEL", key), *([self._call("HSET", key, *fields)] if fields else []))
 
     async def claim_sweep(self, site_id: str, seconds: float) -> bool:
         """See the port."""
@@ -441,6 +477,10 @@ class RedisStore:
 
 def _dirty(mailbox: Mailbox, job_id: str) -> str:
     return f"{mailbox.address}\0{job_id}"
+
+
+def _hash_of(job_id: str) -> bytes:
+    return hashlib.blake2b(job_id.encode(), digest_size=8).digest()
 
 
 def _unpack_links(parts: Sequence[bytes]) -> dict[str, Memory]:

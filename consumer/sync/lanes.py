@@ -2,30 +2,39 @@
 
 import asyncio
 import math
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TypeAlias
 
 import structlog
 
-from consumer.domain.compare import Inspection
-from consumer.domain.errors import RequestRefusedError, StoreUnavailableError, TransientError
+from consumer.domain.compare import Inspection, Unread
+from consumer.domain.errors import (
+    MailboxRefusedError,
+    RequestRefusedError,
+    SiteRefusedError,
+    StoreUnavailableError,
+    TransientError,
+)
 from consumer.domain.job import State
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.sync.change import Change, Look
+from consumer.sync.foreign import FOREIGN_CODE, Foreign
+from consumer.sync.neighbours import ASKED
 from consumer.sync.ports import Clock, Store
 from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
+from consumer.sync.refusals import Refusal
 from consumer.sync.settle import Verdict
-from consumer.sync.sites import SiteStates
+from consumer.sync.sites import Judgement, SiteStates
+from consumer.sync.turns import Slots, Turns
 
 log = structlog.get_logger(__name__)
 
-RUNS_AT_ONCE: Final = 512
-"""Enough to fill every batch in flight; small enough that memory stays flat."""
+RUNS_AT_ONCE: Final = 640
+"""Enough that one busy app fills every batch in flight with its share; small enough that memory stays flat."""
 HAND_OVER_SECONDS: Final = 120.0
 """How long a mailbox, or a change in it, may fail before it is handed over, if the app was served meanwhile.
 
@@ -36,14 +45,17 @@ OVERDUE_SHARE: Final = 10
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 _TELL_SECONDS: Final = 60.0
 _SILENT_SECONDS: Final = 10.0
-_ASKED_TO_WAIT: Final = TransientError("Graph has asked us to wait")
-Seen: TypeAlias = Inspection | TransientError | None
-"""What an inspection found; else the mailbox's trouble, or ``None``: parked, or its site is not served."""
+RELIEVE_AT_ONCE: Final = 1000
+"""How many assignments :meth:`Lanes.relieve` hands over in one go."""
+Seen: TypeAlias = Inspection | Unread
+"""What an inspection found, or why there was none."""
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
     mailbox: Mailbox
+    app: str = ""
+    """Whose turn it takes, as of when it began to wait for a run."""
     waiting: dict[str, Change] = field(default_factory=dict)
     running: dict[str, Change] = field(default_factory=dict)
     busy: bool = False
@@ -53,6 +65,8 @@ class _Lane:
     """From when on, on the monotonic clock, that sweep is to have its share all the same."""
     queued: bool = False
     timer: asyncio.TimerHandle | None = None
+    well: bool = True
+    """Whether the last run met no trouble."""
     failures: int = 0
     failing_since: float | None = None
     not_before: float = 0.0
@@ -80,13 +94,16 @@ class Lanes:
         self._clock = clock
         self._random = random
         self._dead_letter = dead_letter
-        self._runs_at_once = runs_at_once
+        self._slots = Slots(runs_at_once, clock.monotonic)
         self._lanes: dict[Mailbox, _Lane] = {}
-        self._ready: deque[_Lane] = deque()
-        self._to_inspect: deque[_Lane] = deque()
+        self._ready: Turns[_Lane] = Turns(self._slots)
+        self._to_inspect: Turns[_Lane] = Turns(self._slots)
         self._tasks: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, set[Mailbox]] = {}
         self._last_success: dict[str, float] = {}
+        self._failing: dict[str, float] = {}
+        """Since when, on the monotonic clock, nothing but trouble comes from an app."""
+        self._foreign = Foreign()
         self._told: dict[str, float] = {}
         self._runs = 0
         self._stopping = False
@@ -118,8 +135,7 @@ class Lanes:
             lane = self._lanes[mailbox] = _Lane(mailbox)
         if lane.queued and not lane.waiting:
             # It waits to be inspected, behind every change there is: it goes among the changes now.
-            self._to_inspect.remove(lane)
-            lane.queued = False
+            self._unqueue(lane)
         self._put(lane, change)
         self._queue(lane)
 
@@ -131,16 +147,23 @@ class Lanes:
         lane = self._lanes.get(mailbox)
         if lane is None:
             lane = self._lanes[mailbox] = _Lane(mailbox)
-        if lane.inspection is None:
+        if lane.inspection is None or lane.inspection.done():  # done: whoever asked before was cancelled
             lane.inspection = asyncio.get_running_loop().create_future()
         lane.overdue_at = overdue_at
         self._queue(lane)
         return lane.inspection
 
     def repair(self, mailbox: Mailbox, job_id: str, state: State, look: Look) -> "asyncio.Future[str]":
-        """Have the mailbox's next run bring the job to this state, for a sweep; what became of it."""
+        """Have the mailbox's next run bring the job to this state, for a sweep; what became of it.
+
+        A sweep that fails cancels what it waits for, and what has not begun by then is not done.
+        """
         done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        receipt = Receipt(None, lambda _, result: None if done.done() else done.set_result(result), lambda: True)
+        receipt = Receipt(
+            None,
+            lambda _, result: None if done.done() else done.set_result(result),
+            lambda: not done.cancelled(),
+        )
         self.add(mailbox, Change(job_id, state, receipt, look=look))
         return done
 
@@ -149,6 +172,60 @@ class Lanes:
         for lane in self._lanes.values():
             if lane.mailbox.site == site_id:
                 self._wake(lane)
+
+    async def relieve(self) -> None:
+        """Hand over the oldest waiting work of apps that fail while another app is served.
+
+        To be called again and again while what waits here would pause consumption: one tenant's trouble must not hold
+        up the offsets of the others. If no app is served, nothing is handed over: Graph is down as a whole, and the lag
+        pages. At most ``RELIEVE_AT_ONCE`` assignments at once; none while Redis cannot mark them.
+        """
+        lanes = self._take_failing()
+        jobs = {lane.mailbox: list(lane.running) for lane in lanes}
+        if not jobs:
+            return
+        marked = False
+        try:
+            await self._store.mark_dirty([(mailbox, job_id) for mailbox, ids in jobs.items() for job_id in ids])
+            marked = True
+        except StoreUnavailableError as trouble:
+            log.warning("Redis is unavailable, nothing is handed over", reason=str(trouble))
+        finally:
+            for lane in lanes:
+                for job_id in jobs[lane.mailbox] if marked else ():
+                    self._drop(lane, lane.running[job_id], "handed_over")
+                lane.busy = False
+                self._put_back(lane)
+                self._next(lane, _LONGEST_WAIT)
+        if marked:
+            sites, count = sorted({mailbox.site for mailbox in jobs}), sum(map(len, jobs.values()))
+            log.warning("sites fail, their oldest work is handed over to the sweep", sites=sites[:10], jobs=count)
+
+    def _take_failing(self) -> list[_Lane]:
+        """The oldest lanes with work of failing apps, taken as for a run."""
+        now = self._clock.monotonic()
+        recent = max((at for at in self._last_success.values() if at > now - HAND_OVER_SECONDS), default=-math.inf)
+        # An answer that was on its way when everything failed does not show that others are served.
+        failing = {
+            app
+            for app, since in self._failing.items()
+            if since <= now - _SILENT_SECONDS and since + _SILENT_SECONDS / 2 <= recent
+        }
+        taken: list[_Lane] = []
+        count = 0
+        for lane in self._lanes.values() if failing else ():
+            if count >= RELIEVE_AT_ONCE:
+                break
+            if lane.waiting and not lane.busy and self._app(lane) in failing:
+                self._unqueue(lane)
+                if lane.timer is not None:
+                    lane.timer.cancel()
+                    lane.timer = None
+                lane.busy = True
+                lane.running, lane.waiting = lane.waiting, {}
+                count += len(lane.running)
+                taken.append(lane)
+        return taken
 
     async def drain(self, deadline: float) -> None:
         """Start nothing more, and wait until the runs under way have ended, at most ``deadline`` seconds."""
@@ -165,8 +242,19 @@ class Lanes:
         if lane.queued or lane.busy or lane.timer is not None or not (lane.waiting or lane.inspection):
             return
         lane.queued = True
-        (self._ready if lane.waiting else self._to_inspect).append(lane)
+        lane.app = self._app(lane)
+        (self._ready if lane.waiting else self._to_inspect).add(lane.app, lane)
         self._start()
+
+    def _unqueue(self, lane: _Lane) -> None:
+        if lane.queued:
+            self._ready.remove(lane.app, lane)
+            self._to_inspect.remove(lane.app, lane)
+            lane.queued = False
+
+    def _app(self, lane: _Lane) -> str:
+        site = self._sites.get(lane.mailbox.site)
+        return site.app if site is not None else ""
 
     def _wake(self, lane: _Lane) -> None:
         if lane.timer is not None:
@@ -175,10 +263,10 @@ class Lanes:
         self._queue(lane)
 
     def _start(self) -> None:
-        while (self._ready or self._to_inspect) and len(self._tasks) < self._runs_at_once and not self._stopping:
-            lane = self._next_lane()
+        while self._slots.free > 0 and not self._stopping and (lane := self._next_lane()) is not None:
             lane.queued = False
             lane.busy = True
+            self._slots.start(lane.app)
             # A mailbox with ever new changes is inspected too, once that is overdue.
             if lane.inspection is None or lane.overdue_at > self._clock.monotonic():
                 lane.running, lane.waiting = lane.waiting, {}
@@ -186,36 +274,60 @@ class Lanes:
             self._tasks.add(task)
             task.add_done_callback(self._ended)
 
-    def _next_lane(self) -> _Lane:
-        self._runs += 1
-        if self._ready and self._to_inspect and self._runs % OVERDUE_SHARE == 0:
-            lane = min(self._to_inspect, key=lambda lane: lane.overdue_at)
-            if lane.overdue_at <= self._clock.monotonic():
-                self._to_inspect.remove(lane)
-                return lane
-        return (self._ready or self._to_inspect).popleft()
+    def _next_lane(self) -> _Lane | None:
+        lane = self._most_overdue() if self._ready and (self._runs + 1) % OVERDUE_SHARE == 0 else None
+        lane = lane or self._ready.take() or self._to_inspect.take()
+        if lane is not None:
+            self._runs += 1
+        return lane
+
+    def _most_overdue(self) -> _Lane | None:
+        waiting = [lane for lane in self._to_inspect if self._slots.may_start(lane.app)]
+        lane = min(waiting, key=lambda lane: lane.overdue_at, default=None)
+        if lane is None or lane.overdue_at > self._clock.monotonic():
+            return None
+        self._to_inspect.remove(lane.app, lane)
+        return lane
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("a lane run failed in a way that is ours", exc_info=error)
+            log.critical("unexpected error in a lane's bookkeeping", exc_info=error)
         self._start()
 
     async def _run(self, lane: _Lane) -> None:
+        app, lane.well = lane.app, True
         for change in [change for change in lane.running.values() if not change.live]:
-            # Their partition has moved: whoever has it now gets them again.
+            # Their partition has moved: its new owner gets them again.
             self._drop(lane, change, "skipped")
         wait: float | None = _LONGEST_WAIT  # unless the run ends as it should
         try:
             wait = await (self._carry_out(lane) if lane.running else self._inspect(lane))
+        except Exception as error:
+            log.critical("unexpected error in a lane run", site=lane.mailbox.site, exc_info=error)
+            wait = self._failed(lane, error)
         finally:
             lane.busy = False
-            # Whatever is still in ``running`` is not done: it goes back, behind what has come since.
-            unfinished, lane.running = lane.running, {}
-            for change in unfinished.values():
-                newer = lane.waiting.get(change.job_id)
-                lane.waiting[change.job_id] = change.merge(newer) if newer else change
+            self._slots.end(app, well=lane.well)
+            self._ready.ended(app)
+            self._to_inspect.ended(app)
+            self._put_back(lane)
             self._next(lane, wait)
+
+    def _failed(self, lane: _Lane, error: Exception) -> float:
+        """After an unexpected error: nothing is lost, and a sweep is not left waiting. Returns how long to wait."""
+        lane.failures += 1
+        lane.well = False
+        if not lane.running and lane.inspection is not None:
+            self._answer(lane, lane.inspection, Unread("unexpected", f"an unexpected error: {type(error).__name__}"))
+        return self._backoff(lane, TransientError("unexpected error"))
+
+    def _put_back(self, lane: _Lane) -> None:
+        """Whatever is still in ``running`` is not done: it goes back, behind what has come since."""
+        unfinished, lane.running = lane.running, {}
+        for change in unfinished.values():
+            newer = lane.waiting.get(change.job_id)
+            lane.waiting[change.job_id] = change.merge(newer) if newer else change
 
     def _next(self, lane: _Lane, wait: float | None) -> None:
         if not lane.waiting and lane.inspection is None:
@@ -228,30 +340,48 @@ class Lanes:
             self._queue(lane)
 
     async def _inspect(self, lane: _Lane) -> float | None:
-        """An inspection that fails is not repeated: the next sweep comes soon, and nothing is concluded from it."""
-        found: Seen = None
-        wait: float | None = None
-        site = self._sites.get(lane.mailbox.site)
-        if lane.inspection is None:
+        """An inspection that fails is not repeated: the sweep that asked for it knows best when to try again."""
+        asked = lane.inspection
+        if asked is None:
             return None  # its changes had lost their partition, and nobody asked for more
-        if site is None or not self._sites.is_served(site.site_id):
-            pass
-        elif self._early(lane):
-            found = _ASKED_TO_WAIT
-        else:
-            answer = await self._reconciler.inspect(site, lane.mailbox)
-            if isinstance(answer, Inspection):
-                found = answer
-                self._succeeded(lane, site)
-            elif answer.busy is not None:
-                return answer.busy
-            else:
-                found = answer.trouble
-                wait = await self._decide(lane, site, answer)
-        if not lane.inspection.done():
-            lane.inspection.set_result(found)
-        lane.inspection = None
+        if asked.done():
+            lane.inspection = None  # whoever asked was cancelled
+            return None
+        try:
+            found, wait = await self._inspected(lane)
+        except Exception as error:
+            # Whoever waits for it must learn of it, whatever goes wrong, or a sweep would wait for ever.
+            log.critical("an inspection failed: an unexpected error", site=lane.mailbox.site, exc_info=True)
+            found, wait = Unread("unexpected", f"an unexpected error: {type(error).__name__}"), None
+        if found is None:
+            return wait
+        self._answer(lane, asked, found)
         return wait
+
+    @staticmethod
+    def _answer(lane: _Lane, asked: "asyncio.Future[Seen]", found: Seen) -> None:
+        if not asked.done():
+            asked.set_result(found)
+        if lane.inspection is asked:
+            lane.inspection = None
+
+    async def _inspected(self, lane: _Lane) -> tuple[Seen | None, float | None]:
+        """What was found, or ``None`` while the mailbox is busy; and how many seconds what else waits must wait."""
+        site = self._sites.get(lane.mailbox.site)
+        if site is None or not self._sites.is_served(site.site_id):
+            return self._sites.unserved(lane.mailbox.site), None
+        if early := self._early(lane):
+            return Unread("failed", "Graph has asked us to wait", early), None
+        answer = await self._reconciler.inspect(site, lane.mailbox)
+        if isinstance(answer, Inspection):
+            self._succeeded(lane, site)
+            return answer, None
+        if answer.busy is not None:
+            return None, answer.busy
+        wait = await self._decide(lane, site, answer)
+        if not self._sites.is_served(site.site_id):
+            return self._sites.unserved(site.site_id), wait
+        return answer.unread(parked=False), wait
 
     async def _carry_out(self, lane: _Lane) -> float | None:
         """One run; returns how many seconds what is left of the lane shall wait."""
@@ -265,47 +395,69 @@ class Lanes:
             return await self._hand_over(lane)
         if early := self._early(lane):
             return await self._trouble(lane, site, TransientError("Graph has asked us to wait", retry_after=early))
-        verdict = await self._reconciler.run(site, lane.mailbox, lane.running)
+        try:
+            verdict = await self._reconciler.run(site, lane.mailbox, lane.running)
+        except Exception as error:
+            log.critical("a run failed: an unexpected error", site=site.site_id, exc_info=True)
+            verdict = Verdict(trouble=TransientError(f"an unexpected error: {type(error).__name__}", unknown=True))
         for job_id, result in verdict.results.items():
             self._drop(lane, lane.running[job_id], result)
         for job_id, change in lane.running.items():
             change.transaction_id = verdict.in_doubt.get(job_id)
-        for job_id, refusal in verdict.refused.items():
-            await self._refuse(lane, lane.running[job_id], refusal)
         return await self._decide(lane, site, verdict)
 
     async def _decide(self, lane: _Lane, site: Site, verdict: Verdict) -> float | None:
         if "applied" in verdict.results.values():
             self._succeeded(lane, site)
-        if (verdict.site or verdict.forbidden) and self._sites.get(site.site_id) is not site:
+        refusal = verdict.mailbox or verdict.forbidden or next(iter(verdict.refused.values()), None)
+        if (verdict.site or refusal) and self._sites.get(site.site_id) is not site:
             return 0.0  # the sites file has changed meanwhile: what refused us may be what was mended
         if verdict.site is not None:
             self._sites.suspend(site.site_id, verdict.site)
             return await self._hand_over(lane)
         if verdict.parked is not None:
             return await self._hand_over(lane)
-        if verdict.mailbox is not None:
-            return await self._park(lane, verdict.mailbox.code, hourly=verdict.mailbox.hourly)
-        if verdict.forbidden is not None:
-            try:
-                fault = await self._sites.judge(site, lane.mailbox.address, verdict.forbidden)
-            except TransientError as trouble:
-                return await self._trouble(lane, site, trouble)
-            if fault is not None:
-                self._sites.suspend(site.site_id, fault)
+        trouble = verdict.trouble
+        if refusal is not None:
+            judgement = await self._judge(lane, site, refusal)
+            if isinstance(judgement, SiteRefusedError):
                 return await self._hand_over(lane)
-            return await self._park(lane, verdict.forbidden.code, hourly=True)
+            if judgement == "mailbox":
+                return await self._park(lane, refusal, verdict)
+            if judgement == "request":
+                await self._refuse(lane, verdict.refused)
+            else:
+                trouble = judgement
         if verdict.busy is not None:
             return verdict.busy
-        if verdict.trouble is not None:
-            return await self._trouble(lane, site, verdict.trouble)
+        if trouble is not None:
+            if not verdict.results and lane.running and lane.inspection is not None:
+                # Nothing gets through: a sweep must not wait behind changes for as long as that lasts.
+                self._answer(lane, lane.inspection, Unread("failed", str(trouble), trouble.retry_after))
+            return await self._trouble(lane, site, trouble)
         lane.failures, lane.failing_since = 0, None
         return None
+
+    async def _judge(self, lane: _Lane, site: Site, refusal: Refusal) -> Judgement | TransientError:
+        """Whose fault the refusal is; the trouble, if that cannot be concluded now."""
+        try:
+            return await self._sites.judge(site, lane.mailbox.address, refusal, lambda: self._others_of(lane.mailbox))
+        except TransientError as trouble:
+            return trouble
+
+    async def _others_of(self, mailbox: Mailbox) -> Collection[str]:
+        """Other addresses of the site: those that have work here, and some that have events."""
+        here = [lane.mailbox.address for lane in self._lanes.values() if lane.mailbox.site == mailbox.site]
+        linked = await self._store.linked(mailbox.site, "")
+        addresses = sorted({*here, *linked} - {mailbox.address})
+        return self._random.sample(addresses, min(ASKED, len(addresses)))
 
     def _succeeded(self, lane: _Lane, site: Site) -> None:
         """The mailbox has answered: whatever of it still fails, does so on its own."""
         lane.failures, lane.failing_since = 0, None
         self._last_success[site.app] = self._clock.monotonic()
+        self._failing.pop(site.app, None)
+        self._foreign.answered(lane.mailbox)
         self._sites.served(site.site_id, lane.mailbox.address)
 
     def _early(self, lane: _Lane) -> float:
@@ -315,6 +467,7 @@ class Lanes:
 
     async def _trouble(self, lane: _Lane, site: Site, trouble: TransientError) -> float | None:
         now = self._clock.monotonic()
+        lane.well = False
         lane.failures += 1
         lane.not_before = now + (trouble.retry_after or 0.0)
         served = self._last_success.get(site.app, -math.inf)
@@ -325,6 +478,9 @@ class Lanes:
             change.failing_since = _failing_since(change.failing_since, served, now)
         if isinstance(trouble, StoreUnavailableError):
             return self._backoff(lane, trouble)
+        self._failing.setdefault(site.app, now)
+        if trouble.foreign and self._foreign.failed(lane.mailbox, now, served):
+            return await self._park(lane, MailboxRefusedError(FOREIGN_CODE, hourly=True), Verdict())
         given_up = now - HAND_OVER_SECONDS
         if lane.failing_since <= given_up:
             log.warning("mailbox unavailable, handed over to the sweep", site=site.site_id, reason=str(trouble))
@@ -356,13 +512,17 @@ class Lanes:
         longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(lane.failures - 1, 10))
         return longest * (0.5 + self._random.random() / 2)
 
-    async def _park(self, lane: _Lane, code: str, *, hourly: bool) -> float | None:
+    async def _park(self, lane: _Lane, refusal: Refusal, verdict: Verdict) -> float | None:
+        """Park the mailbox: for good where Graph says that there is none, else for an hour. The verdict has it."""
+        hourly = not isinstance(refusal, MailboxRefusedError) or refusal.hourly
+        hourly = hourly or self._sites.is_recovering(lane.mailbox.site, refusal.code)
         try:
-            await self._store.park(lane.mailbox, code, hourly=hourly)
+            await self._store.park(lane.mailbox, refusal.code, hourly=hourly)
         except StoreUnavailableError as trouble:
             lane.failures += 1
             return self._backoff(lane, trouble)
-        log.warning("mailbox parked", site=lane.mailbox.site, code=code, hourly=hourly)
+        verdict.parked = refusal.code
+        log.warning("mailbox parked", site=lane.mailbox.site, code=refusal.code, hourly=hourly)
         return await self._hand_over(lane)
 
     async def _hand_over(self, lane: _Lane) -> float | None:
@@ -385,10 +545,13 @@ class Lanes:
             self._drop(lane, lane.running[job_id], "handed_over")
         return None
 
-    async def _refuse(self, lane: _Lane, change: Change, refusal: RequestRefusedError) -> None:
-        log.error("Graph refuses what we sent", job=change.job_id, status=refusal.status, code=refusal.code)
-        await self._dead_letter(change, refusal)
-        self._drop(lane, change, "dead_lettered")
+    async def _refuse(self, lane: _Lane, refused: Mapping[str, RequestRefusedError]) -> None:
+        """Dead-letter what Graph calls malformed in a mailbox that it does answer for."""
+        for job_id, refusal in refused.items():
+            if job_id in lane.running:
+                log.error("Graph refuses what we sent", job=job_id, status=refusal.status, code=refusal.code)
+                await self._dead_letter(lane.running[job_id], refusal)
+                self._drop(lane, lane.running[job_id], "dead_lettered")
 
     def _drop(self, lane: _Lane, change: Change, result: str) -> None:
         del lane.running[change.job_id]

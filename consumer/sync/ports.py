@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
 from consumer.domain.event import Event, Glimpse, SeenEvent
 from consumer.domain.link import Link, Memory, Pending
@@ -21,6 +21,13 @@ Longer than ``RENEW_SECONDS`` and a round trip, so that a healthy replica is nev
 """
 BY_HAND = "parked by hand"
 """The code of mailboxes that an operator parked."""
+Ask: TypeAlias = Literal["calendar", "setting", "write"]
+"""What a probe asks of a mailbox: to list its calendar, to read its time-zone setting, to let us write."""
+Asks: TypeAlias = frozenset[Ask]
+CALENDAR: Final[Asks] = frozenset({"calendar"})
+WHOLE: Final[Asks] = frozenset({"calendar", "setting"})
+"""A complete read. Each of the two needs a permission of its own."""
+WRITE: Final[Asks] = frozenset({"write"})
 REQUEST_SECONDS = 30.0
 """How long one request may take; the lease is renewed meanwhile."""
 
@@ -176,7 +183,7 @@ class SiteStanding:
     paused_since: float | None
     """Unix time."""
     events: int
-    """Of ours in the window, as the last sweep found them."""
+    """Jobs with an event in the window, as the last complete sweep found them."""
     parked: int
     """Mailboxes."""
     dirty: int
@@ -291,8 +298,8 @@ class Store(Protocol):
     async def holders(self, job_id: str) -> list[Mailbox]:
         """The mailboxes that hold an event of the job, or may."""
 
-    async def events_of(self, job_id: str) -> dict[Mailbox, str]:
-        """The event id of each mailbox that is linked to the job."""
+    async def remembered(self, job_id: str) -> dict[Mailbox, Link | Pending]:
+        """The link, or pending link, of each mailbox that holds an event of the job, or may."""
 
     async def forget_zone(self, mailbox: Mailbox) -> None:
         """The mailbox's time-zone setting is to be read again."""
@@ -303,20 +310,27 @@ class Store(Protocol):
     async def clean(self, site_id: str, marks: Sequence[Mark]) -> None:
         """The sweep has seen to these marks; one that was set anew meanwhile stays."""
 
-    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
-        """Add to the events that deleted rows would take from the site within ``seconds``.
+    async def count_deletions(self, site_id: str, jobs: Sequence[str], seconds: float) -> tuple[int, int]:
+        """Add to the jobs that deleted rows would take from the site within ``seconds``.
 
-        Returns how many they are by now, and how many events the site had in the window at its last sweep.
+        Returns how many they are by now, and how many jobs of the site had an event in the window at its last complete
+        sweep.
         """
 
     async def coming(self, site_id: str) -> int:
-        """How many linked events of a site are not over; reads every link, so not for every day."""
+        """How many jobs of a site have a linked event that is not over; reads every link, so not for every day."""
 
     async def remember_events(self, site_id: str, count: int) -> None:
-        """How many events of ours a sweep found in the site's window."""
+        """How many jobs with an event in the site's window a complete sweep found."""
 
     async def events(self, site_id: str) -> int:
-        """How many events of ours the last sweep found in the site's window."""
+        """How many jobs with an event in the site's window the last complete sweep found."""
+
+    async def unread(self, site_id: str) -> dict[str, int]:
+        """The addresses of a site that could not be read, and in how many sweeps in a row."""
+
+    async def remember_unread(self, site_id: str, counts: Mapping[str, int]) -> None:
+        """Replace what :meth:`unread` returns."""
 
     async def claim_sweep(self, site_id: str, seconds: float) -> bool:
         """Whether the site is due: nobody has claimed its sweep within the last ``seconds``."""
@@ -363,10 +377,16 @@ class Calendars(Protocol):
     def open(self, site: Site, lease: Lease) -> Calendar:
         """The calendar of the leased mailbox."""
 
-    async def probe(self, site: Site, address: str | None) -> None:
-        """With a fresh token, read this mailbox, if one is named.
+    async def probe(self, site: Site, address: str | None, asks: Asks, *, fresh: bool) -> None:
+        """Ask a mailbox, if one is named, for each of ``asks``; ``fresh``: with a token that Entra issues now.
 
-        Returns when the site can be served; raises ``SiteRefusedError``, ``ForbiddenError`` or ``TransientError``.
+        Changes nothing. Returns if the token is there and each was answered; raises what a :class:`Calendar` may raise.
+        """
+
+    async def roles(self, site: Site) -> frozenset[str]:
+        """The app roles that the site's present token shows; empty if it shows none or cannot be read.
+
+        Raises ``SiteRefusedError`` or ``TransientError``.
         """
 
 

@@ -137,8 +137,9 @@ class Reconciler:
 
     def _open(self, site: Site, lease: Lease, window: Window) -> Run:
         async def linked_elsewhere(job_id: str) -> set[str]:
-            events = await self._store.events_of(job_id)
-            return {event_id for mailbox, event_id in events.items() if mailbox != lease.mailbox}
+            known = await self._store.remembered(job_id)
+            others = [memory for mailbox, memory in known.items() if mailbox != lease.mailbox]
+            return {memory.event_id for memory in others if isinstance(memory, Link)}
 
         calendar = self._calendars.open(site, lease)
         return Run(calendar, lease.mailbox, window, UTC_ZONE, linked_elsewhere, dry=self._dry_run)

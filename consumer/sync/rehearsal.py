@@ -7,8 +7,8 @@ from typing import Final
 
 import structlog
 
-from consumer.domain.compare import Inspection
-from consumer.domain.errors import TransientError
+from consumer.domain.compare import Inspection, Unread
+from consumer.domain.errors import SiteRefusedError, TransientError
 from consumer.domain.job import State
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.change import Change, Look
@@ -31,21 +31,35 @@ class Rehearsal:
         self._sites = sites
         self._turns: defaultdict[Mailbox, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def inspect(self, mailbox: Mailbox, _overdue_at: float = math.inf) -> Inspection | TransientError | None:
-        """See :class:`consumer.sync.sweep.Mailboxes`. Nothing here is ever overdue."""
-        site = self._sites.get(mailbox.site)
-        trouble: TransientError | None = None
+    async def inspect(self, mailbox: Mailbox, _overdue_at: float = math.inf) -> Inspection | Unread:
+        """See :class:`consumer.sync.sweep_ports.Mailboxes`. Nothing here is ever overdue."""
+        try:
+            return await self._inspected(mailbox)
+        except Exception as error:
+            log.critical("an inspection failed: an unexpected error", site=mailbox.site, exc_info=True)
+            return Unread("unexpected", f"an unexpected error: {type(error).__name__}")
+
+    async def _inspected(self, mailbox: Mailbox) -> Inspection | Unread:
         for attempt in range(_ATTEMPTS):
+            site = self._sites.get(mailbox.site)
             if site is None or not self._sites.is_served(mailbox.site):
                 break
             async with self._turns[mailbox]:
                 found = await self._reconciler.inspect(site, mailbox)
             if isinstance(found, Inspection):
+                self._sites.served(site.site_id, mailbox.address)
                 return found
-            trouble = found.trouble
+            refusal = found.mailbox or found.forbidden or next(iter(found.refused.values()), None)
+            if refusal is not None and found.site is None:
+                try:
+                    judgement = await self._sites.judge(site, mailbox.address, refusal, _nobody_else)
+                except TransientError as trouble:
+                    found = Verdict(trouble=trouble)
+                else:
+                    found.site = judgement if isinstance(judgement, SiteRefusedError) else None
             if not await self._is_worth_another(mailbox, found, attempt):
-                break
-        return trouble
+                return self._sites.unserved(mailbox.site) if found.site else found.unread(parked=True)
+        return self._sites.unserved(mailbox.site)
 
     async def repair(self, mailbox: Mailbox, job_id: str, state: State, look: Look) -> str:
         """What the mailbox's lane would do to bring the job to this state, in a word."""
@@ -73,3 +87,8 @@ class Rehearsal:
         asked = verdict.busy if verdict.trouble is None else verdict.trouble.retry_after
         await asyncio.sleep(_FIRST_WAIT * 2**attempt if asked is None else asked)
         return True
+
+
+async def _nobody_else() -> tuple[str, ...]:
+    """A dry run compares the mailboxes that it reads."""
+    return ()

@@ -21,6 +21,16 @@ class Planned:
     """One of ``CAUSES``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """A mailbox that could not be read in several sweeps in a row, while others of its site could."""
+
+    address: str
+    reason: str
+    sweeps: int
+    """In how many."""
+
+
 @dataclass(slots=True)
 class Report:
     """The account of one sweep; it grows while the sweep is under way."""
@@ -31,6 +41,8 @@ class Report:
     """Mailboxes that could not be inspected: parked, or in trouble."""
     troubles: Counter[str] = field(default_factory=Counter)
     """Why mailboxes that are not parked could not be inspected, and how many."""
+    unavailable: list[Unavailable] = field(default_factory=list)
+    """Those of them without which the sweep is complete all the same. Nothing is deleted in them."""
     events: int = 0
     """Of ours, in the window."""
     unusable: int = 0
@@ -40,12 +52,15 @@ class Report:
     planned: list[Planned] = field(default_factory=list)
     """In a dry run: what ``repairs`` counts."""
     held: int = 0
+    """Deletions that the fuse holds back."""
+    read_to_end: bool = False
+    """The sweep did not break off: what there is to read was read, or tried."""
     done: bool = False
     """Nothing will be added."""
     failure: str | None = None
-    """Why the sweep broke off, or not one mailbox could be inspected; nothing was deleted then."""
+    """Why the sweep is not complete: it broke off, or a mailbox could not be read."""
 
     @property
     def whole(self) -> bool:
-        """Whether everything was compared, and nothing held."""
+        """Whether the sweep was complete, and nothing is held."""
         return self.failure is None and not self.held

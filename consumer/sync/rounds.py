@@ -9,7 +9,7 @@ import structlog
 
 from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.site import Site
-from consumer.sync.ports import Clock, Store
+from consumer.sync.ports import BY_HAND, Clock, Store
 from consumer.sync.report import Report
 from consumer.sync.sites import SiteStates
 from consumer.sync.sweep import Sweeper
@@ -65,14 +65,31 @@ class Rounds:
                 task.cancel()
 
     async def afresh(self, site_id: str, *, every_mailbox: bool) -> None:
-        """What refused the site is mended: try its parked mailboxes again, and let it be due at once.
+        """What refused the site is mended: enable its parked mailboxes, and let its sweep be due at once.
 
-        Unless ``every_mailbox``, only those that would be tried again of themselves, a 403's among them.
+        Unless ``every_mailbox``, only those are enabled that are tried hourly anyway, and those parked for what the
+        whole site was suspended for, since that began. What an operator parked stays parked. Waits for Redis.
         """
+        while True:
+            try:
+                await self._enable(site_id, every_mailbox=every_mailbox)
+                await self._store.release_sweep(site_id)
+            except StoreUnavailableError as error:
+                log.warning("Redis is unavailable, parked mailboxes wait to be enabled", reason=str(error))
+                await asyncio.sleep(_LOOK_SECONDS)
+            else:
+                return
+
+    async def _enable(self, site_id: str, *, every_mailbox: bool) -> None:
+        trouble = self._sites.past_trouble(site_id)
+        # The store dates by its own clock.
+        offset = await self._store.time() - self._clock.monotonic()
         for mailbox, parking in await self._store.list_parked():
-            if mailbox.site == site_id and (every_mailbox or parking.hourly):
+            if mailbox.site != site_id or parking.code == BY_HAND:
+                continue
+            shared = trouble is not None and trouble.has_parked(parking.code, parking.since - offset)
+            if every_mailbox or parking.hourly or shared:
                 await self._store.enable(mailbox)
-        await self._store.release_sweep(site_id)
 
     async def _start_if_due(self, site: Site) -> None:
         if site.site_id in self._running or len(self._running) >= SITES_AT_ONCE or not self._owns(site.site_id):
@@ -94,4 +111,4 @@ class Rounds:
     def _ended(self, site_id: str, task: "asyncio.Task[Report]") -> None:
         del self._running[site_id]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("a sweep failed in a way that is ours", site=site_id, exc_info=error)
+            log.critical("a sweep failed: an unexpected error", site=site_id, exc_info=error)

@@ -80,27 +80,26 @@ class Router:
         """Deleted rows that the fuse leaves to the sweep, marked for it.
 
         Those that pass the bound within one sweep interval are held: a table wiped is not a thousand cancellations.
+        Only jobs with an event to lose count, each once.
         """
         by_site: dict[str, dict[str, Routed]] = {}
         for arrival, where in zip(arrivals, routed, strict=True):
             if arrival.job is None and where.coming:
-                by_site.setdefault(where.holders[0].site, {})[arrival.job_id] = where
+                for site_id in {mailbox.site for mailbox in where.holders}:
+                    by_site.setdefault(site_id, {})[arrival.job_id] = where
         held: set[str] = set()
         for site_id, deletions in by_site.items():
-            events = [f"{mailbox}/{job_id}" for job_id, where in deletions.items() for mailbox in where.holders]
-            vanished, known = await self._store.count_deletions(site_id, events, self._fuse_seconds)
+            vanished, known = await self._store.count_deletions(site_id, list(deletions), self._fuse_seconds)
             if not is_blown(vanished, known) or not is_blown(vanished, await self._coming(site_id)):
                 continue
-            log.error(
-                "deleted rows are left to the sweep: so many that Core may be wrong", site=site_id, events=vanished
-            )
+            log.error("deleted rows are left to the sweep: so many that Core may be wrong", site=site_id, jobs=vanished)
             marks = [(mailbox, job_id) for job_id, where in deletions.items() for mailbox in where.holders]
             await self._store.mark_dirty(marks)
             held |= set(deletions)
         return held
 
     async def _coming(self, site_id: str) -> int:
-        """The site's events by their links: it may have grown since its last sweep. Counted once a minute at most."""
+        """The site's jobs by their links: it may have grown since its last sweep. Counted once a minute at most."""
         now = self._clock.monotonic()
         counted_at, count = self._counted.get(site_id, (float("-inf"), 0))
         if now - counted_at > _COUNT_SECONDS:

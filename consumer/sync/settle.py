@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, NoReturn
 
 import structlog
 
+from consumer.domain.compare import Unread
 from consumer.domain.errors import (
     DuplicateTransactionError,
     ForbiddenError,
@@ -19,7 +20,7 @@ from consumer.domain.errors import (
     ZoneRefusedError,
 )
 from consumer.domain.event import RENDERING, Event, Glimpse, SeenEvent, tag
-from consumer.domain.job import Deletion, State
+from consumer.domain.job import Deletion, State, may_conceal
 from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Remake, Situation, Update, plan
@@ -31,6 +32,7 @@ from consumer.sync.ports import Calendar, Findings, Standing
 
 log = structlog.get_logger(__name__)
 
+_VIEW_MARGIN: Final = timedelta(hours=1)
 LANDING_SECONDS: Final = 300.0
 """How long after its intent a create may land: a request takes 30 seconds at most, but may have waited its turn."""
 FAILURES = (TransientError, MailboxRefusedError, SiteRefusedError, ForbiddenError, RequestRefusedError)
@@ -62,6 +64,16 @@ class Verdict:
     """Events that Graph keeps showing otherwise than we write them."""
     in_doubt: dict[str, str] = field(default_factory=dict)
     """The transactionIds of creates that were sent, and of which the store may know nothing: see ``Change``."""
+
+    def unread(self, *, parked: bool) -> Unread:
+        """What it means for an inspection that ended so. ``parked``: if the mailbox was refused, it is parked now."""
+        refusal = self.mailbox or self.forbidden
+        if self.parked is not None or (refusal is not None and parked):
+            return Unread("parked", self.parked or str(refusal))
+        if self.refused:
+            return Unread("refused", str(next(iter(self.refused.values()))))
+        reason = str(self.trouble or refusal or self.site or "the mailbox is busy")
+        return Unread("failed", reason, self.trouble.retry_after if self.trouble else None)
 
     def record(self, job_id: str, error: Failure) -> None:
         """Sort a failure by what to do next."""
@@ -128,16 +140,18 @@ class Run:
             self.findings.forgotten.add(job_id)
 
     async def _result(self, change: Change, standing: Standing) -> str:
+        if may_conceal(change.state, self.mailbox):
+            return "unchanged"
         job_tag = tag(self.mailbox.site, change.job_id)
         wanted = self._wanted(change.state)
         memory = standing.memory
         if change.transaction_id is not None:
             self.repeated.add(change.job_id)
-        seen = await self._look(change, standing, job_tag)
-        situation = Situation(wanted, change.state.rank, memory, seen, insists=standing.dated)
+        situation = Situation(wanted, change.state.rank, memory, insists=standing.dated)
+        situation = await self._looked(situation, change, standing, job_tag)
         planned = plan(situation, self.window)
         if self.dry:
-            return _name(planned)
+            return _name(planned, situation)
         try:
             return await self._apply(change.job_id, job_tag, standing, situation, planned)
         except DuplicateTransactionError as duplicate:
@@ -145,25 +159,42 @@ class Run:
             situation = replace(situation, seen=seen)
             return await self._apply(change.job_id, job_tag, standing, situation, plan(situation, self.window))
 
-    async def _look(self, change: Change, standing: Standing, job_tag: str) -> tuple[SeenEvent, ...] | None:
-        """The assignment's events, where something speaks for a look: a create in doubt, or what a sweep saw."""
+    async def _looked(self, situation: Situation, change: Change, standing: Standing, job_tag: str) -> Situation:
+        """With the assignment's events, where there is reason to look: a create in doubt, or what a sweep saw."""
         memory, look = standing.memory, change.look
         if self.listed is not None and not isinstance(memory, Link):
-            return await self._read(job_tag, [event.event_id for event in self.listed.get(change.job_id, ())])
+            listed = [event.event_id for event in self.listed.get(change.job_id, ())]
+            return replace(situation, seen=await self._read(job_tag, listed))
         if isinstance(memory, Pending):
-            return await self.calendar.find(job_tag) if memory.rank <= change.state.rank or standing.dated else None
+            in_doubt = memory.rank <= change.state.rank or standing.dated
+            return replace(situation, seen=await self.calendar.find(job_tag)) if in_doubt else situation
         if change.transaction_id is not None and not isinstance(memory, Link):
             # A create of ours was sent, and the store has forgotten it.
-            return await self.calendar.find(job_tag)
+            return replace(situation, seen=await self.calendar.find(job_tag))
         remembered = None if isinstance(memory, Tombstone) else memory
         if look is None or look.event_ids is None or look.basis != remembered:
-            return None
-        return await self._read(job_tag, look.event_ids)
+            return situation
+        if not look.event_ids and isinstance(memory, Link):
+            return await self._looked_out_of_view(situation, memory, job_tag)
+        return replace(situation, seen=await self._read(job_tag, look.event_ids))
 
     async def _read(self, job_tag: str, event_ids: Sequence[str]) -> tuple[SeenEvent, ...]:
         """The events of these ids that are still there and carry the tag."""
         looked = await asyncio.gather(*(self._get(event_id) for event_id in event_ids))
         return tuple(seen for seen in looked if seen is not None and seen.tag == job_tag)
+
+    async def _looked_out_of_view(self, situation: Situation, link: Link, job_tag: str) -> Situation:
+        """With the linked event that no view shows, read by its id; or with what has its tag, if that one is no use.
+
+        An answer by id alone does not prove that the event is in the calendar: it may be in Deleted Items.
+        """
+        linked = await self._get(link.event_id)
+        disowned = linked is not None and linked.tag != job_tag
+        found = () if linked is None or disowned else (linked,)
+        if not found or not found[0].single:
+            known = {event.event_id: event for event in (*await self.calendar.find(job_tag), *found)}
+            found = tuple(known.values())
+        return replace(situation, seen=found, out_of_view=True, disowned=disowned)
 
     async def _get(self, event_id: str) -> SeenEvent | None:
         try:
@@ -184,11 +215,13 @@ class Run:
                 result = self._leave(job_id, standing, planned.step, situation.seen)
             case Adopt(found, event):
                 self._remember(job_id, found, event, situation.rank)
+                await self._check_view(job_id, found.event_id, situation)
                 result = "applied" if isinstance(standing.memory, Pending) else "unchanged"
             case Create(event):
                 await self._create(job_id, job_tag, standing, event, situation.rank)
             case Update(event_id, event):
                 await self._update(job_id, event_id, event, situation.rank)
+                await self._check_view(job_id, event_id, situation)
                 if situation.seen:
                     await self._note_how_it_reads(job_id, event_id)
             case Delete(event_ids):
@@ -196,11 +229,7 @@ class Run:
                     await self._delete(event_id)
                 self.findings.buried[job_id] = situation.rank
             case Remake(event_ids):
-                for event_id in event_ids:
-                    await self._delete(event_id)
-                # A create needs its intent written first, so come back for it.
-                self.findings.forgotten.add(job_id)
-                raise TransientError("to be made anew", retry_after=0.0)
+                await self._remake(job_id, event_ids)
         for event_id in planned.surplus:
             await self._delete(event_id)
         return "applied" if planned.surplus else result
@@ -284,6 +313,25 @@ class Run:
         if seen is not None:
             self.findings.links[job_id] = replace(self.findings.links[job_id], etag=seen.etag, settled=seen.digest())
 
+    async def _check_view(self, job_id: str, event_id: str, situation: Situation) -> None:
+        """Make an event again that no view shows although its time is right: it is not in the calendar.
+
+        Reading and updating an event by its id also works in other calendars, and perhaps in Deleted Items.
+        """
+        if not situation.out_of_view or situation.wanted is None:
+            return
+        start, end = situation.wanted.start - _VIEW_MARGIN, situation.wanted.end + _VIEW_MARGIN
+        if all(event.event_id != event_id for event in await self.calendar.view(start, end)):
+            await self._remake(job_id, (event_id,))
+
+    async def _remake(self, job_id: str, event_ids: Sequence[str]) -> NoReturn:
+        """Delete the events, and come back to create one: a create needs its intent written first."""
+        for event_id in event_ids:
+            await self._delete(event_id)
+        self.findings.links.pop(job_id, None)
+        self.findings.forgotten.add(job_id)
+        raise TransientError("the event is to be created again", retry_after=0.0)
+
     def _remember(self, job_id: str, seen: SeenEvent, event: Event, rank: int) -> None:
         self.findings.links[job_id] = Link(
             seen.event_id,
@@ -332,9 +380,11 @@ def _bare(error: BaseException | None) -> None:
         error = error.__context__
 
 
-def _name(planned: Plan) -> str:
+def _name(planned: Plan, situation: Situation) -> str:
     """What a plan would do to Outlook, in a word; ``unchanged`` if nothing."""
     match planned.step:
+        case Adopt() if situation.out_of_view:
+            return "remake"  # it has the right time and no view shows it, so it is not in the calendar
         case Leave(stale=True):
             return "stale"
         case Leave() | Adopt():

@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from sandbox.core.cursors import read_cursor, write_cursor
-from sandbox.core.faults import Fault, Faults, Operation, spoil
+from sandbox.core.faults import Fault, Faults, Operation, broken, broken_bytes, spoil
 from sandbox.core.rows import instant, row_json, worker_json
 from sandbox.core.schedule import RosterKey, Schedule
 
@@ -121,7 +121,8 @@ async def get_job(request: web.Request) -> web.StreamResponse:
     if job is None or job.site_id != site_id:
         detail = f"There is no job {job_id} at site {site_id}"
         return problem(404, detail, code="job_not_found", job_id=job_id)
-    return await _answer(request, row_json(job, workers=True), fault)
+    row = row_json(job, workers=True)
+    return await _answer(request, broken(row) if fault is not None and fault.kind == "half_pair" else row, fault)
 
 
 ROUTES: Final = (
@@ -166,7 +167,9 @@ async def _before(fault: Fault | None) -> web.Response | None:
 
 async def _answer(request: web.Request, document: Any, fault: Fault | None) -> web.StreamResponse:
     """The document as JSON, or what a fault leaves of it on its way."""
-    body = orjson.dumps(document, option=_JSON)
+    body = broken_bytes(orjson.dumps(document, option=_JSON))
+    if fault is not None and fault.kind == "bom":
+        body = b"\xef\xbb\xbf" + body
     if fault is not None and fault.kind == "invalid_json":
         body = body[: len(body) // 2]
     if fault is None or fault.kind != "disconnect":

@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args
 from sandbox.core.cursors import read_cursor, write_cursor
 
 Page = dict[str, Any]
+_HALF = "\ue000"
+"""Stands for half of a surrogate pair until the document is bytes."""
 Operation = Literal["schedule", "job"]
 Kind = Literal[
     "status",  # answer `status`, with `retry_after` and `location` if given
@@ -20,6 +22,10 @@ Kind = Literal[
     "step_back",  # the first and the last worker of the page change places
     "missing_rows",  # no worker of the page has any job
     "unusable_row",  # the page's first job ends before it starts
+    "nameless_row",  # the page's first job has no job_id
+    "no_worker",  # the page's first worker is null
+    "half_pair",  # the first job's subject ends in half of a surrogate pair, as a JSON escape
+    "bom",  # a byte-order mark before the document
 ]
 
 
@@ -115,15 +121,40 @@ def _missing_rows(page: Page, _cursor: str) -> Page:
     return {**page, "workers": [{**worker, "jobs": []} for worker in page["workers"]]}
 
 
-def _unusable_row(page: Page, _cursor: str) -> Page:
+def _with_first_row(page: Page, change: Callable[[Page], Page]) -> Page:
     workers = [*page["workers"]]
     for place, worker in enumerate(workers):
         if worker["jobs"]:
             first, *rest = worker["jobs"]
-            bad = {**first, "starts_at": first["ends_at"], "ends_at": "1999-12-31T23:59:59Z"}
-            workers[place] = {**worker, "jobs": [bad, *rest]}
+            workers[place] = {**worker, "jobs": [change(first), *rest]}
             break
     return {**page, "workers": workers}
+
+
+def _unusable_row(page: Page, _cursor: str) -> Page:
+    return _with_first_row(page, lambda row: {**row, "starts_at": row["ends_at"], "ends_at": "1999-12-31T23:59:59Z"})
+
+
+def _nameless_row(page: Page, _cursor: str) -> Page:
+    return _with_first_row(page, lambda row: {name: value for name, value in row.items() if name != "job_id"})
+
+
+def _half_pair(page: Page, _cursor: str) -> Page:
+    return _with_first_row(page, broken)
+
+
+def broken(row: Page) -> Page:
+    """The row with a subject whose end `broken_bytes` makes half of a surrogate pair."""
+    return {**row, "subject": f"call {_HALF}"}
+
+
+def broken_bytes(body: bytes) -> bytes:
+    """A document's bytes with the half pairs of `broken` in them, which no encoder writes."""
+    return body.replace(_HALF.encode(), b"\\ud83d")
+
+
+def _no_worker(page: Page, _cursor: str) -> Page:
+    return {**page, "workers": [None, *page["workers"][1:]]}
 
 
 _SPOIL: dict[Kind, Callable[[Page, str], Page]] = {
@@ -134,4 +165,7 @@ _SPOIL: dict[Kind, Callable[[Page, str], Page]] = {
     "step_back": _step_back,
     "missing_rows": _missing_rows,
     "unusable_row": _unusable_row,
+    "nameless_row": _nameless_row,
+    "no_worker": _no_worker,
+    "half_pair": _half_pair,
 }

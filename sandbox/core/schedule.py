@@ -12,12 +12,17 @@ _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _NOT_EDITABLE = {"job_id", "revision", "workers"}
 
 RosterKey = tuple[bytes, str]
-"""A worker's place in the API's order: the address's bytes, then the worker id."""
+"""A worker's place in the API's order: the bytes of `sql_address`, then the worker id."""
 
 
 def normal_address(address: str) -> str:
     """The form in which addresses are compared everywhere: trimmed and ASCII-lower-cased."""
     return address.strip().translate(_ASCII_LOWER)
+
+
+def sql_address(address: str) -> str:
+    """What `schemas/core-api.yaml` orders workers by: SQL's `btrim` takes spaces off, and no other white space."""
+    return address.strip(" ").translate(_ASCII_LOWER)
 
 
 class Schedule:
@@ -168,9 +173,9 @@ class Schedule:
         roster = self._rosters.get(site_id)
         if roster is None:
             roster = self._rosters[site_id] = sorted(
-                ((normal_address(worker.calendar_email).encode(), worker.worker_id), worker)
+                ((sql_address(worker.calendar_email).encode(), worker.worker_id), worker)
                 for worker in self.workers.values()
-                if worker.site_id == site_id and worker.calendar_email and worker.calendar_email.strip()
+                if worker.site_id == site_id and worker.calendar_email and worker.calendar_email.strip(" ")
             )
         first = 0 if after is None else bisect_right(roster, after, key=lambda entry: entry[0])
         return roster[first : first + count]

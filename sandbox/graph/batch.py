@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from sandbox.graph import limits
-from sandbox.graph.errors import JSON_TYPE, Answer, GraphError, LostAnswerError
+from sandbox.graph.errors import JSON_TYPE, Answer, GraphError, LostAnswerError, OmittedAnswerError
 from sandbox.graph.service import Call, Graph
 
 _MOST = 20
@@ -25,6 +25,7 @@ class Step:
     call: Call
     after: tuple[str, ...]
     answer: Answer | None = None
+    omitted: bool = False
 
 
 async def run(graph: Graph, outer: Call) -> Answer:
@@ -43,6 +44,8 @@ async def run(graph: Graph, outer: Call) -> Answer:
     told = graph.world.now()
     responses = []
     for step in steps:
+        if step.omitted:
+            continue
         answer = step.answer or Answer(500)
         if step.call.usage is not None:
             limits.tell(step.call.usage, answer, told)
@@ -91,6 +94,8 @@ async def _work(graph: Graph, waiting: Iterator[Step]) -> LostAnswerError | None
     for step in waiting:
         try:
             step.answer = await graph.run(step.call)
+        except OmittedAnswerError:
+            step.omitted = True
         except LostAnswerError as error:
             lost = error
     return lost

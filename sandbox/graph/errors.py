@@ -82,6 +82,13 @@ class LostAnswerError(Exception):
         self.seconds = seconds
 
 
+class OmittedAnswerError(LostAnswerError):
+    """A batch's answer has no part for this request."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+
 CONFLICT = (
     "The send or update operation could not be performed because the change key passed in the request does not "
     "match the current change key for the item."

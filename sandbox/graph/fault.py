@@ -151,8 +151,9 @@ def _kind(document: dict[str, Any], operation: str | None) -> str:
 
 def _status(document: dict[str, Any], kind: str) -> int | None:
     status = document.get("status")
-    if status is not None and (kind not in SPOKEN or type(status) is not int or not 400 <= status <= 599):
-        raise ValueError("status is 400 to 599, and for a kind that has a code")
+    takes_one = kind in SPOKEN or kind in ("empty", "page")
+    if status is not None and (not takes_one or type(status) is not int or not 400 <= status <= 599):
+        raise ValueError("status is 400 to 599, for a kind that has a code and for empty and page")
     return status
 
 

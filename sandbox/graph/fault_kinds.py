@@ -15,6 +15,9 @@ SILENT = {
     "late": "answered 504 at once, applied hold_seconds later or when it is released",
     "empty-503": "503 with an empty text/plain body",
     "proxy-page": "200 with an html page in place of the answer, as a proxy gives it",
+    "empty": "`status` (400 unless given) with an empty body and no error code",
+    "page": "`status` (404 unless given) with an html page and no error code, as an ingress gives it",
+    "omitted": "a batch's answer has no part for this request; alone, the connection is cut",
 }
 _INTERNAL = "An internal server error occurred. The operation failed."
 _UNAVAILABLE = "The service is temporarily unavailable. Please try again later."

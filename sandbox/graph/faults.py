@@ -5,10 +5,11 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sandbox.graph.errors import Answer, LostAnswerError, retry_header
+from sandbox.graph.errors import Answer, LostAnswerError, OmittedAnswerError, retry_header
 from sandbox.graph.fault import Fault, read
 from sandbox.graph.fault_kinds import REDIRECTS
 
+_NO_BACKEND = b"<html><body><h1>404 Not Found</h1></body></html>"
 _PAGE = b"<html><body>Please sign in to the network.</body></html>"
 
 
@@ -88,8 +89,10 @@ class Faults:
                 raise LostAnswerError(fault.hold_seconds if fault.kind == "timeout" else 0)
             case "empty-503":
                 return Answer(503, b"", retry_header(fault.retry_after), content_type="text/plain")
-            case "proxy-page":
-                return Answer(200, _PAGE, content_type="text/html")
+            case "omitted":
+                raise OmittedAnswerError
+            case "empty" | "page" | "proxy-page":
+                return _page(fault)
             case kind if kind in REDIRECTS:
                 return Answer(int(kind), b"", {"Location": fault.location}, content_type="text/plain")
         return spoken(fault)
@@ -123,3 +126,13 @@ async def _either(first: asyncio.Event, second: asyncio.Event, seconds: float) -
     finally:
         for each in waits:
             each.cancel()
+
+
+def _page(fault: Fault) -> Answer:
+    """What somebody answers in Graph's place."""
+    if fault.kind == "proxy-page":
+        return Answer(200, _PAGE, content_type="text/html")
+    headers = retry_header(fault.retry_after)
+    if fault.kind == "empty":
+        return Answer(fault.status or 400, b"", headers, content_type="text/plain")
+    return Answer(fault.status or 404, _NO_BACKEND, headers, content_type="text/html")

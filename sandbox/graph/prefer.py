@@ -1,12 +1,12 @@
 """The Prefer header (facts/graph.md 1.4, 1.8): several lines or one comma-separated value."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from sandbox.graph import zones
-from sandbox.graph.errors import Answer
+from sandbox.graph.errors import Answer, GraphError
 
 _PREFERENCE = re.compile(r'\s*([^\s=,;"]+)\s*(?:=\s*("[^"]*"|[^\s,;]*))?[^,]*')
 
@@ -20,6 +20,13 @@ class Preferences:
     immutable: bool
     text: bool
     applied: str
+
+    def within(self, zone_name: str) -> "Preferences":
+        """The same, but times in this zone if it is one."""
+        try:
+            return replace(self, zone_name=zone_name, zone=zones.zone(zone_name))
+        except GraphError:
+            return self
 
     def confirm(self, answer: Answer) -> Answer:
         if self.applied:

@@ -44,6 +44,8 @@ def route(method: str, path: str) -> Route:
     if len(segments) < 3 or segments[2].lower() == "outlook":  # supportedTimeZones needs User.Read.All
         raise GraphError(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
     user, rest, calendar = segments[1], segments[2:], None
+    if "/" in user or user.startswith("$"):
+        raise _unknown(user)  # not an address to Graph's URL parser, encoded or not (microsoft-graph-docs#10167)
     if rest[0].lower() == "calendar":
         calendar, rest = "", rest[1:]
     elif rest[0].lower() == "calendars" and len(rest) > 1:

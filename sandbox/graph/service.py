@@ -225,7 +225,7 @@ class Graph:
             self.world.unindex(event)
             event.properties.clear()
         call.written.append(event)
-        return Answer(201, shape(None, None, preferred).entity(event, self._echo(changes)))
+        return Answer(201, self._written(event, mailbox, preferred, changes))
 
     def _update(self, call: Call, mailbox: Mailbox, preferred: Preferences) -> Answer:
         event = self._find(call, mailbox, preferred)
@@ -235,7 +235,7 @@ class Graph:
             raise errors.irresolvable_conflict(409)
         changes = events.update(self.world, event, _json(call))
         call.written.append(event)
-        return Answer(200, shape(None, None, preferred).entity(event, self._echo(changes)))
+        return Answer(200, self._written(event, mailbox, preferred, changes))
 
     def _delete(self, call: Call, mailbox: Mailbox, preferred: Preferences) -> Answer:
         event = self._find(call, mailbox, preferred)
@@ -277,6 +277,13 @@ class Graph:
     def _url(self, call: Call) -> str:
         """What a nextLink begins with."""
         return f"{self.world.switches.next_link_origin or call.origin}/v1.0{call.path}"
+
+    def _written(self, event: Event, mailbox: Mailbox, preferred: Preferences, changes: dict[str, Any]) -> bytes:
+        """The event in the answer to a write, its times in the zone that the switch says."""
+        wanted = {"sent": event.start_zone, "mailbox": mailbox.time_zone}.get(self.world.switches.answer_zone)
+        if wanted is not None:
+            preferred = preferred.within(wanted)
+        return shape(None, None, preferred).entity(event, self._echo(changes))
 
     def _echo(self, changes: dict[str, Any]) -> Body | None:
         body: Body | None = changes.get("body")

@@ -83,6 +83,12 @@ class Switches:
         "Zone names, comma-separated, that start and end may not have though Prefer may: the zones of a write can be "
         "a smaller subset.",
     )
+    answer_zone: str = _switch(
+        "preferred",
+        "The zone of the times in the answer to a write: preferred (that of Prefer, else UTC), sent (that of the "
+        "write: microsoft-graph-docs-contrib#8645), mailbox (the mailbox's setting).",
+        ("preferred", "sent", "mailbox"),
+    )
     default_reminder_minutes: int = _switch(15, "reminderMinutesBeforeStart of an event that is made without one.")
     code_style: str = _switch(
         "documented",

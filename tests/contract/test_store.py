@@ -184,11 +184,11 @@ async def test_a_row_gone_at_one_site_does_not_outrank_what_another_site_holds(s
     assert moved.rank == moved.newest == rank(9)
 
 
-async def test_the_events_of_a_job_are_told_by_the_mailboxes_linked_to_it(store: Store) -> None:
+async def test_what_is_remembered_of_a_job_is_returned_by_mailbox_pending_links_too(store: Store) -> None:
     await linked(store, ANNA)
     await begin(store, BEN)
-    assert await store.events_of("J1") == {ANNA: "AAMkAD=="}
-    assert await store.events_of("J2") == {}
+    assert await store.remembered("J1") == {ANNA: link(), BEN: Pending("t1", rank(1))}
+    assert await store.remembered("J2") == {}
 
 
 async def test_a_deletion_tells_how_many_events_it_would_take_past_ones_not_counted(store: Store) -> None:
@@ -205,21 +205,43 @@ async def test_a_deletion_tells_how_many_events_it_would_take_past_ones_not_coun
     assert len(deleted.holders) == 3
 
 
-async def test_the_events_of_a_site_are_counted_past_ones_left_out(store: Store) -> None:
+async def test_the_jobs_of_a_site_with_a_coming_event_are_counted_once_each_past_ones_left_out(store: Store) -> None:
     await linked(store, ANNA)
     await linked(store, Mailbox("other", BEN.address))
     past = replace(link(), start=datetime(2020, 1, 1, tzinfo=UTC), end=datetime(2020, 1, 2, tzinfo=UTC))
     granted = await begin(store, BEN)
-    await store.finish(granted.lease, Findings(links={"J1": past, "J2": link()}))
+    await store.finish(granted.lease, Findings(links={"J1": link(), "J2": link(), "J3": past}))
+    await begin(store, Mailbox("acme", "chloe@acme.example"))  # a pending link is no event
     assert await store.coming("acme") == 2
     assert await store.coming("nobody") == 0
 
 
-async def test_deletions_are_counted_once_each_within_the_interval(store: Store) -> None:
-    assert await store.count_deletions("acme", ["a/J1", "b/J1"], 60) == (2, 0)
+async def test_how_often_a_mailbox_could_not_be_read_is_remembered_until_it_is_replaced(store: Store) -> None:
+    assert await store.unread("acme") == {}
+    await store.remember_unread("acme", {ANNA.address: 2, BEN.address: 1})
+    assert await store.unread("acme") == {ANNA.address: 2, BEN.address: 1}
+    assert await store.unread("other") == {}
+    await store.remember_unread("acme", {BEN.address: 2})
+    assert await store.unread("acme") == {BEN.address: 2}
+    await store.remember_unread("acme", {})
+    assert await store.unread("acme") == {}
+
+
+async def test_deleted_jobs_are_counted_once_each_within_the_interval(store: Store) -> None:
+    assert await store.count_deletions("acme", ["J1", "J2"], 60) == (2, 0)
     await store.remember_events("acme", 70)
-    assert await store.count_deletions("acme", ["a/J1", "a/J2"], 60) == (3, 70)
-    assert await store.count_deletions("other", ["a/J1"], 60) == (1, 0)
+    assert await store.count_deletions("acme", ["J1", "J3"], 60) == (3, 70)
+    assert await store.count_deletions("other", ["J1"], 60) == (1, 0)
+
+
+async def test_a_deleted_job_costs_eight_bytes_however_long_its_id(valkey_url: str) -> None:
+    prefix, redis = f"{uuid4()}:", Redis.from_url(valkey_url)
+    store = RedisStore.connect(valkey_url, prefix, SystemClock())
+    await store.count_deletions("acme", ["J" * 500, "ü"], 60)
+    assert {len(member) for member in await redis.smembers(f"{prefix}deleted:acme")} == {8}
+    assert 0 < await redis.pttl(f"{prefix}deleted:acme") <= 60_000
+    await redis.aclose()
+    await store.close()
 
 
 async def test_a_zone_is_remembered_even_an_empty_one(store: Store) -> None:
@@ -355,6 +377,7 @@ async def test_a_store_that_is_read_only_lets_nothing_but_leases_be_written(valk
         lambda: dry.enable(BEN),
         lambda: dry.forget_zone(BEN),
         lambda: dry.remember_events("acme", 1),
+        lambda: dry.remember_unread("acme", {}),
         lambda: dry.count_deletions("acme", ["J1"], 1),
         lambda: dry.claim_sweep("acme", 1),
         lambda: dry.release_sweep("acme"),
@@ -454,7 +477,7 @@ async def test_a_lease_that_expired_and_that_nobody_took_may_still_be_renewed_an
     granted = await begin(store)
     assert await store.renew(granted.lease)
     assert await store.finish(granted.lease, Findings(links={"J1": link()}))
-    assert await store.events_of("J1") == {ANNA: link().event_id}
+    assert await store.remembered("J1") == {ANNA: link()}
 
 
 async def test_a_mailbox_is_known_once_its_events_were_listed(store: Store) -> None:
@@ -499,7 +522,7 @@ async def test_found_events_are_linked_unless_something_is_known_of_their_job(st
 async def test_a_forgotten_create_and_a_found_event_of_one_job_leave_the_found_one(store: Store) -> None:
     granted = await begin(store)
     await store.finish(granted.lease, Findings(forgotten={"J1"}, found={"J1": link(event_id="found")}))
-    assert await store.events_of("J1") == {ANNA: "found"}
+    assert await store.remembered("J1") == {ANNA: link(event_id="found")}
 
 
 async def test_a_zone_is_fresh_for_an_hour_and_kept_for_longer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
@@ -11,7 +12,7 @@ from typing import TypeVar
 from consumer.domain.errors import DuplicateTransactionError, GoneError, TransientError, ZoneRefusedError
 from consumer.domain.event import REMINDER_MINUTES, Event, Glimpse, SeenEvent
 from consumer.domain.site import Site
-from consumer.sync.ports import Clock, Lease
+from consumer.sync.ports import Asks, Clock, Lease
 
 T = TypeVar("T")
 
@@ -46,6 +47,10 @@ class MemoryOutlook:
     """How often all tagged events of a mailbox were listed."""
     strange: bool = False
     """Bodies are rewritten to something nobody wrote."""
+    elsewhere: set[str] = field(default_factory=set)
+    """Ids of events in another calendar: read, changed and found by their tag, but in no view."""
+    deleted_items: set[str] = field(default_factory=set)
+    """Ids of events that a person deleted: still read and changed by their ids, but listed nowhere."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Addresses that lead to another's mailbox."""
     zones: dict[str, str] = field(default_factory=dict)
@@ -56,6 +61,12 @@ class MemoryOutlook:
     """By address: what a read of its time-zone setting gets."""
     refusals: dict[str, Exception] = field(default_factory=dict)
     """By address: what every request to it gets."""
+    write_refusals: dict[str, Exception] = field(default_factory=dict)
+    """By address: what every write to it gets, the harmless one of a probe too."""
+    probed: Counter[str] = field(default_factory=Counter)
+    """By address: how often it was asked by a probe."""
+    token_roles: frozenset[str] = frozenset()
+    """The roles that tokens show."""
     refused: Counter[str] = field(default_factory=Counter)
     """By address: how often that was told."""
     transactions: dict[tuple[str, str], tuple[str, Event]] = field(default_factory=dict)
@@ -68,13 +79,31 @@ class MemoryOutlook:
     def open(self, site: Site, lease: Lease) -> "MemoryCalendar":
         return MemoryCalendar(self, lease)
 
-    async def probe(self, site: Site, address: str | None) -> None:
-        if address is not None and (refusal := self.refusals.get(address)):
-            raise refusal
+    async def probe(self, site: Site, address: str | None, asks: Asks, *, fresh: bool) -> None:
+        await asyncio.sleep(self.random.uniform(0.01, 0.2))
+        if address is None:
+            return
+        self.probed[address] += 1
+        for asked, refusals in (
+            ("calendar", self.refusals),
+            ("setting", self.refusals | self.zone_refusals),
+            ("write", self.refusals | self.write_refusals),
+        ):
+            if asked in asks and address in refusals:
+                raise refusals[address]
+
+    async def roles(self, site: Site) -> frozenset[str]:
+        return self.token_roles
 
     def tags(self) -> list[tuple[str, str]]:
         """(address, tag) of every live event, one entry each."""
-        return sorted((address, str(event.tag)) for address, box in self.events.items() for event in box.values())
+        boxes = self.events.items()
+        return sorted(
+            (address, str(event.tag))
+            for address, box in boxes
+            for event in box.values()
+            if event.event_id not in self.deleted_items
+        )
 
     def new_id(self) -> str:
         self._ids += 1
@@ -91,10 +120,21 @@ class MemoryOutlook:
 
     async def request(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
         """One request: it takes its time, and may fail in every way that Graph fails."""
+        self.admit(lease)
+        return await self.exchange(lease, act, write=write)
+
+    def admit(self, lease: Lease) -> None:
+        """Whether a request may still be sent under this lease. Raises ``TransientError``."""
         if not lease.may_send(self.clock.monotonic()):
             raise TransientError("the lease was not renewed in time", retry_after=0.0)
+
+    async def exchange(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
+        """What becomes of a request that was sent."""
         await asyncio.sleep(self.random.uniform(0.01, 0.2))
-        if refusal := self.refusals.get(lease.mailbox.address):
+        refusal = self.refusals.get(lease.mailbox.address)
+        if refusal is None and write:
+            refusal = self.write_refusals.get(lease.mailbox.address)
+        if refusal is not None:
             self.refused[lease.mailbox.address] += 1
             self._refusing.set()
             raise refusal
@@ -122,9 +162,11 @@ class MemoryOutlook:
             except (GoneError, DuplicateTransactionError):
                 return
 
-        task = asyncio.get_running_loop().create_task(land())
+        # In a context of its own: it lands whatever becomes of its sender.
+        world = Context()
+        task = asyncio.get_running_loop().create_task(land(), context=world)
         self._landing.add(task)
-        task.add_done_callback(self._landing.discard)
+        task.add_done_callback(self._landing.discard, context=world)
 
 
 @dataclass(slots=True)
@@ -214,21 +256,25 @@ class MemoryCalendar:
         self.outlook.views += 1
         return tuple(
             Glimpse(event.event_id, event.etag, event.tag, event.single, event.end)
-            for event in self._box.values()
+            for event in self._listed()
             if event.tag and event.start and event.end and event.start < end and event.end > start
+            if event.event_id not in self.outlook.elsewhere
         )
 
     def _tagged(self, site_id: str) -> tuple[Glimpse, ...]:
         self.outlook.lists += 1
         return tuple(
             Glimpse(event.event_id, event.etag, event.tag, event.single, event.end, event.start, event.created)
-            for event in self._box.values()
+            for event in self._listed()
             if event.tag and event.tag.startswith(f"{site_id}/")
         )
 
+    def _listed(self) -> list[SeenEvent]:
+        return [event for event in self._box.values() if event.event_id not in self.outlook.deleted_items]
+
     def _find(self, tag: str) -> tuple[SeenEvent, ...]:
         self.outlook.looks += 1
-        return tuple(event for event in self._box.values() if event.tag == tag)
+        return tuple(event for event in self._listed() if event.tag == tag)
 
 
 def _shown(event_id: str, tag: str | None, event: Event, version: int, created: datetime | None) -> SeenEvent:

@@ -1,6 +1,6 @@
 """The store port in memory, on the clock it is given."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from consumer.domain.compare import PATIENCE_SECONDS
@@ -57,6 +57,7 @@ class MemoryStore:
     _stamps: int = 0
     _deleted: dict[str, tuple[float, set[str]]] = field(default_factory=dict)
     _events: dict[str, int] = field(default_factory=dict)
+    _unread: dict[str, dict[str, int]] = field(default_factory=dict)
     _swept: dict[str, float] = field(default_factory=dict)
     _newest: dict[str, _Newest] = field(default_factory=dict)
     _tombstones: dict[tuple[Mailbox, str], Tombstone] = field(default_factory=dict)
@@ -208,9 +209,9 @@ class MemoryStore:
     async def holders(self, job_id: str) -> list[Mailbox]:
         return [mailbox for mailbox, links in self.links.items() if job_id in links]
 
-    async def events_of(self, job_id: str) -> dict[Mailbox, str]:
-        found = {mailbox: links.get(job_id) for mailbox, links in self.links.items()}
-        return {mailbox: link.event_id for mailbox, link in found.items() if isinstance(link, Link)}
+    async def remembered(self, job_id: str) -> dict[Mailbox, Link | Pending]:
+        self._reach()
+        return {mailbox: links[job_id] for mailbox, links in self.links.items() if job_id in links}
 
     async def forget_zone(self, mailbox: Mailbox) -> None:
         self._zones.pop(mailbox, None)
@@ -229,21 +230,20 @@ class MemoryStore:
             if self.marks.get(key) == mark.stamp:
                 del self.marks[key]
 
-    async def count_deletions(self, site_id: str, events: Sequence[str], seconds: float) -> tuple[int, int]:
+    async def count_deletions(self, site_id: str, jobs: Sequence[str], seconds: float) -> tuple[int, int]:
         self._reach()
         now = self.clock.monotonic()
         until, counted = self._deleted.get(site_id, (0.0, set()))
         if until <= now:
             until, counted = now + seconds, set()
-        counted |= set(events)
+        counted |= set(jobs)
         self._deleted[site_id] = until, counted
         return len(counted), self._events.get(site_id, 0)
 
     async def coming(self, site_id: str) -> int:
         self._reach()
-        boxes = [links for mailbox, links in self.links.items() if mailbox.site == site_id]
-        found = [link for links in boxes for link in links.values() if isinstance(link, Link)]
-        return sum(link.end >= self.clock.now() for link in found)
+        found = [item for mailbox, links in self.links.items() if mailbox.site == site_id for item in links.items()]
+        return len({job_id for job_id, link in found if isinstance(link, Link) and link.end >= self.clock.now()})
 
     async def remember_events(self, site_id: str, count: int) -> None:
         self._reach()
@@ -251,6 +251,14 @@ class MemoryStore:
 
     async def events(self, site_id: str) -> int:
         return self._events.get(site_id, 0)
+
+    async def unread(self, site_id: str) -> dict[str, int]:
+        self._reach()
+        return dict(self._unread.get(site_id, {}))
+
+    async def remember_unread(self, site_id: str, counts: Mapping[str, int]) -> None:
+        self._reach()
+        self._unread[site_id] = dict(counts)
 
     async def claim_sweep(self, site_id: str, seconds: float) -> bool:
         self._reach()

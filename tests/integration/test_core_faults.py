@@ -15,8 +15,8 @@ FAILED_READS: dict[str, tuple[Sequence[Fault], str]] = {
     "the token refused": ([{"kind": "status", "status": 401}], "HTTP 401"),
     "a site that Core does not know": ([{"kind": "status", "status": 404}], "HTTP 404"),
     "a page lost on the way": ([{"kind": "status", "status": 404, "page": 2}], "HTTP 404"),
-    "truncated JSON": ([{"kind": "invalid_json"}], "broken JSON"),
-    "truncated JSON on page 3": ([{"kind": "invalid_json", "page": 3}], "broken JSON"),
+    "truncated JSON": ([{"kind": "invalid_json"}], "not an answer of core"),
+    "truncated JSON on page 3": ([{"kind": "invalid_json", "page": 3}], "not an answer of core"),
     "broken off in the midst of page 2": ([{"kind": "disconnect", "page": 2}], "Core's API"),
     "an empty list": ([{"kind": "empty"}], "lacks a job"),
     "an empty last page": ([{"kind": "empty", "page": 2}], "lacks a job"),
@@ -32,7 +32,10 @@ FAILED_READS: dict[str, tuple[Sequence[Fault], str]] = {
         [{"kind": "empty"}, {"kind": "status", "status": 503, "operation": "job"}],
         "HTTP 503",
     ),
-    "jobs whose answer breaks off": ([{"kind": "empty"}, {"kind": "invalid_json", "operation": "job"}], "broken JSON"),
+    "jobs whose answer breaks off": (
+        [{"kind": "empty"}, {"kind": "invalid_json", "operation": "job"}],
+        "not an answer of core",
+    ),
 }
 
 

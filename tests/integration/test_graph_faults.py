@@ -115,7 +115,14 @@ TRANSIENT = [
     ("proxy-page", "before"),
     ("cut", "after"),
     (408, "before"),
+    (408, "after"),
     (599, "after"),
+    ("empty", "before"),
+    ("empty", "after"),
+    ("page", "before"),
+    ("page", "after"),
+    ("omitted", "before"),
+    ("omitted", "after"),
 ]
 
 
@@ -190,6 +197,9 @@ OF_BATCHES = [
     (424, "after"),
     ("cut", "after"),
     ("proxy-page", "after"),
+    ("empty", "after"),
+    ("page", "after"),
+    (408, "after"),
     (400, "before"),
     (401, "before"),
 ]

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from sandbox.control import Secret
 from tests.company import Company, eventually, found_company
+from tests.tls_proxy import tls_in_front_of
 
 REDIRECTS = (301, 302, 307, 308)
 
@@ -84,6 +86,16 @@ async def test_calendars_are_kept_over_https_whatever_authorities_the_environmen
     swept = await company.sweep()
     site = swept.sites["site-1"]
     assert (swept.status, site["mailboxes"] > 0, site["unserved"]) == (0, True, 0)
+    await company.judge()
+
+
+async def test_redis_is_reached_over_tls_with_the_same_authority(company: Company, authority: trustme.CA) -> None:
+    company.generate(workers=2, jobs=2)
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    async with tls_in_front_of(urlsplit(company.stack.redis_url).port or 0, authority) as port:
+        company.stack.redis_url = f"rediss://localhost:{port}/0"
+        assert (await company.sweep()).status == 0
     await company.judge()
 
 

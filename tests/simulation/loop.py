@@ -1,10 +1,17 @@
-"""An event loop in simulated time: when nothing is ready, the clock jumps to the next timer."""
+"""An event loop in simulated time: when nothing is ready, the clock jumps to the next timer.
+
+What belongs to a :class:`~tests.simulation.process.Process` runs only while that process runs: one that is frozen or
+killed stops between two steps of its tasks, wherever they are.
+"""
 
 import asyncio
+import heapq
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
+
+from tests.simulation.process import PROCESS, Process, current
 
 T = TypeVar("T")
 
@@ -23,15 +30,50 @@ class _Jumping(selectors.SelectSelector):
         return super().select(0)
 
 
+class _Handle(asyncio.Handle):
+    """A step of a task, or another callback, of the process in whose context it was scheduled."""
+
+    def _run(self, run: Callable[[asyncio.Handle], None] = asyncio.Handle._run) -> None:
+        process = self._context.get(PROCESS)
+        if process is None or process.undisturbed or process.may_run(self):
+            run(self)
+
+
+class _TimerHandle(asyncio.TimerHandle):
+    _run = _Handle._run
+
+
 class SimulatedLoop(asyncio.SelectorEventLoop):
     """Runs as fast as it can, and always in the same order."""
 
     def __init__(self) -> None:
         self._jumping = _Jumping()
         super().__init__(self._jumping)
+        self.processes: list[Process] = []
+        self.set_task_factory(_registered)
 
     def time(self) -> float:
         return self._jumping.passed
+
+    def _call_soon(self, callback: Any, args: Any, context: Any) -> asyncio.Handle:
+        handle = _Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        timer = _TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._scheduled, timer)
+        timer._scheduled = True
+        return timer
+
+
+def _registered(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> "asyncio.Task[Any]":
+    """The task factory: each process knows its own tasks."""
+    task = asyncio.Task(work, loop=loop, **options)
+    process = current(options.get("context"))
+    if process is not None:
+        process.tasks.add(task)
+    return task
 
 
 class SimulatedClock:
@@ -46,5 +88,15 @@ class SimulatedClock:
 
 def simulate(world: Coroutine[Any, Any, T]) -> T:
     """Run a world to its end."""
+
+    async def whole() -> T:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        try:
+            return await world
+        finally:
+            for process in loop.processes:
+                await process.bury()
+
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-        return runner.run(world)
+        return runner.run(whole())

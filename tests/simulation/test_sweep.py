@@ -9,6 +9,7 @@ import pytest
 
 from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.job import Job
+from consumer.domain.link import Link, Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.settle import LANDING_SECONDS
 from tests.fakes.calendars import Faults
@@ -169,7 +170,7 @@ def test_a_failed_read_of_core_deletes_nothing_and_is_told(trouble: str) -> None
 
 
 def test_more_vanished_jobs_than_the_fuse_bears_are_held_until_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.domain.fuse.EVENTS", 1)
+    monkeypatch.setattr("consumer.domain.fuse.JOBS", 1)
 
     async def story() -> None:
         world, replica = await settled_world(changes=400)
@@ -193,7 +194,7 @@ def test_more_vanished_jobs_than_the_fuse_bears_are_held_until_allowed(monkeypat
 
 
 def test_a_wiped_table_that_arrives_as_deletions_is_held_on_the_topics_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.domain.fuse.EVENTS", 1)
+    monkeypatch.setattr("consumer.domain.fuse.JOBS", 1)
 
     async def story() -> None:
         world, replica = await settled_world(changes=400)
@@ -260,11 +261,11 @@ def test_a_failure_in_one_mailbox_fails_the_sweep_however_early_it_came(monkeypa
         gone = next(job for job in world.core.jobs.values() if job.addresses)
         del world.core.jobs[gone.job_id]
 
-        async def away(_job_id: str) -> dict[Mailbox, str]:
+        async def away(_job_id: str) -> dict[Mailbox, Link | Pending]:
             raise StoreUnavailableError("Redis: away")
 
         before = events(world)
-        monkeypatch.setattr(world.store, "events_of", away)
+        monkeypatch.setattr(world.store, "remembered", away)
         reports = await replica.sweep(world.core)
         assert any(report.failure for report in reports)
         assert events(world) == before

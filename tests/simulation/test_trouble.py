@@ -10,18 +10,15 @@ import pytest
 from consumer.domain.errors import ForbiddenError, RequestRefusedError, SiteRefusedError, TransientError
 from consumer.domain.event import Event
 from consumer.domain.job import Job
-from consumer.domain.site import Site
 from consumer.domain.timezones import Zone
 from consumer.sync import settle
 from consumer.sync.lanes import HAND_OVER_SECONDS
 from consumer.sync.settle import LANDING_SECONDS
-from consumer.sync.sites import SiteStates
 from tests.fakes.calendars import Faults
 from tests.simulation.loop import simulate
 from tests.simulation.test_changes import World
-from tests.simulation.world import SITES, Counts, Replica
+from tests.simulation.world import SITES, Replica
 
-ACME = SITES["acme"]
 FORBIDDEN = ForbiddenError("ErrorAccessDenied")
 
 
@@ -151,24 +148,6 @@ def test_the_mailbox_served_last_may_be_forbidden_without_its_site() -> None:
     simulate(story())
 
 
-async def test_many_403s_at_a_time_ask_once() -> None:
-    class Graph:
-        def __init__(self) -> None:
-            self.asked: Counter[str | None] = Counter()
-
-        async def probe(self, site: Site, address: str | None) -> None:
-            self.asked[address] += 1
-            await asyncio.sleep(0)
-
-    graph = Graph()
-    states = SiteStates(graph, Counts(), on_resumed=lambda _: None)  # type: ignore[arg-type]
-    states.replace(SITES)
-    states.served("acme", "good@example.com")
-    verdicts = await asyncio.gather(*(states.judge(ACME, f"{n}@example.com", FORBIDDEN) for n in range(300)))
-    assert set(verdicts) == {None}
-    assert graph.asked == {"good@example.com": 1}
-
-
 def test_a_refusal_of_the_old_secret_does_not_suspend_the_site_with_the_new_one() -> None:
     async def story() -> None:
         world = World(1)
@@ -193,12 +172,12 @@ def test_a_request_that_graph_calls_malformed_is_dead_lettered_and_the_lane_goes
     async def story() -> None:
         world = World(1)
         address = world.core.addresses[0]
-        world.outlook.refusals[address] = RequestRefusedError(400, "ErrorInvalidRequest")
+        world.outlook.write_refusals[address] = RequestRefusedError(400, "ErrorInvalidRequest")
         replica: Replica = world.replica()
         add_jobs(world, 2, address)
         await world.until_done()
         assert {change.job_id for change in replica.refused} == {"J1", "J2"}
-        world.outlook.refusals.clear()
+        world.outlook.write_refusals.clear()
         add_jobs(world, 1, address)
         await world.until_done()
         assert [tag for _, tag in world.outlook.tags()] == ["acme/J3"]
@@ -291,15 +270,16 @@ def test_a_sweep_that_could_read_no_mailbox_has_failed_and_says_why() -> None:
     simulate(story())
 
 
-def test_one_mailbox_in_trouble_fails_no_sweep_of_the_others() -> None:
+def test_one_mailbox_in_trouble_fails_no_sweep_of_the_others_once_it_is_unavailable() -> None:
     async def story() -> None:
         world = World(1)
         replica = world.replica()
         sick = min(world.core.addresses)
         world.outlook.refusals = {sick: TransientError("503 ErrorMailboxMoveInProgress")}
-        for report in await replica.sweep(world.core):
-            assert report.whole
-            assert report.troubles == Counter({"503 ErrorMailboxMoveInProgress": 1})
+        for complete in (False, False, True, True):
+            for report in await replica.sweep(world.core):
+                assert report.whole is complete
+                assert report.troubles == Counter({"503 ErrorMailboxMoveInProgress": 1})
         replica.kill()
 
     simulate(story())

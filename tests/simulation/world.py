@@ -2,14 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from consumer.core.schedule import Roster
-from consumer.domain.errors import CoreUnavailableError
+from consumer.domain.errors import CoreUnavailableError, StoreUnavailableError
 from consumer.domain.event import tag
 from consumer.domain.job import CANCELLED, Job
 from consumer.domain.site import Site
@@ -21,14 +23,20 @@ from consumer.sync.receipts import Place, Receipt
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.rehearsal import Rehearsal
 from consumer.sync.report import Report
+from consumer.sync.rounds import Rounds, owner
 from consumer.sync.routing import Arrival, Router
 from consumer.sync.sites import SiteStates
 from consumer.sync.sweep import Sweeper
 from tests.fakes.calendars import MemoryOutlook
 from tests.fakes.store import MemoryStore
+from tests.simulation.faulty_store import FaultyStore
 from tests.simulation.loop import START, SimulatedClock
+from tests.simulation.process import Process
 
 WINDOW_DAYS = 21
+RENEW_LOOK_SECONDS: Final = 0.5
+POLL_SECONDS: Final = 0.05
+"""How long records may lie before they are read."""
 SITES = {
     site_id: Site(site_id, site_id.title(), "Europe/London", f"tenant-{site_id}", f"app-{site_id}", "secret")
     for site_id in ("acme", "globex")
@@ -42,6 +50,7 @@ class Counts:
     results: dict[str, int] = field(default_factory=dict)
     up: dict[str, bool] = field(default_factory=dict)
     repairs: Counter[str] = field(default_factory=Counter)
+    unavailables: dict[str, int] = field(default_factory=dict)
     sweeps: dict[str, list[float]] = field(default_factory=dict)
     """When each site's sweeps ended."""
 
@@ -59,10 +68,21 @@ class Counts:
 
     def held(self, site_id: str, count: int) -> None: ...
 
+    def unavailable(self, site_id: str, count: int) -> None:
+        self.unavailables[site_id] = count
+
     def accepted(self, committed_at: float) -> None: ...
 
     def site_up(self, site_id: str, *, up: bool) -> None:
         self.up[site_id] = up
+
+
+@dataclass(eq=False)
+class Epoch:
+    """The time for which a replica holds a partition."""
+
+    live: bool = True
+    """As the replica knows: one that was frozen learns late that its partitions are another's."""
 
 
 @dataclass
@@ -72,6 +92,11 @@ class Log:
     partitions: int
     records: dict[int, list[tuple[str, Job | None]]] = field(default_factory=dict)
     committed: dict[int, int] = field(default_factory=dict)
+    epochs: dict[int, Epoch] = field(default_factory=dict)
+    """Who holds each partition: a commit in another epoch is refused."""
+    grown: asyncio.Event = field(default_factory=asyncio.Event)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    on_commit: Callable[[int, int, int], object] = lambda _partition, _before, _position: None
 
     def __post_init__(self) -> None:
         for partition in range(self.partitions):
@@ -80,6 +105,17 @@ class Log:
 
     def append(self, job_id: str, job: Job | None) -> None:
         self.records[sum(job_id.encode()) % self.partitions].append((job_id, job))
+        self.grown.set()
+        self.grown = asyncio.Event()
+
+    def commit(self, partition: int, position: int, epoch: Epoch) -> None:
+        """Take the group's new position, unless the partition is another's by now."""
+        if self.epochs.get(partition) is not epoch:
+            return
+        before, self.committed[partition] = self.committed[partition], position
+        self.on_commit(partition, before, position)
+        self.moved.set()
+        self.moved = asyncio.Event()
 
     @property
     def done(self) -> bool:
@@ -87,18 +123,25 @@ class Log:
 
 
 class Replica:
-    """The service from the routing on, over some partitions of the log."""
+    """The service from the routing on, over some partitions of the log: a process that may be killed or frozen."""
 
     def __init__(
         self,
         log: Log,
-        store: MemoryStore,
+        store: MemoryStore | FaultyStore,
         outlook: MemoryOutlook,
         random: Random,
-        partitions: list[int],
+        partitions: Iterable[int],
         runs_at_once: int = 16,
+        *,
+        name: str = "replica",
+        core: "Core | None" = None,
+        sweep_interval: float = 300.0,
     ) -> None:
+        """With a ``core``, it sweeps the sites of its partitions every ``sweep_interval`` seconds."""
         clock = SimulatedClock()
+        self.process = Process(name)
+        self.process.on_kill = self._stop
         self.meter = Counts()
         self.sites = SiteStates(outlook, self.meter, on_resumed=lambda site_id: self.lanes.wake(site_id))
         self.sites.replace(SITES)
@@ -117,27 +160,55 @@ class Replica:
         self.router = Router(store, self.lanes, self.sites, clock, window_days=WINDOW_DAYS, fuse_seconds=300)
         self._log = log
         self._store = store
-        self._alive = True
-        self._ledgers = {partition: Ledger() for partition in partitions}
-        self._tasks = [asyncio.create_task(self._read(partition, log.committed[partition])) for partition in partitions]
-        self._tasks.append(asyncio.create_task(self._renew()))
+        self.epochs: dict[int, Epoch] = {}
+        self._ledgers: dict[Epoch, Ledger] = {}
+        self._readers: dict[int, asyncio.Task[None]] = {}
+        self.process.spawn(self._renew())
+        self.rounds: Rounds | None = None
+        if core is not None:
+            self.rounds = Rounds(
+                self.sweeper(core),
+                store,
+                self.sites,
+                clock=clock,
+                interval=sweep_interval,
+                owns=lambda site_id: owner(site_id, log.partitions) in self.epochs,
+            )
+            self.process.spawn(self.rounds.run())
+        for partition in partitions:
+            self.take(partition)
 
     @property
     def owed(self) -> int:
         """Records that are not done: what the service keeps in memory."""
         return sum(len(ledger) for ledger in self._ledgers.values())
 
+    @property
+    def sweeping(self) -> bool:
+        """Whether a sweep of its own rounds is under way."""
+        return self.rounds is not None and bool(self.rounds._running)
+
+    def take(self, partition: int) -> None:
+        """The group gives it a partition."""
+        epoch = self.epochs[partition] = self._log.epochs[partition] = Epoch()
+        self._ledgers[epoch] = Ledger()
+        self._readers[partition] = self.process.spawn(self._read(partition, self._log.committed[partition], epoch))
+
+    def lose(self, partition: int) -> None:
+        """It knows that the partition is another's."""
+        epoch = self.epochs.pop(partition)
+        epoch.live = False
+        del self._ledgers[epoch]
+        self._readers.pop(partition).cancel()
+
     def kill(self) -> None:
-        """As SIGKILL would: whatever was under way stops where it stands."""
-        self._alive = False
-        self.lanes._stopping = True
-        for task in [*self._tasks, *self.lanes._tasks]:
-            task.cancel()
+        """As SIGKILL would: whatever was under way stops where it stands, sweeps too."""
+        self.process.kill()
 
     async def sweep(self, core: "Core", *, dry_run: bool = False, **options: Any) -> list[Report]:
         """Every site once."""
         sweeper = self.sweeper(core, dry_run=dry_run)
-        return [await sweeper.sweep(site, **options) for site in SITES.values()]
+        return [await self.process.spawn(sweeper.sweep(site, **options)) for site in SITES.values()]
 
     def sweeper(self, core: "Core", *, dry_run: bool = False) -> Sweeper:
         """What compares the calendars with Core's schedule."""
@@ -160,40 +231,59 @@ class Replica:
             dry_run=dry_run,
         )
 
+    def _stop(self) -> None:
+        """Nothing that is buried starts something new."""
+        self.lanes._stopping = True
+
     async def _refuse(self, change: Change, refusal: Exception) -> None:
         self.refused.append(change)
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(5)
-            await self.reconciler.renew_leases()
+            await asyncio.sleep(RENEW_LOOK_SECONDS)
+            with suppress(StoreUnavailableError):
+                await self.reconciler.renew_leases()
 
-    async def _read(self, partition: int, offset: int) -> None:
+    async def _read(self, partition: int, offset: int, epoch: Epoch) -> None:
         records = self._log.records[partition]
         while True:
+            grown = self._log.grown
             batch = list(enumerate(records[offset : offset + 20], offset))
+            if not batch:
+                await grown.wait()
+                await asyncio.sleep(POLL_SECONDS)
+                continue
             arrivals = []
             for number, (job_id, job) in batch:
-                self._ledgers[partition].add(number, 0.0, 1)
+                self._ledgers[epoch].add(number, 0.0, 1)
                 place = Place(partition, number)
-                receipt = Receipt(place, self._done, lambda: self._alive, place)
+                receipt = Receipt(place, partial(self._done, epoch), lambda: epoch.live, place)
                 arrivals.append(Arrival(job_id, job, partition, number, receipt, None))
-            if arrivals:
-                await self.router.route(arrivals)
-                offset += len(arrivals)
-            await asyncio.sleep(0.05)
+            await self._route(arrivals)
+            offset += len(arrivals)
+            await asyncio.sleep(POLL_SECONDS)
 
-    def _done(self, receipt: Receipt, result: str) -> None:
-        if not self._alive:
+    async def _route(self, arrivals: list[Arrival]) -> None:
+        """As the intake does it: what the store does not take now is routed again."""
+        while True:
+            try:
+                await self.router.route(arrivals)
+            except StoreUnavailableError:
+                await asyncio.sleep(1.0)
+            else:
+                return
+
+    def _done(self, epoch: Epoch, receipt: Receipt, result: str) -> None:
+        if not epoch.live:
             return
         assert isinstance(receipt.record, Place)
         partition, offset = receipt.record
         self.meter.event(result)
-        ledger = self._ledgers[partition]
+        ledger = self._ledgers[epoch]
         ledger.done(offset)
         position = ledger.take_position()
         if position is not None:
-            self._log.committed[partition] = position
+            self._log.commit(partition, position, epoch)
 
 
 class Core:

@@ -83,7 +83,7 @@ UNREADABLE: dict[str, bytes | str] = {
 
 @pytest.mark.parametrize("data", UNREADABLE.values(), ids=UNREADABLE)
 def test_what_is_no_document_is_a_value_error_that_quotes_nothing(data: bytes | str) -> None:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="not a JSON document") as caught:
         loads(data)
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -98,6 +98,7 @@ def test_well_formed_documents_are_read_as_they_are(document: Any) -> None:
 @given(st.binary())
 def test_any_bytes_are_a_document_or_a_value_error(data: bytes) -> None:
     try:
-        json.dumps(loads(data), ensure_ascii=False).encode()
-    except ValueError as error:
-        assert not isinstance(error, UnicodeError)
+        document = loads(data)
+    except ValueError:
+        return
+    json.dumps(document, ensure_ascii=False).encode()

@@ -1,16 +1,18 @@
 """The sites file: checked whole, read again when it changes, the last good one kept, no secret ever told."""
 
 import asyncio
+import codecs
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import consumer.sites
 from consumer.domain.errors import ConfigurationError
-from consumer.sites import Sites, SitesFile, read
+from consumer.sites import STEADY_LOOKS, Sites, SitesFile, read
 
 
 def entry(site_id: str = "acme", **changes: str) -> str:
@@ -249,3 +251,197 @@ async def test_a_file_that_cannot_be_used_is_told_once_and_the_last_good_one_kep
     assert (await watch.next())["acme"].name == "New"
     assert told.errors.empty()
     assert watch.quiet
+
+
+def write(file: Path, text: str | None) -> None:
+    """Change a file where it stands, so that it may be read half written; ``None`` takes it away."""
+    if text is None:
+        file.unlink()
+    else:
+        file.write_text(text)
+
+
+class Looks:
+    """Lets a watch look so many times, with no clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._turns: asyncio.Queue[None] = asyncio.Queue()
+        self._done: asyncio.Queue[None] = asyncio.Queue()
+        self._begun = False
+        patched = SimpleNamespace(sleep=self._sleep, wrap_future=asyncio.wrap_future)
+        monkeypatch.setattr(consumer.sites, "asyncio", patched)
+
+    async def _sleep(self, _seconds: float) -> None:
+        if self._begun:
+            self._done.put_nowait(None)
+        self._begun = True
+        await self._turns.get()
+
+    async def look(self, times: int = 1) -> None:
+        for _ in range(times):
+            self._turns.put_nowait(None)
+            await self._done.get()
+
+
+@pytest.fixture
+async def stepwise(monkeypatch: pytest.MonkeyPatch, file: Path) -> AsyncIterator:
+    """Starts to watch the file; returns what it reports, and how to have it look."""
+    tasks = []
+    told = Told()
+
+    def start() -> tuple[list[Sites], Looks, Told]:
+        looks, taken, sites_file = Looks(monkeypatch), [], SitesFile(file)
+        monkeypatch.setattr(consumer.sites, "log", told)
+        sites_file.load()
+        tasks.append(asyncio.ensure_future(sites_file.watch(taken.append)))
+        return taken, looks, told
+
+    yield start
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+TWO = entry() + entry("beta")
+
+
+async def test_a_file_read_while_half_written_loses_no_site_and_takes_new_ones_at_once(file: Path, stepwise) -> None:
+    write(file, TWO)
+    taken, looks, told = stepwise()
+    write(file, entry(client_secret='"s3cret-2"'))
+    await looks.look()
+    assert {site: each.client_secret for site, each in taken[-1].items()} == {"acme": "s3cret-2", "beta": "s3cret"}
+    await looks.look(3)
+    write(file, entry(client_secret='"s3cret-2"') + entry("beta", name='"New"') + entry("gamma"))
+    await looks.look()
+    assert {site: each.name for site, each in taken[-1].items()} == {
+        "acme": "Acme Inspections",
+        "beta": "New",
+        "gamma": "Acme Inspections",
+    }
+    await looks.look(2 * STEADY_LOOKS)
+    assert len(taken) == 2
+    assert told.errors.empty()
+
+
+@pytest.mark.parametrize("half", ["", "[[site]]\n", TWO[:40], TWO[:-30], "s3cret", "site = []"])
+async def test_a_file_that_is_no_file_for_a_moment_changes_nothing(file: Path, stepwise, half: str) -> None:
+    write(file, TWO)
+    taken, looks, told = stepwise()
+    write(file, half)
+    await looks.look(STEADY_LOOKS)
+    assert taken == ([] if half != "site = []" else taken)
+    assert all(sites.keys() == {"acme", "beta"} for sites in taken)
+    write(file, TWO)
+    await looks.look(2 * STEADY_LOOKS)
+    assert all(sites.keys() == {"acme", "beta"} for sites in taken)
+    assert told.errors.empty(), "it was put right before anybody had to know"
+
+
+async def test_a_file_that_is_away_or_locked_for_a_moment_changes_nothing(
+    file: Path, stepwise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(file, TWO)
+    taken, looks, told = stepwise()
+    write(file, None)
+    await looks.look(STEADY_LOOKS)
+    write(file, TWO)
+    await looks.look()
+    with monkeypatch.context() as patch:
+
+        def refuse(_path: Path) -> bytes:
+            raise PermissionError(13, "Permission denied")
+
+        patch.setattr(Path, "read_bytes", refuse)
+        await looks.look(STEADY_LOOKS)
+    await looks.look(2 * STEADY_LOOKS)
+    assert all(sites.keys() == {"acme", "beta"} for sites in taken)
+    assert told.errors.empty()
+
+
+async def test_a_site_that_stays_away_is_gone_after_ten_looks(file: Path, stepwise) -> None:
+    write(file, TWO)
+    taken, looks, _ = stepwise()
+    replace(file, entry("beta"))
+    await looks.look(STEADY_LOOKS)
+    assert taken[-1].keys() == {"acme", "beta"}
+    await looks.look()
+    assert taken[-1].keys() == {"beta"}
+    reported = len(taken)
+    await looks.look(2 * STEADY_LOOKS)
+    assert len(taken) == reported
+    replace(file, TWO)
+    await looks.look()
+    assert taken[-1].keys() == {"acme", "beta"}, "a site that comes back is taken at once"
+
+
+@pytest.mark.parametrize("bad", ["", "s3cret", None])
+async def test_a_file_that_stays_unusable_is_reported_once(file: Path, stepwise, bad: str | None) -> None:
+    write(file, TWO)
+    taken, looks, told = stepwise()
+    write(file, bad)
+    await looks.look(5 * STEADY_LOOKS)
+    assert taken == []
+    assert told.errors.qsize() == 1
+    assert "s3cret" not in str(told.errors.get_nowait())
+
+
+async def test_a_comment_has_the_sites_tried_at_once(file: Path, stepwise) -> None:
+    write(file, TWO)
+    taken, looks, _ = stepwise()
+    write(file, f"# consented\n{TWO}")
+    await looks.look()
+    assert [sites.keys() for sites in taken] == [{"acme", "beta"}]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        codecs.BOM_UTF8 + TWO.encode(),
+        TWO.replace("\n", "\r\n").encode(),
+        TWO.encode("utf-16"),
+        ("\n\n" + TWO + "\n\n").encode(),
+    ],
+)
+def test_a_file_is_read_as_editors_write_it(file: Path, data: bytes) -> None:
+    file.write_bytes(data)
+    assert list(read(file)) == ["acme", "beta"]
+
+
+def test_values_are_read_as_people_paste_them(file: Path) -> None:
+    pasted = {
+        key: f'" \\uFEFF{value}\\r\\n"'
+        for key, value in {"name": "Acme", "timezone": "Europe/London", "tenant_id": "t", "client_id": "c"}.items()
+    }
+    file.write_text(entry(**pasted, client_secret='"s3cret\\n"'))
+    site = read(file)["acme"]
+    assert (site.name, site.timezone, site.tenant_id, site.client_id) == ("Acme", "Europe/London", "t", "c")
+    assert site.client_secret == "s3cret"
+
+
+@pytest.mark.parametrize(
+    "data", [codecs.BOM_UTF8 + b"s3cret\r\n", "\ufeffs3cret\r\n".encode("utf-16-le"), b"s3cret\n\n"]
+)
+def test_a_secrets_file_is_read_as_editors_write_it(file: Path, data: bytes) -> None:
+    (file.parent / "secret").write_bytes(data)
+    file.write_text(entry(client_secret="", client_secret_file='"secret"'))
+    assert read(file)["acme"].client_secret == "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"client_secret": '"s3cret\\nx"'}, "client_secret must not hold control characters"),
+        ({"client_id": '"s3cret x"'}, "client_id must not hold spaces"),
+        ({"client_id": '"s3cret\\u0007"'}, "client_id must not hold control characters"),
+        ({"tenant_id": '"s3cret/x"'}, "tenant_id is no id or domain"),
+        ({"tenant_id": '"s3cret?x=1"'}, "tenant_id is no id or domain"),
+        ({"tenant_id": '"https://login.microsoftonline.com/s3cret"'}, "tenant_id is no id or domain"),
+        ({"name": '"s3cret\\u0000"'}, "name must not hold control characters"),
+    ],
+)
+def test_a_value_that_can_never_work_is_reported(file: Path, changes: dict[str, str], words: str) -> None:
+    file.write_text(entry(**changes))
+    (told,) = problems(file)
+    assert words in told

@@ -1,8 +1,10 @@
--- How many linked events of a mailbox are not over. KEYS 1 links
-local count = 0
-for _, link in ipairs(redis.call('HVALS', KEYS[1])) do
+-- The jobs of a mailbox whose linked event is not over. KEYS 1 links
+local jobs = {}
+local links = redis.call('HGETALL', KEYS[1])
+for i = 1, #links, 2 do
+  local link = links[i + 1]
   if string.sub(link, 1, 1) == 'L' and struct.unpack('>i8', link, 42) >= now * 1000 then
-    count = count + 1
+    jobs[#jobs + 1] = links[i]
   end
 end
-return count
+return jobs

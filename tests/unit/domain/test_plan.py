@@ -102,6 +102,20 @@ def test_of_several_that_are_not_linked_every_replica_keeps_the_same_one() -> No
             assert decide(LIFT, memory, order) == Plan(Adopt(found[1], LIFT), ("B",))
 
 
+def test_of_several_that_are_not_linked_the_oldest_stays() -> None:
+    young, old = (
+        replace(seen(LIFT, event_id, subject="Mine"), created=NOW - age)
+        for event_id, age in (("A", DAY), ("B", 2 * DAY))
+    )
+    ageless = seen(LIFT, "0")
+    for memory in (None, PENDING):
+        for found in ((young, old, ageless), (ageless, old, young)):
+            planned = decide(LIFT, memory, found)
+            assert planned.step == Update("B", LIFT)
+            assert set(planned.surplus) == {"A", "0"}
+    assert decide(LIFT, link(LIFT, "A"), (young, old)) == Plan(Update("A", LIFT), ("B",))
+
+
 def test_one_found_in_the_stead_of_the_linked_one_is_adopted_and_the_linked_one_goes() -> None:
     found = (seen(LIFT, "B"), seen(LIFT, "A"))
     assert decide(LIFT, link(LIFT, "gone"), found) == Plan(Adopt(found[1], LIFT), ("gone", "B"))
@@ -162,6 +176,47 @@ def test_an_event_is_created_in_the_window_alone(memory: Memory | None, found: t
 
 def test_a_linked_event_that_a_look_did_not_find_is_made_again() -> None:
     assert decide(LIFT, link(LIFT), ()) == Plan(Remake(("E1",)))
+
+
+def out_of_view(
+    memory: Link, *found: SeenEvent, wanted: Event | None = LIFT, disowned: bool = False, at: int = rank(5)
+) -> Plan:
+    return plan(Situation(wanted, at, memory, found, out_of_view=True, disowned=disowned), WINDOW)
+
+
+DRAGGED = event(NOW + 60 * DAY)
+
+
+def test_a_linked_event_out_of_view_is_updated() -> None:
+    assert out_of_view(link(LIFT), seen(DRAGGED)) == Plan(Update("E1", LIFT))
+    assert out_of_view(link(HOIST), seen(HOIST)) == Plan(Update("E1", LIFT))
+
+
+def test_a_linked_event_out_of_view_that_reads_so_is_remembered_as_such() -> None:
+    assert out_of_view(link(LIFT), seen(LIFT)) == Plan(Adopt(seen(LIFT), LIFT))
+
+
+def test_a_linked_event_that_is_gone_or_a_series_out_of_view_is_made_again() -> None:
+    assert out_of_view(link(LIFT)) == Plan(Remake(("E1",)))
+    assert out_of_view(link(LIFT), seen(DRAGGED, single=False)) == Plan(Remake(("E1",)))
+
+
+def test_another_event_with_the_tag_out_of_view_is_kept_and_the_linked_one_is_not() -> None:
+    old, young = (replace(seen(DRAGGED, name), created=NOW - age) for name, age in (("B", 2 * DAY), ("A", DAY)))
+    assert out_of_view(link(LIFT), young, old) == Plan(Update("B", LIFT), ("E1", "A"))
+    series = seen(DRAGGED, single=False)
+    assert out_of_view(link(LIFT), series, seen(LIFT, "A")) == Plan(Adopt(seen(LIFT, "A"), LIFT), ("E1",))
+
+
+def test_an_event_without_our_tag_is_neither_changed_nor_deleted_though_it_is_linked() -> None:
+    assert out_of_view(link(LIFT), disowned=True) == Plan(Remake(()))
+    assert out_of_view(link(LIFT), seen(DRAGGED, "A"), disowned=True) == Plan(Update("A", LIFT))
+    assert out_of_view(link(LIFT), wanted=None, disowned=True) == Plan(Leave())
+
+
+def test_out_of_view_is_no_reason_for_anything_outside_the_window() -> None:
+    assert out_of_view(link(DRAGGED), seen(DRAGGED), wanted=DRAGGED) == Plan(Leave())
+    assert out_of_view(link(OVER), seen(DRAGGED), wanted=OVER) == Plan(Leave())
 
 
 def test_a_newer_state_makes_this_one_stale() -> None:
@@ -234,7 +289,15 @@ MEMORIES = st.none() | LINKS | st.builds(Pending, st.just("t1"), RANKS) | st.bui
 FOUND = st.none() | st.lists(
     st.builds(seen, EVENTS, IDS, st.none() | st.just("Mine")), max_size=4, unique_by=lambda found: found.event_id
 ).map(tuple)
-SITUATIONS = st.builds(Situation, st.none() | EVENTS, RANKS, MEMORIES, FOUND)
+SITUATIONS = st.builds(
+    Situation,
+    st.none() | EVENTS,
+    RANKS,
+    MEMORIES,
+    FOUND,
+    out_of_view=st.booleans(),
+    disowned=st.booleans(),
+)
 
 
 def touched(planned: Plan) -> set[str]:
@@ -242,7 +305,7 @@ def touched(planned: Plan) -> set[str]:
     match planned.step:
         case Update(event_id, _):
             return {event_id, *planned.surplus}
-        case Delete(event_ids):
+        case Delete(event_ids) | Remake(event_ids):
             return {*event_ids, *planned.surplus}
     return set(planned.surplus)
 
@@ -302,7 +365,7 @@ def test_once_a_plan_is_carried_out_there_is_nothing_left_to_do(situation: Situa
     memory: Memory | None = situation.memory
     found: tuple[SeenEvent, ...] = ()
     match planned.step:
-        case Leave():
+        case Leave() | Remake():
             return
         case Delete():
             memory = Tombstone(situation.rank)
@@ -313,7 +376,7 @@ def test_once_a_plan_is_carried_out_there_is_nothing_left_to_do(situation: Situa
         case Adopt(kept, made):
             memory, found = link(made, kept.event_id, situation.rank), (kept,)
     for look in (None, found):
-        again = plan(replace(situation, memory=memory, seen=look), WINDOW)
+        again = plan(replace(situation, memory=memory, seen=look, out_of_view=False), WINDOW)
         assert isinstance(again.step, Leave | Adopt)
         assert touched(again) == set()
 

@@ -141,16 +141,6 @@ async def test_a_site_with_a_wrong_secret_harms_no_other_of_the_same_app() -> No
     assert isinstance(bad, SiteRefusedError)
 
 
-@pytest.mark.parametrize("status", [400, 404])
-async def test_a_probe_of_a_mailbox_that_is_none_ends_well(status: int) -> None:
-    calendars = GraphCalendars(GRAPH, "https://login.microsoftonline.com", None, Meter())
-    await calendars.close()
-    graph = Graph(alone={"/users/a@example.com/mailboxSettings/timeZone": status})
-    calendars._http, calendars._tokens = graph, Tokens()  # type: ignore[assignment]
-    await calendars.probe(SITE, "a@example.com")
-    assert len(graph.sent) == 1
-
-
 class Throttling:
     """Answers the first request with 429, and counts."""
 

@@ -137,6 +137,26 @@ async def test_a_created_row_is_a_job_in_every_framing(
     assert decoded.committed_at == COMMITTED
 
 
+def test_a_worker_with_an_unusable_address_is_reported_and_the_others_are_served() -> None:
+    found: list[tuple[Any, ...]] = []
+
+    def note(*what: Any, **where: Any) -> None:
+        found.append((*what[:2], where))
+
+    workers = [
+        {"worker_id": "1", "calendar_email": "\tAnn@acme.example\n"},
+        {"worker_id": "2", "calendar_email": "bob\u200b@acme.example"},
+        {"worker_id": "3\ud83d", "calendar_email": "cid\ud83d@acme.example"},
+    ]
+    framing = single_object(feed.schema("job-changed-value"))
+    reading = Decoder(Registry(None, None, Documents({})), note)  # type: ignore[arg-type]
+    row = ROW | {"workers": json.dumps(workers)}
+    decoded = reading.decode(record(b"J-1", framing + avro(VALUE, envelope(row))))
+    assert isinstance(decoded, Changed)
+    assert (decoded.job.addresses, decoded.job.unusable_addresses) == ({"ann@acme.example"}, 2)
+    assert found == [("acme", "address", {"job": "J-1"})] * 2
+
+
 async def test_a_key_may_be_an_avro_string(schedule: Schedule) -> None:
     (change,) = Encoder().records(created(schedule))
     key = confluent(9) + avro("string", "J-1")

@@ -49,3 +49,11 @@ def test_each_kind_of_fault_is_counted_with_its_newest_record() -> None:
     assert (check.faults["no framing"].count, check.faults["no framing"].offset) == (2, 1)
     assert len(check.faults) == 5
     assert check.records == 6
+
+
+def test_an_unusable_address_is_a_fault_of_the_feed() -> None:
+    check = FeedCheck({"acme"})
+    check.read(record(0), Changed(Job("J1", "acme", 5, "scheduled", unusable_addresses=2), 10.0))
+    [(what, fault)] = check.faults.items()
+    assert what == "a calendar_email that no mailbox can have"
+    assert fault.count == 1

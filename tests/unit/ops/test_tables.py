@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from consumer.ops.tables import planned_lines, sweep_json, sweep_table
-from consumer.sync.report import Planned, Report
+from consumer.ops.tables import planned_lines, sweep_json, sweep_table, unavailable_lines
+from consumer.sync.report import Planned, Report, Unavailable
 
 
 def report(**more: Any) -> Report:
@@ -37,6 +37,16 @@ def test_the_table_has_a_row_a_site_with_the_causes_of_what_was_repaired() -> No
 )
 def test_what_is_wrong_stands_in_the_table(more: dict[str, object], told: str) -> None:
     assert told in printed([report(**more)])
+
+
+def test_unavailable_mailboxes_are_shown_though_the_sweep_is_whole() -> None:
+    sick = report(unavailable=[Unavailable("a@x", "503 MailboxInfoStale", 7)])
+    assert sick.whole
+    assert "whole, but for 1 unavailable" in printed([sick])
+    assert unavailable_lines(sick) == ["acme  a@x  unavailable, in 7 sweeps in a row: 503 MailboxInfoStale"]
+    [site] = json.loads(sweep_json([sick], dry_run=False))["sites"]
+    assert site["unavailable"] == [{"mailbox": "a@x", "reason": "503 MailboxInfoStale", "sweeps": 7}]
+    assert (site["whole"], site["failure"]) == (True, None)
 
 
 def test_a_dry_run_names_each_change_in_the_order_of_mailboxes_and_jobs() -> None:

@@ -253,6 +253,25 @@ async def test_rows_can_be_missing_or_unusable(core: Client) -> None:
     jobs = [job for worker in (await core.page())[1]["workers"] for job in worker["jobs"]]
     assert sum(job["ends_at"] < job["starts_at"] for job in jobs) == 1
 
+    await core.fault(kind="nameless_row", times=1)
+    jobs = [job for worker in (await core.page())[1]["workers"] for job in worker["jobs"]]
+    assert sum("job_id" not in job for job in jobs) == 1
+
+    await core.fault(kind="no_worker", times=1)
+    assert (await core.page())[1]["workers"][0] is None
+
+
+async def test_texts_can_be_broken_and_documents_begin_with_a_byte_order_mark(core: Client) -> None:
+    await core.control("PUT", "page-size", {"workers": 9})
+    for path in ("/sites/acme/schedule?from=2026-11-23T08:00:00Z&to=2026-12-14T08:00:00Z", "/sites/acme/jobs/now"):
+        operation = "job" if "jobs" in path else "schedule"
+        await core.fault(kind="half_pair", operation=operation, times=1)
+        async with core.http.get(path, headers=TOKEN) as answer:
+            assert (await answer.read()).count(b'"subject":"call \\ud83d"') == 1
+        await core.fault(kind="bom", operation=operation, times=1)
+        async with core.http.get(path, headers=TOKEN) as answer:
+            assert (await answer.read()).startswith(b"\xef\xbb\xbf{")
+
 
 async def test_answers_can_be_broken_off(core: Client) -> None:
     await core.fault(kind="invalid_json", times=1)

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,10 +13,14 @@ from typing import Any
 import pytest
 
 import schemas
+from consumer.domain.row import job_of
 from consumer.settings import Settings
+from sandbox.core.rows import Site, Worker
+from sandbox.core.schedule import Schedule
 from sandbox.servers.postgres import Postgres, postgres_binaries
 from sandbox.servers.process import ServerFailedError
 from sandbox.servers.psql import Session
+from tests.addresses import STORABLE
 
 ROOT = Path(__file__).resolve().parents[3]
 SQL = Path(str(schemas.FOLDER / "core"))
@@ -67,7 +72,7 @@ class Core:
     def rows(self) -> dict[str, dict[str, Any]]:
         """What the feed shows, by job."""
         shown = self.run("select to_jsonb(calendar_job) from calendar_job")
-        return {row["job_id"]: row for row in map(json.loads, shown.splitlines())}
+        return {row["job_id"]: row for row in map(json.loads, filter(None, shown.split("\n")))}
 
     def revisions(self) -> dict[str, int]:
         return {job: row["revision"] for job, row in self.rows().items()}
@@ -110,6 +115,39 @@ def core(server: Postgres) -> Iterator[Core]:
 
 def apply(server: Postgres, name: str, database: str) -> None:
     server.psql(SQL / f"{name}.sql", database=database, variables=PASSWORD)
+
+
+def test_addresses_are_ordered_and_compared_as_the_service_does(core: Core) -> None:
+    """The order that core-api.yaml gives, and the addresses that the feed shows, for addresses as people paste them."""
+    description = (schemas.FOLDER / "core-api.yaml").read_text(encoding="utf-8")
+    [key] = re.findall(r"`ORDER BY (translate\(.*?\))\s+COLLATE \"C\", worker_id`", description, re.DOTALL)
+    emails = {str(number): pasted.email for number, pasted in enumerate(STORABLE.values())}
+    literals = ", ".join(f"('{number}', {literal(email)})" for number, email in emails.items())
+    core.run(
+        f"""
+        insert into workers select 'x' || number, 'beta', '', email from (values {literals}) pasted (number, email);
+        insert into jobs (job_id, site_id) values ('jx', 'beta');
+        insert into assignments select 'jx', worker_id from workers where site_id = 'beta';
+        """
+    )
+    listed = core.run(
+        f"select json_build_array(worker_id, {key}) from workers"
+        f" where site_id = 'beta' and btrim(calendar_email) <> '' order by {key} collate \"C\", worker_id"
+    )
+    schedule = Schedule(lambda: datetime(2026, 11, 23, tzinfo=UTC))
+    schedule.put_site(Site("beta", "Beta", "UTC"))
+    for number, email in emails.items():
+        schedule.put_worker(Worker(f"x{number}", "beta", email))
+    roster = [[worker_id, address.decode()] for (address, worker_id), _ in schedule.roster("beta", None, 1000)]
+    assert [json.loads(line) for line in listed.split("\n")] == roster
+    job = job_of(core.rows()["jx"])
+    assert job.addresses == {pasted.address for pasted in STORABLE.values() if pasted.address and pasted.usable}
+    assert job.unusable_addresses == sum(not pasted.usable for pasted in STORABLE.values())
+
+
+def literal(text: str) -> str:
+    """A text in SQL, every character by its number."""
+    return "U&'" + "".join(f"\\+{ord(character):06x}" for character in text) + "'"
 
 
 def test_the_table_has_the_columns_of_the_topics_schema(core: Core) -> None:

@@ -299,3 +299,22 @@ async def test_how_codes_are_spelt_is_a_switch(outlook, style, code):
     request = {"id": "1", "method": "GET", "url": f"/users/ann@acme.example/events/{made['id']}"}
     [inner] = (await outlook.batch(request)).json()["responses"]
     assert inner["body"]["error"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("switch", "zone", "time"),
+    [
+        ("preferred", "UTC", "2026-10-12T08:00:00.0000000"),
+        ("sent", "GMT Standard Time", "2026-10-12T09:00:00.0000000"),
+        ("mailbox", "Tokyo Standard Time", "2026-10-12T17:00:00.0000000"),
+    ],
+)
+async def test_the_zone_of_the_answer_to_a_write(outlook, switch, zone, time):
+    await outlook.control.set_mailbox(TENANT, "ann@acme.example", time_zone="Tokyo Standard Time")
+    await outlook.control.set_switches(answer_zone=switch)
+    made = (await outlook.create()).json()
+    changed = (await outlook.ask("PATCH", f"/events/{made['id']}", {"subject": "x"})).json()
+    for answer in (made, changed):
+        assert answer["start"] == {"dateTime": time, "timeZone": zone}
+    read = (await outlook.ask("GET", f"/events/{made['id']}")).json()
+    assert read["start"] == {"dateTime": "2026-10-12T08:00:00.0000000", "timeZone": "UTC"}

@@ -207,3 +207,48 @@ async def test_every_kind_strikes_before_and_after_the_write(outlook):
             assert (await outlook.create()).status_code == SPOKEN[kind][0], kind
             made += when == "after"
             assert await held(outlook) == made, (kind, when)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "told", "body"),
+    [
+        ("empty", None, 400, b""),
+        ("empty", 404, 404, b""),
+        ("page", None, 404, b"<html>"),
+        ("page", 405, 405, b"<html>"),
+        (408, None, 408, b"{"),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_an_answer_without_a_code(outlook, fault, status, told, body, when):
+    await outlook.control.set_fault(fault, operation="create", when=when, status=status)
+    answer = await outlook.create()
+    assert (answer.status_code, answer.content[: len(body)]) == (told, body)
+    assert await held(outlook) == (when == "after")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_batch_without_one_answer(outlook, make_event, when):
+    await outlook.control.set_fault("omitted", operation="create", mailbox=BOB, when=when)
+    requests = [
+        {
+            "id": str(number),
+            "method": "POST",
+            "url": f"/users/{mailbox}/events",
+            "headers": {"Content-Type": "application/json"},
+            "body": make_event(),
+        }
+        for number, mailbox in enumerate((ANN, BOB, ANN))
+    ]
+    answer = await outlook.batch(*requests)
+    assert sorted((each["id"], each["status"]) for each in answer.json()["responses"]) == [("0", 201), ("2", 201)]
+    assert await held(outlook, BOB) == (when == "after")
+    with pytest.raises(httpx.TransportError):
+        await outlook.create(mailbox=BOB)
+
+
+async def test_a_page_within_a_batch_is_a_text(outlook, make_event):
+    await outlook.control.set_fault("page", operation="get")
+    answer = await outlook.batch({"id": "0", "method": "GET", "url": f"/users/{ANN}/events/x"})
+    [reply] = answer.json()["responses"]
+    assert (reply["status"], type(reply["body"])) == (404, str)

@@ -1,0 +1,181 @@
+"""What a sweep concludes from what Core's list lacks: Core is asked for each such job; the fuse guards deletions."""
+
+import asyncio
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Final
+
+import structlog
+
+from consumer.domain.compare import Finding
+from consumer.domain.errors import CoreUnavailableError
+from consumer.domain.job import Deletion, Job, rank
+from consumer.domain.link import Link, Memory
+from consumer.domain.mailbox import Mailbox
+from consumer.domain.site import Site
+from consumer.domain.window import Window
+from consumer.sync.bounded import each
+from consumer.sync.ports import Mark, Sighting, Store
+from consumer.sync.questions import QUESTIONS_AT_ONCE, Questions, UnansweredError
+from consumer.sync.repairs import Repairs
+from consumer.sync.report import Report
+
+log = structlog.get_logger(__name__)
+
+UNLISTED_AT_MOST: Final = 50_000
+"""About how many assignments that Core's list lacks one sweep decides, some 30 MB. The rest is left to the next."""
+_ROUTED_AT_ONCE: Final = 500
+_NO_PARTITION: Final = 2**32 - 1
+_LAST_RANK: Final = rank(2**62, deleted=True)
+
+
+class Conclusions:
+    """The assignments that Core's list lacks, and what becomes of them once the list is read to its end."""
+
+    def __init__(
+        self,
+        store: Store,
+        repairs: Repairs,
+        questions: Questions,
+        site: Site,
+        report: Report,
+        aliases: set[Mailbox],
+        *,
+        dry_run: bool,
+    ) -> None:
+        """``aliases``: mailboxes that were reported to have another address."""
+        self._store = store
+        self._repairs = repairs
+        self._questions = questions
+        self._site = site
+        self._report = report
+        self._aliases = aliases
+        self._dry_run = dry_run
+        self._unlisted: dict[str, dict[Mailbox, Finding]] = {}
+        self._noted = 0
+        self._stated: list[tuple[Mailbox, Finding, Job]] = []
+        self._vanished: list[tuple[Mailbox, Finding]] = []
+        self.unnamed_workers = 0
+        """Entries of Core's list that name no mailbox: the jobs that it lacks may be theirs."""
+        self._losing = 0
+        """Vanished assignments with an event to lose."""
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether some assignments are left to the next sweep."""
+        return self._noted > UNLISTED_AT_MOST
+
+    def note(self, mailbox: Mailbox, finding: Finding) -> None:
+        """An assignment of which Core's list does not have the job in this mailbox."""
+        self._noted += 1
+        if not self.overflowed:
+            self._unlisted.setdefault(finding.job_id, {})[mailbox] = finding
+
+    def drop(self, mailbox: Mailbox, job_ids: Iterable[str]) -> None:
+        """Core's list has these after all, out of its order."""
+        for job_id in job_ids:
+            self._unlisted.get(job_id, {}).pop(mailbox, None)
+
+    def drop_all(self, mailbox: Mailbox) -> None:
+        """Core's list has rows for this mailbox that name no job: each may be that of any job."""
+        for mailboxes in self._unlisted.values():
+            mailboxes.pop(mailbox, None)
+
+    async def draw(self, window: Window, marks: Sequence[Mark]) -> None:
+        """Ask Core for what is unlisted or marked, repair what it states, and delete what has vanished, last.
+
+        Raises:
+            CoreUnavailableError: Core did not answer, or contradicted its list. Nothing that vanished was deleted.
+        """
+        marked: dict[str, list[str]] = {}
+        for mark in marks:
+            marked.setdefault(mark.job_id, []).append(mark.address)
+        await each(
+            dict.fromkeys((*self._unlisted, *marked)),
+            asyncio.Semaphore(QUESTIONS_AT_ONCE),  # the rest waits here, not in tasks
+            lambda job_id: self._decide(job_id, marked.get(job_id, ()), window),
+        )
+        await self._repairs.each(self._stated)
+        if self._questions.is_fuse_blown:
+            self._report.held = self._losing
+            self._questions.left |= {finding.job_id for _, finding in self._vanished}
+        else:
+            await self._delete_vanished()
+
+    async def _decide(self, job_id: str, marked: Collection[str], window: Window) -> None:
+        """Sort a job's assignments by what Core says of it: stated or vanished. One question, however many there are.
+
+        Args:
+            job_id: the job.
+            marked: addresses that were handed over; an empty one means all that the job concerns.
+            window: what the list was asked for.
+        """
+        remembered: Mapping[Mailbox, Memory] = await self._store.remembered(job_id)
+        findings = {
+            mailbox: finding
+            for mailbox, finding in self._unlisted.get(job_id, {}).items()
+            if finding.basis is not None or not self._is_another_addresses(mailbox, finding, remembered)
+        }
+        if not findings and not marked:
+            return
+        try:
+            job = await self._questions.job(self._site.site_id, job_id, remembered)
+        except UnansweredError:
+            return
+        handed_over = {Mailbox(self._site.site_id, address) for address in marked if address}
+        if "" in marked:
+            handed_over |= {*remembered, *(job.mailboxes if job else ())}
+        if job is None:
+            for mailbox in sorted(handed_over & remembered.keys() - findings.keys()):
+                findings[mailbox] = Finding(job_id, None, "orphaned", remembered[mailbox], None)
+            self._note_vanished(findings, window)
+        else:
+            self._note_stated(job, findings, handed_over, window)
+
+    def _note_vanished(self, findings: Mapping[Mailbox, Finding], window: Window) -> None:
+        for mailbox, finding in findings.items():
+            self._vanished.append((mailbox, finding))
+            memory = finding.basis
+            if finding.event_ids or (isinstance(memory, Link) and memory.end >= window.start):
+                self._losing += 1
+                self._questions.losing.add(finding.job_id)
+
+    def _note_stated(
+        self, job: Job, findings: Mapping[Mailbox, Finding], handed_over: set[Mailbox], window: Window
+    ) -> None:
+        for mailbox, finding in findings.items():
+            is_wanted = mailbox in job.mailboxes and job.scheduled and window.holds(*job.scheduled)
+            if is_wanted and not self.unnamed_workers:
+                raise CoreUnavailableError("Core's schedule lacks a job that Core itself has in the window")
+            self._stated.append((mailbox, finding, job))
+        for mailbox in sorted(handed_over - findings.keys()):
+            self._stated.append((mailbox, Finding(job.job_id, job, "edited", None, None), job))
+
+    def _is_another_addresses(self, mailbox: Mailbox, finding: Finding, remembered: Mapping[Mailbox, Memory]) -> bool:
+        """Whether the events seen are another address's, by its link: two addresses may lead to one mailbox."""
+        linked = {memory.event_id for memory in remembered.values() if isinstance(memory, Link)}
+        if not linked & set(finding.event_ids or ()):
+            return False
+        if mailbox not in self._aliases:
+            self._aliases.add(mailbox)
+            log.warning("two addresses of this site lead to one mailbox", site=mailbox.site, job=finding.job_id)
+        return True
+
+    async def _delete_vanished(self) -> None:
+        """Delete the events of jobs that Core no longer has: the state "deleted" ranks above every one known."""
+        for vanished in _chunks(self._vanished):
+            gone = await self._deletions(sorted({finding.job_id for _, finding in vanished}))
+            await self._repairs.each((mailbox, finding, gone[finding.job_id]) for mailbox, finding in vanished)
+
+    async def _deletions(self, job_ids: Sequence[str]) -> dict[str, Deletion]:
+        if self._dry_run:
+            return {job_id: Deletion(job_id, _LAST_RANK) for job_id in job_ids}
+        site_id = self._site.site_id
+        routed = await self._store.route([Sighting(job_id, None, _NO_PARTITION, 0, site_id) for job_id in job_ids])
+        return {job_id: Deletion(job_id, where.rank) for job_id, where in zip(job_ids, routed, strict=True)}
+
+
+def _chunks(vanished: Sequence[tuple[Mailbox, Finding]]) -> Iterator[list[tuple[Mailbox, Finding]]]:
+    rest = iter(vanished)
+    while chunk := list(islice(rest, _ROUTED_AT_ONCE)):
+        yield chunk

@@ -1,0 +1,65 @@
+"""Neighbours: which mailboxes of a site to ask when one of them is refused."""
+
+from typing import Final
+
+ANSWERED: Final = 10
+"""How many addresses of a site are kept that answered most recently."""
+OTHERS: Final = 10
+"""How many addresses of a site are kept that did not: refused, or not tried because the site is not served."""
+ASKED: Final = 3
+"""How many mailboxes are asked about one that was refused."""
+
+
+class Neighbours:
+    """A few addresses of one site, those that answered most recently first. Holds at most ``ANSWERED + OTHERS``."""
+
+    def __init__(self) -> None:
+        # Dicts as ordered sets: the newest is last.
+        self._answered: dict[str, None] = {}
+        self._others: dict[str, None] = {}
+        self._turn = 0
+
+    def answered(self, address: str) -> None:
+        """The mailbox has just answered."""
+        self._others.pop(address, None)
+        _put_last(self._answered, address, ANSWERED)
+
+    def refused(self, address: str) -> None:
+        """The mailbox has just been refused."""
+        self._answered.pop(address, None)
+        _put_last(self._others, address, OTHERS)
+
+    def met(self, address: str) -> None:
+        """The mailbox exists; nothing is known of how it answers."""
+        if address not in self._answered:
+            _put_last(self._others, address, OTHERS)
+
+    def has_answered(self, address: str) -> bool:
+        """Whether the mailbox answered when it was last asked."""
+        return address in self._answered
+
+    def besides(self, address: str) -> list[str]:
+        """Up to ``ASKED`` other addresses, the likeliest to answer first."""
+        return [other for other in self._all() if other != address][:ASKED]
+
+    def to_probe(self) -> list[str]:
+        """Addresses to try a suspended site with: the likeliest ones, and in turn a few of the others.
+
+        Those that answered last may have gone for good, so every address known has its turn.
+        """
+        known = self._all()
+        first, rest = known[:ASKED], known[ASKED:]
+        if not rest:
+            return first
+        self._turn = (self._turn + ASKED) % len(rest)
+        return first + (rest[self._turn :] + rest[: self._turn])[:ASKED]
+
+    def _all(self) -> list[str]:
+        return [*reversed(self._answered), *reversed(self._others)]
+
+
+def _put_last(addresses: dict[str, None], address: str, most: int) -> None:
+    addresses.pop(address, None)
+    addresses[address] = None
+    if len(addresses) > most:
+        del addresses[next(iter(addresses))]

@@ -1,0 +1,67 @@
+"""A sweep's questions to Core: single jobs, a few at a time, and none once the fuse has blown."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from consumer.domain.distinct import Distinct
+from consumer.domain.errors import InvalidRecordError
+from consumer.domain.fuse import is_blown
+from consumer.domain.job import Job
+from consumer.domain.mailbox import Mailbox
+from consumer.sync.report import Report
+from consumer.sync.sweep_ports import ScheduleSource
+
+QUESTIONS_AT_ONCE: Final = 4
+"""How many single jobs Core is asked for at a time, for one site."""
+
+
+class UnansweredError(Exception):
+    """Nothing follows: Core was not asked, because the fuse has blown, or its row for the job is unusable."""
+
+
+class Questions:
+    """Asks Core for single jobs, and counts those that have vanished with an event to lose."""
+
+    def __init__(self, core: ScheduleSource, report: Report, *, allow_mass_delete: bool) -> None:
+        self._core = core
+        self._report = report
+        self._allow_mass_delete = allow_mass_delete
+        self._room = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+        self.losing = Distinct()
+        """Vanished jobs with an event to lose."""
+        self.jobs = Distinct()
+        """Jobs with an event in the window, as tags."""
+        self.jobs_before = 0
+        """As the last complete sweep counted them, where this one reads one mailbox alone."""
+        self.left: set[str] = set()
+        """Jobs whose marks stay: nothing follows for them in this sweep, or they were handed over once more."""
+
+    @property
+    def is_fuse_blown(self) -> bool:
+        """Whether so many jobs have vanished that they keep their events."""
+        return not self._allow_mass_delete and is_blown(len(self.losing), max(len(self.jobs), self.jobs_before))
+
+    async def job(self, site_id: str, job_id: str, holders: Iterable[Mailbox]) -> Job | None:
+        """The job as Core has it, at another site too if that holds its event: then it has moved, not vanished.
+
+        Raises:
+            UnansweredError: nothing follows.
+            CoreUnavailableError: a failed read.
+        """
+        others = {mailbox.site for mailbox in holders} - {site_id}
+        async with self._room:
+            for asked in (site_id, *sorted(others)):
+                if self.is_fuse_blown:
+                    self.left.add(job_id)
+                    raise UnansweredError
+                try:
+                    job = await self._core.job(asked, job_id)
+                except InvalidRecordError as error:
+                    # One impossible row affects no other job: its events and its marks stay.
+                    self._report.unusable += 1
+                    self.left.add(job_id)
+                    raise UnansweredError from error
+                if job is not None:
+                    return job
+        return None

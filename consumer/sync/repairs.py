@@ -1,0 +1,88 @@
+"""A sweep's repairs: single assignments brought to Core's state, a bounded number at a time."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from consumer.domain.compare import Finding
+from consumer.domain.errors import TransientError
+from consumer.domain.job import State
+from consumer.domain.link import Link
+from consumer.domain.mailbox import Mailbox
+from consumer.sync.bounded import each
+from consumer.sync.change import Look
+from consumer.sync.ports import Store
+from consumer.sync.questions import Questions, UnansweredError
+from consumer.sync.report import Planned, Report
+from consumer.sync.sweep_ports import Mailboxes
+
+REPAIRS_AT_ONCE: Final = 2048
+"""Of one site: enough to fill every batch, also when everything in it is new."""
+PATIENCE_SECONDS: Final = 300.0
+"""How long one repair may take. A mailbox that fails alone is handed over long before; if nothing of the site gets
+through, its sweep must end all the same, so that other sites have their turn."""
+_NOTHING_DONE: Final = frozenset({"unchanged", "stale", "superseded", "dated", "skipped", "dead_lettered"})
+Repair = tuple[Mailbox, Finding, State]
+
+
+class Repairs:
+    """Has assignments repaired where the work is done, and reports what became of them."""
+
+    def __init__(
+        self, store: Store, mailboxes: Mailboxes, questions: Questions, report: Report, *, dry_run: bool
+    ) -> None:
+        self._store = store
+        self._mailboxes = mailboxes
+        self._questions = questions
+        self._report = report
+        self._dry_run = dry_run
+        self._room = asyncio.Semaphore(REPAIRS_AT_ONCE)
+
+    async def each(self, repairs: Iterable[Repair]) -> None:
+        """Carry out repairs; over all calls together, ``REPAIRS_AT_ONCE`` at a time."""
+        await each(repairs, self._room, lambda repair: self._repair(*repair))
+
+    async def _repair(self, mailbox: Mailbox, finding: Finding, state: State) -> None:
+        finding = await self._without_others(mailbox, finding)
+        look = Look(finding.basis, finding.event_ids)
+        result = await self._carried_out(mailbox, finding.job_id, state, look)
+        if result == "dated":
+            result = await self._insist(mailbox, finding)
+        if result == "handed_over":
+            self._questions.left.add(finding.job_id)
+        elif result not in _NOTHING_DONE:
+            self._report.repairs[finding.cause] += 1
+            if self._dry_run:
+                self._report.planned.append(Planned(mailbox.address, finding.job_id, result, finding.cause))
+
+    async def _without_others(self, mailbox: Mailbox, finding: Finding) -> Finding:
+        """The finding less the events that are another address's by its link: two may lead to one mailbox."""
+        linked = finding.basis.event_id if isinstance(finding.basis, Link) else None
+        if set(finding.event_ids or ()) <= {linked}:
+            return finding
+        remembered = await self._store.remembered(finding.job_id)
+        links = [link for holder, link in remembered.items() if holder != mailbox and isinstance(link, Link)]
+        others = {link.event_id for link in links} - {linked}
+        return replace(finding, event_ids=tuple(event for event in finding.event_ids or () if event not in others))
+
+    async def _insist(self, mailbox: Mailbox, finding: Finding) -> str:
+        """What we know to be newer is old: Core's database may have been restored. Asked once more, Core wins."""
+        job_id = finding.job_id
+        try:
+            job = await self._questions.job(mailbox.site, job_id, await self._store.remembered(job_id))
+        except UnansweredError:
+            return "skipped"
+        if job is None:
+            return "skipped"  # the next sweep finds it unlisted
+        if self._dry_run:
+            return "insist on Core's state"
+        look = Look(finding.basis, finding.event_ids, insists=True)
+        return await self._carried_out(mailbox, job_id, job, look)
+
+    async def _carried_out(self, mailbox: Mailbox, job_id: str, state: State, look: Look) -> str:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await self._mailboxes.repair(mailbox, job_id, state, look)
+        except TimeoutError:
+            raise TransientError(f"no repair of the site got through for {PATIENCE_SECONDS:.0f} s") from None

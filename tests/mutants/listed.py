@@ -1,0 +1,309 @@
+"""Deliberate faults in the protocol, each with the tests that must notice it.
+
+A mutant replaces one small piece of text, which must occur exactly once in its file: so it breaks loudly when the code
+changes under it, and is then adapted. Keep the pieces small.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+CHANGES: Final = "tests/simulation/test_changes.py"
+SWEEP: Final = "tests/simulation/test_sweep.py"
+FAULTS: Final = "tests/simulation/test_protocol.py"
+RULES: Final = "tests/contract/test_store_protocol.py"
+STORE: Final = "tests/contract/test_store.py"
+PLAN: Final = "tests/unit/domain/test_plan.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    """pytest's node ids; at least one of them must fail."""
+
+
+MUTANTS: Final = (
+    Mutant(
+        "no look-up for a pending link",
+        "consumer/sync/settle.py",
+        "in_doubt = memory.rank <=",
+        "in_doubt = False and memory.rank <=",
+        (f"{FAULTS}::test_an_event_that_a_killed_run_has_made_goes_when_its_job_was_cancelled_meanwhile",),
+    ),
+    Mutant(
+        "finish.lua without the token check",
+        "consumer/store/scripts/finish.lua",
+        "if not held or string.match(string.sub(held, 9), '^[^%z]+') ~= ARGV[1] then",
+        "if not held then",
+        (f"{STORE}::test_a_lost_lease_writes_nothing",),
+    ),
+    Mutant(
+        "a run ignores that its lease was lost",
+        "consumer/sync/reconcile.py",
+        "if not kept:",
+        "if kept is None:",
+        (f"{FAULTS}::test_a_run_whose_lease_was_lost_is_made_again",),
+    ),
+    Mutant(
+        "the ledger is one offset too far",
+        "consumer/kafka/ledger.py",
+        "self._next if first is None else first\n",
+        "self._next if first is None else first + 1\n",
+        (
+            "tests/unit/kafka/test_ledger.py::test_the_position_waits_for_the_oldest_and_then_jumps_over_what_is_done",
+            f"{FAULTS}::test_no_offset_is_committed_past_a_record_that_is_not_done",
+        ),
+    ),
+    Mutant(
+        "a failed second page ends the list",
+        "consumer/graph/calendars.py",
+        "            page: _Page[T] = await self._read(operation, following, partial(_page, read))\n",
+        "            try:\n"
+        "                page: _Page[T] = await self._read(operation, following, partial(_page, read))\n"
+        "            except TransientError:\n"
+        "                if following == path:\n"
+        "                    raise\n"
+        "                break\n",
+        ("tests/unit/graph/test_pages.py::test_a_page_that_fails_fails_the_whole_list",),
+    ),
+    Mutant(
+        "no fuse on the topic's way",
+        "consumer/sync/routing.py",
+        "if not is_blown(vanished, known) or",
+        "if vanished or",
+        (f"{SWEEP}::test_a_wiped_table_that_arrives_as_deletions_is_held_on_the_topics_way_too",),
+    ),
+    Mutant(
+        "no fuse on the sweep's way",
+        "consumer/sync/conclusions.py",
+        "        if self._questions.is_fuse_blown:",
+        "        if not self:",
+        (f"{SWEEP}::test_more_vanished_jobs_than_the_fuse_bears_are_held_until_allowed",),
+    ),
+    Mutant(
+        "reads_as is always true",
+        "consumer/domain/event.py",
+        "return self.owned == (",
+        "return True or self.owned == (",
+        (f"{PLAN}::test_an_edit_of_any_owned_field_is_seen",),
+    ),
+    Mutant(
+        "the sweep ignores the etag",
+        "consumer/domain/compare.py",
+        "glimpse.etag == link.etag",
+        "True",
+        (f"{SWEEP}::test_what_a_person_does_to_our_event_is_put_right_once",),
+    ),
+    Mutant(
+        "a dead letter's delivery failure is ignored",
+        "consumer/kafka/dead_letters.py",
+        "            if error is None:\n                delivered",
+        "            if True:\n                delivered",
+        (
+            (
+                "tests/unit/kafka/test_dead_letters.py::"
+                "test_a_letter_that_the_broker_refuses_is_written_again_until_it_is_kept"
+            ),
+        ),
+    ),
+    Mutant(
+        "the receipt is given back before the letter is safe",
+        "consumer/kafka/intake.py",
+        '            await self._bury(refused.record, "refused", refused.reason, wait)\n',
+        "            for early in refused.receipts:\n"
+        '                early.part_done("dead_lettered")\n'
+        '            await self._bury(refused.record, "refused", refused.reason, wait)\n',
+        (
+            (
+                "tests/unit/kafka/test_intake.py::"
+                "test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_its_lane_does_not_wait"
+            ),
+        ),
+    ),
+    Mutant(
+        "a letter is not waited for, only polled for",
+        "consumer/kafka/dead_letters.py",
+        "                await delivered\n",
+        "                self._producer.poll(0)\n",
+        ("tests/unit/kafka/test_dead_letters.py::test_a_letter_without_a_delivery_report_is_not_written",),
+    ),
+    Mutant(
+        "a letter's delivery is not waited for at all",
+        "consumer/kafka/dead_letters.py",
+        "                await delivered\n",
+        "                pass\n",
+        ("tests/unit/kafka/test_dead_letters.py::test_a_letter_without_a_delivery_report_is_not_written",),
+    ),
+    Mutant(
+        "lanes in flight are ignored in routing",
+        "consumer/sync/routing.py",
+        ", *self._lanes.holding(arrival.job_id)}",
+        "}",
+        (
+            (
+                f"{FAULTS}::"
+                "test_a_job_that_waits_in_a_mailbox_is_unwanted_there_when_it_is_reassigned_whatever_the_store_remembers"
+            ),
+        ),
+    ),
+    Mutant(
+        "pending holders are ignored in routing",
+        "consumer/store/scripts/begin.lua",
+        "      redis.call('HSET', ARGV[5] .. 'held:' .. job, ARGV[3], '')\n",
+        "",
+        (f"{STORE}::test_routing_tells_every_holder_pending_ones_too",),
+    ),
+    Mutant(
+        "a tombstone of equal rank is ignored in the plan",
+        "consumer/domain/plan.py",
+        " or (isinstance(memory, Tombstone) and wanted is not None and memory.rank == rank)",
+        "",
+        (f"{PLAN}::test_a_tombstone_stops_states_of_its_own_rank_and_a_link_does_not",),
+    ),
+    Mutant(
+        "a tombstone of equal rank is ignored in begin.lua",
+        "consumer/store/scripts/begin.lua",
+        "not is_greater(rank, string.sub(tombstone, 2, 9))",
+        "is_greater(string.sub(tombstone, 2, 9), rank)",
+        (f"{RULES}::test_a_tombstone_stops_a_create_of_its_own_rank",),
+    ),
+    Mutant(
+        "the transactionId is renewed on a retry",
+        "consumer/store/scripts/begin.lua",
+        "used = string.sub(memory, 18)",
+        "used = transaction",
+        (f"{RULES}::test_a_create_in_doubt_keeps_its_transaction_id_at_the_same_revision_and_at_a_newer_one",),
+    ),
+    Mutant(
+        "a 403 parks without a second look",
+        "consumer/sync/lanes.py",
+        "await self._sites.judge(site, lane.mailbox.address, verdict.forbidden)",
+        "None",
+        (
+            (
+                "tests/simulation/test_trouble.py::"
+                "test_without_consent_the_site_is_suspended_soon_after_a_start_and_resumes_when_it_is_given"
+            ),
+        ),
+    ),
+    Mutant(
+        "the inner Retry-After of a batch is ignored",
+        "consumer/graph/dispatcher.py",
+        "if wait := retry_after(headers):",
+        "if wait := 0.0:",
+        ("tests/unit/graph/test_dispatcher_answers.py::test_the_wait_within_a_batch_holds_for_its_mailbox_alone",),
+    ),
+    Mutant(
+        "copies are kept",
+        "consumer/domain/plan.py",
+        "    surplus = tuple(event_id for event_id in ids if event_id != kept.event_id)\n    if",
+        "    surplus = ()\n    if",
+        (f"{PLAN}::test_of_several_the_linked_one_stays_and_the_rest_is_surplus",),
+    ),
+    Mutant(
+        "another site's tag is taken for ours",
+        "consumer/domain/compare.py",
+        "if owner == site_id",
+        "if owner",
+        ("tests/unit/domain/test_compare.py::test_an_event_with_another_sites_tag_is_not_seen",),
+    ),
+    Mutant(
+        "a stop commits nothing",
+        "consumer/kafka/pump.py",
+        "                self._commit_last(consumer)\n",
+        "                pass\n",
+        ("tests/unit/kafka/test_pump_steps.py::test_a_stop_commits_what_is_done_and_nothing_that_is_not",),
+    ),
+    Mutant(
+        "the drain does not wait",
+        "consumer/sync/lanes.py",
+        "await asyncio.wait(self._tasks, timeout=deadline)",
+        "pass",
+        (f"{FAULTS}::test_a_drain_waits_for_what_is_under_way_and_begins_nothing",),
+    ),
+    Mutant(
+        "the window's edge is reversed",
+        "consumer/domain/window.py",
+        "self.start <= starts_at < self.end",
+        "self.start < starts_at <= self.end",
+        ("tests/unit/domain/test_window.py::test_adjoining_windows_hold_a_moment_exactly_once",),
+    ),
+    Mutant(
+        "a time zone is kept for ever",
+        "consumer/sync/reconcile.py",
+        "grant.zone is not None and grant.zone_is_fresh",
+        "grant.zone is not None",
+        (
+            (
+                "tests/simulation/test_time_zone_settings.py::"
+                "test_a_zone_is_read_again_hourly_and_its_change_rewrites_the_events"
+            ),
+        ),
+    ),
+    Mutant(
+        "the store calls every time zone fresh",
+        "consumer/store/scripts/begin.lua",
+        "zone_age = now - struct.unpack('>I8', zone)",
+        "zone_age = 0",
+        (f"{RULES}::test_a_time_zone_is_fresh_until_an_hour_has_passed_on_the_stores_clock",),
+    ),
+    Mutant(
+        "forget_zone does nothing",
+        "consumer/store/store.py",
+        'await self._call("DEL", self._key(f"zone:{mailbox}"))',
+        "pass",
+        (f"{STORE}::test_a_zone_that_is_forgotten_is_read_again",),
+    ),
+    Mutant(
+        "begin.lua refuses the newest rank that comes again",
+        "consumer/store/scripts/begin.lua",
+        "local routed = newest and is_greater(string.sub(newest, 1, 8), rank)",
+        "local routed = newest and not is_greater(rank, string.sub(newest, 1, 8))",
+        (f"{RULES}::test_the_newest_state_that_comes_again_is_not_superseded",),
+    ),
+    Mutant(
+        "begin.lua takes a pending link of equal rank for a newer one",
+        "consumer/store/scripts/begin.lua",
+        "not is_greater(string.sub(memory, 2, 9), rank)",
+        "is_greater(rank, string.sub(memory, 2, 9))",
+        (f"{RULES}::test_a_create_in_doubt_keeps_its_transaction_id_at_the_same_revision_and_at_a_newer_one",),
+    ),
+    Mutant(
+        "ranks are compared as the server's locale orders them",
+        "consumer/store/scripts/common.lua",
+        "  return a_high > b_high or (a_high == b_high and a_low > b_low)\n",
+        "  return a > b\n",
+        (f"{RULES}::test_of_two_revisions_the_higher_is_the_newer_whatever_the_servers_locale",),
+    ),
+    Mutant(
+        "a mailbox that is not known is not listed",
+        "consumer/sync/reconcile.py",
+        "if not grant.is_known and any(",
+        "if grant.is_known is None and any(",
+        (
+            (
+                "tests/simulation/test_lost_data.py::"
+                "test_changes_after_the_store_lost_its_data_update_the_events_that_are_there"
+            ),
+        ),
+    ),
+    Mutant(
+        "who takes an expired lease over marks nothing",
+        "consumer/store/scripts/begin.lua",
+        "    for i = 3, #parts do\n",
+        "    for i = 3, 2 do\n",
+        (f"{STORE}::test_who_takes_over_an_expired_lease_marks_what_its_run_may_have_touched",),
+    ),
+    Mutant(
+        "a request is sent whatever the age of its lease",
+        "consumer/sync/ports.py",
+        "return not self.lost and now - self.renewed_at <= SEND_WITHIN_SECONDS",
+        "return not self.lost",
+        ("tests/simulation/test_lost_data.py::test_a_request_leaves_only_under_a_lease_that_was_renewed_in_time",),
+    ),
+)

@@ -1,0 +1,176 @@
+"""Linked events that the sweep's view does not show, in simulated time: what a person added to them survives."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.simulation.loop import simulate
+from tests.simulation.test_changes import World
+from tests.simulation.test_sweep import events, second_sweep_is_idle, settled_world
+from tests.simulation.world import Replica
+
+
+def any_in_window(world: World) -> tuple[str, str]:
+    """The address and id of an event that must be in its calendar."""
+    wanted = world.core.wanted()
+    return next(
+        (address, event_id)
+        for address, event_id in sorted(events(world))
+        if (address, world.outlook.events[address][event_id].tag) in wanted
+    )
+
+
+def drag(world: World, address: str, event_id: str) -> None:
+    """A person moves the event two months on."""
+    event, later = world.outlook.events[address][event_id], timedelta(days=60)
+    assert event.start
+    assert event.end
+    world.outlook.events[address][event_id] = replace(
+        event, start=event.start + later, end=event.end + later, etag="dragged"
+    )
+
+
+def of_tag(world: World, address: str, tag: str | None) -> list[str]:
+    return [event.event_id for event in world.outlook.events[address].values() if event.tag == tag]
+
+
+def test_an_event_dragged_to_another_month_comes_back_as_the_same_event() -> None:
+    async def story() -> None:
+        world, replica = await settled_world()
+        address, event_id = any_in_window(world)
+        tag = world.outlook.events[address][event_id].tag
+        for _ in range(2):  # once more, after it was back
+            drag(world, address, event_id)
+            writes = world.outlook.writes
+            await replica.sweep(world.core)
+            assert of_tag(world, address, tag) == [event_id]
+            assert world.outlook.writes == writes + 1
+            await second_sweep_is_idle(world, replica)
+            await second_sweep_is_idle(world, replica)
+        replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "deleted_items"])
+@pytest.mark.parametrize("dragged", [False, True])
+def test_an_event_that_no_update_brings_into_view_is_made_again_by_one_sweep(place: str, dragged: bool) -> None:
+    async def story() -> None:
+        world, replica = await settled_world()
+        address, event_id = any_in_window(world)
+        tag = world.outlook.events[address][event_id].tag
+        getattr(world.outlook, place).add(event_id)
+        if dragged:
+            drag(world, address, event_id)
+        await replica.sweep(world.core)
+        [remade] = of_tag(world, address, tag)
+        assert remade != event_id
+        await second_sweep_is_idle(world, replica)
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_deleted_event_is_there_again_after_one_sweep_if_its_id_finds_nothing() -> None:
+    async def story() -> None:
+        world, replica = await settled_world()
+        address, event_id = any_in_window(world)
+        del world.outlook.events[address][event_id]
+        await replica.sweep(world.core)
+        await second_sweep_is_idle(world, replica)
+        replica.kill()
+
+    simulate(story())
+
+
+def test_an_event_that_came_under_another_id_out_of_view_is_adopted() -> None:
+    async def story() -> None:
+        world, replica = await settled_world()
+        address, event_id = any_in_window(world)
+        box = world.outlook.events[address]
+        tag = box[event_id].tag
+        drag(world, address, event_id)
+        box["imported"] = replace(box.pop(event_id), event_id="imported")
+        await replica.sweep(world.core)
+        assert of_tag(world, address, tag) == ["imported"]
+        await second_sweep_is_idle(world, replica)
+        replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("tag", [None, "globex/J1", "acme/J0"])
+def test_a_linked_event_without_our_tag_is_a_persons_and_left_alone(tag: str | None) -> None:
+    async def story() -> None:
+        world, replica = await settled_world()
+        address, event_id = any_in_window(world)
+        box = world.outlook.events[address]
+        drag(world, address, event_id)
+        theirs = box[event_id] = replace(box[event_id], tag=tag)
+        await replica.sweep(world.core)
+        assert box.pop(event_id) == theirs
+        await second_sweep_is_idle(world, replica)
+        replica.kill()
+
+    simulate(story())
+
+
+def test_of_two_events_that_nobody_linked_the_older_stays() -> None:
+    async def story() -> None:
+        world, replica = await settled_world()
+        address, event_id = any_in_window(world)
+        box = world.outlook.events[address]
+        tag, created = box[event_id].tag, box[event_id].created
+        assert created
+        older, younger = created - timedelta(days=7), created + timedelta(days=1)
+        box["0-younger"] = replace(box[event_id], event_id="0-younger", created=younger)
+        box["z-older"] = replace(box[event_id], event_id="z-older", created=older)
+        world.store.links.clear()
+        await replica.sweep(world.core)
+        assert of_tag(world, address, tag) == ["z-older"]
+        await second_sweep_is_idle(world, replica, beyond=False)
+        replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("unsure", ["late", "after", "before", "throttled"])
+def test_whatever_fails_on_the_way_an_event_out_of_view_ends_as_one_event_in_view(unsure: str) -> None:
+    async def story() -> None:
+        for seed in range(4):
+            world, replica = await settled_world(seed)
+            dragged = sorted(events(world))[::2]
+            for address, event_id in dragged:
+                drag(world, address, event_id)
+            setattr(world.outlook.faults, unsure, 0.2)
+            await replica.sweep(world.core)
+            setattr(world.outlook.faults, unsure, 0.0)
+            await world.outlook.landed()
+            for _ in range(3):
+                await replica.sweep(world.core)
+            world.outlook.overwritten.clear()
+            await second_sweep_is_idle(world, replica, beyond=False)
+            replica.kill()
+
+    simulate(story())
+
+
+def test_a_dry_run_foretells_what_becomes_of_an_event_out_of_view() -> None:
+    async def story() -> None:
+        world, replica = await settled_world()
+        address, event_id = any_in_window(world)
+        drag(world, address, event_id)
+        foretold = await step(world, replica)
+        assert foretold == ["update"]
+        await replica.sweep(world.core)
+        assert await step(world, replica) == []
+        world.outlook.elsewhere.add(event_id)
+        assert await step(world, replica) == ["remake"]
+        replica.kill()
+
+    async def step(world: World, replica: Replica) -> list[str]:
+        reports = await replica.sweep(world.core, dry_run=True)
+        return [planned.step for report in reports for planned in report.planned]
+
+    simulate(story())

@@ -1,0 +1,213 @@
+"""Single rules of the protocol, each where nothing else makes up for it."""
+
+import asyncio
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from consumer.domain.errors import RequestRefusedError, TransientError
+from consumer.domain.link import Link
+from consumer.domain.mailbox import Mailbox
+from consumer.sync.ports import LEASE_SECONDS
+from tests.fakes.store import MemoryStore
+from tests.simulation.faulty_store import FaultyStore
+from tests.simulation.loop import SimulatedClock, simulate
+from tests.simulation.outlook import WatchedOutlook
+from tests.simulation.process import Point, Strike
+from tests.simulation.world import POLL_SECONDS, Core, Log, Replica
+
+ANNA, BEN = "worker-0@example.com", "worker-1@example.com"
+
+
+class World:
+    """One partition, two mailboxes, and a store behind a network."""
+
+    def __init__(self) -> None:
+        self.random = Random(1)
+        self.log = Log(1)
+        self.core = Core(self.log, self.random, mailboxes=2)
+        self.store = FaultyStore(MemoryStore(SimulatedClock()), self.random)
+        self.outlook = WatchedOutlook(SimulatedClock(), self.random, store=self.store)
+
+    def replica(self) -> Replica:
+        return Replica(self.log, self.store, self.outlook, self.random, [0])
+
+    async def done(self) -> None:
+        """Until every record is committed."""
+        async with asyncio.timeout(600):
+            while not self.log.done:
+                await self.log.moved.wait()
+
+    def job(self, *addresses: str) -> str:
+        """A new job of these mailboxes."""
+        self.core.create("acme", frozenset(addresses))
+        return list(self.core.jobs)[-1]
+
+    def edit(self, job_id: str, **fields: object) -> None:
+        self.core.put(replace(self.core.jobs[job_id], **fields))  # type: ignore[arg-type]
+
+    def link(self, job_id: str, address: str = ANNA) -> object:
+        return self.store.whole.links[Mailbox("acme", address)].get(job_id)
+
+    async def strike(self, replica: Replica, point: Point, left: int = 1) -> None:
+        """Kill the replica when it comes to this point."""
+        killed = asyncio.Event()
+        replica.process.arm(Strike(point, left, lambda: (replica.kill(), killed.set())))
+        async with asyncio.timeout(60):
+            await killed.wait()
+
+
+def test_an_event_that_a_killed_run_has_made_goes_when_its_job_was_cancelled_meanwhile() -> None:
+    async def story() -> None:
+        world = World()
+        job_id = world.job(ANNA)
+        await world.strike(world.replica(), "graph after", 3)  # its time zone, its events, the create
+        assert [tag for _, tag in world.outlook.tags()] == [f"acme/{job_id}"]
+        world.edit(job_id, status="cancelled")
+        world.replica()
+        await world.done()
+        assert world.outlook.tags() == []
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("point", ["store before", "store after", "graph before", "graph after"])
+@pytest.mark.parametrize("left", [1, 2, 3])
+def test_a_replica_killed_at_any_call_leaves_one_event_and_one_link(point: Point, left: int) -> None:
+    async def story() -> None:
+        world = World()
+        first = world.replica()
+        job_id = world.job(ANNA)
+        await world.strike(first, point, left)
+        world.replica()
+        await world.done()
+        [event_id] = world.outlook.events[ANNA]
+        link = world.link(job_id)
+        assert isinstance(link, Link)
+        assert link.event_id == event_id
+        assert world.outlook.twins == []
+
+    simulate(story())
+
+
+def test_a_run_whose_lease_was_lost_is_made_again() -> None:
+    async def story() -> None:
+        world = World()
+        replica = world.replica()
+        job_id = world.job(ANNA)
+
+        def take_lease() -> None:
+            [held] = world.store.whole._leases.values()
+            held.token, held.until = "somebody else", SimulatedClock().monotonic() + LEASE_SECONDS
+
+        # While the create is under way: after its time zone and its events were read.
+        replica.process.arm(Strike("graph before", 3, take_lease))
+        await world.done()
+        assert world.outlook.writes >= 1
+        assert isinstance(world.link(job_id), Link)
+        assert world.outlook.twins == []
+
+    simulate(story())
+
+
+def test_renewals_that_fail_for_longer_than_the_lease_leave_one_event_although_another_replica_goes_on() -> None:
+    async def story() -> None:
+        world = World()
+        world.outlook.slow = 29.0
+        first = world.replica()
+        job_id = world.job(ANNA)
+        await asyncio.sleep(1.0)
+        world.store.refuses_renewals = True
+        first.lose(0)
+        first.process.freeze(60.0)  # with its request under way
+        second = world.replica()
+        await asyncio.sleep(LEASE_SECONDS)
+        world.store.refuses_renewals, world.outlook.slow = False, 0.0
+        await world.done()
+        await asyncio.sleep(90.0)
+        assert len(world.outlook.events[ANNA]) == 1
+        assert isinstance(world.link(job_id), Link)
+        assert world.outlook.unleased == []
+        assert not second.lanes.busy
+
+    simulate(story())
+
+
+def test_no_offset_is_committed_past_a_record_that_is_not_done() -> None:
+    async def story() -> None:
+        world = World()
+        world.outlook.refusals[ANNA] = TransientError("503")
+        first = world.replica()
+        world.job(BEN)
+        job_id = world.job(ANNA)
+        world.job(BEN)
+        await asyncio.sleep(10.0)
+        assert len(world.outlook.events[BEN]) == 2
+        first.kill()
+        world.outlook.refusals.clear()
+        world.replica()
+        await world.done()
+        assert [event.tag for event in world.outlook.events[ANNA].values()] == [f"acme/{job_id}"]
+
+    simulate(story())
+
+
+def test_a_record_that_graph_refuses_is_not_done_before_its_dead_letter_is_safe() -> None:
+    async def story() -> None:
+        world = World()
+        world.outlook.refusals[ANNA] = RequestRefusedError(400, "ErrorInvalidRequest")
+        replica = world.replica()
+        safe = asyncio.Event()
+
+        async def keep(*_: object) -> None:
+            await safe.wait()
+
+        replica.lanes._dead_letter = keep
+        world.job(ANNA)
+        await asyncio.sleep(30.0)
+        assert not world.log.done
+        safe.set()
+        await world.done()
+
+    simulate(story())
+
+
+def test_a_job_that_waits_in_a_mailbox_is_unwanted_there_when_it_is_reassigned_whatever_the_store_remembers() -> None:
+    async def story() -> None:
+        world = World()
+        world.outlook.refusals[ANNA] = TransientError("503")
+        world.replica()
+        job_id = world.job(ANNA)
+        await world.outlook.first_refusal()
+        while world.store.whole.links[Mailbox("acme", ANNA)] or not world.outlook.refused[ANNA]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # until no run holds it any more, and it waits in its lane alone
+        world.edit(job_id, addresses=frozenset({BEN}))
+        await asyncio.sleep(2 * POLL_SECONDS)  # it is routed, and its lane has not tried again
+        world.store.whole.forget_ranks()
+        world.outlook.refusals.clear()
+        await world.done()
+        assert world.outlook.tags() == [(BEN, f"acme/{job_id}")]
+
+    simulate(story())
+
+
+def test_a_drain_waits_for_what_is_under_way_and_begins_nothing() -> None:
+    async def story() -> None:
+        world = World()
+        world.outlook.slow = 5.0
+        replica = world.replica()
+        first = world.job(ANNA)
+        while not replica.lanes.busy:  # noqa: ASYNC110 (simulated time costs nothing)
+            await asyncio.sleep(0.01)
+        await replica.process.spawn(replica.lanes.drain(20.0))
+        assert isinstance(world.link(first), Link)
+        world.job(BEN)
+        await asyncio.sleep(20.0)
+        assert not world.outlook.events.get(BEN)
+        replica.kill()
+        world.replica()
+        await world.done()
+        assert len(world.outlook.events[BEN]) == 1
+
+    simulate(story())

@@ -1,0 +1,361 @@
+"""Refusals in simulated time: one mailbox alone is parked; what many share suspends their site, until it is over."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from consumer.domain.errors import (
+    ForbiddenError,
+    MailboxRefusedError,
+    RequestRefusedError,
+    SiteRefusedError,
+    TransientError,
+)
+from consumer.domain.mailbox import Mailbox
+from consumer.sync.ports import BY_HAND
+from consumer.sync.rounds import Rounds
+from consumer.sync.sites import ALONE_SECONDS, BEGINNING_SECONDS, PROBE_SECONDS
+from tests.simulation.loop import SimulatedClock, simulate
+from tests.simulation.test_changes import World
+from tests.simulation.test_trouble import add_jobs
+from tests.simulation.world import Replica
+
+MISSING = MailboxRefusedError("ResourceNotFound")
+READ_ONLY = ForbiddenError("ErrorAccessDenied", write=True)
+INTERVAL = 300.0
+REFUSALS = [
+    pytest.param(MISSING, id="ResourceNotFound"),
+    pytest.param(MailboxRefusedError("MailboxNotEnabledForRESTAPI"), id="MailboxNotEnabledForRESTAPI"),
+    pytest.param(MailboxRefusedError("ErrorInvalidUser"), id="ErrorInvalidUser"),
+    pytest.param(MailboxRefusedError("ErrorItemNotFound", hourly=True), id="404 to a read"),
+    pytest.param(RequestRefusedError(400, "BadRequest"), id="a refused URL"),
+    pytest.param(ForbiddenError("ErrorAccessDenied"), id="403"),
+]
+
+
+@dataclass
+class Served:
+    """A replica with its sweeps and its probes."""
+
+    world: World
+    replica: Replica
+    resumed: list[str]
+    """Sites, each time that one was served again."""
+
+    @property
+    def parked(self) -> dict[str, str]:
+        """Graph's code or the operator's reason, by address."""
+        return {mailbox.address: parking.code for mailbox, (parking, _) in self.world.store.parked.items()}
+
+    @property
+    def is_suspended(self) -> bool:
+        return self.replica.sites.suspended("acme") is not None
+
+    def refuse(self, refusal: Exception, addresses: Iterable[str] | None = None) -> None:
+        self.world.outlook.refusals = dict.fromkeys(addresses or self.world.core.addresses, refusal)
+
+    async def swept(self, times: int = 1) -> None:
+        """Wait for so many sweeps of the site."""
+        ended = self.replica.meter.sweeps.setdefault("acme", [])
+        wanted = len(ended) + times
+        async with asyncio.timeout(3600):
+            while len(ended) < wanted:  # noqa: ASYNC110 (simulated time costs nothing)
+                await asyncio.sleep(1)
+
+    async def change(self, *addresses: str) -> None:
+        """A new job for each address, brought to its end."""
+        add_jobs(self.world, 1, *addresses)
+        await self.world.until_done()
+
+
+@asynccontextmanager
+async def service(world: World) -> AsyncIterator[Served]:
+    """The service over all partitions, wired as it is in the real one."""
+    replica = world.replica()
+    resumed: list[str] = []
+    asides: set[asyncio.Task[None]] = set()
+    rounds = Rounds(
+        replica.sweeper(world.core),
+        world.store,
+        replica.sites,
+        clock=SimulatedClock(),
+        interval=INTERVAL,
+        owns=lambda _site_id: True,
+    )
+
+    def on_resumed(site_id: str) -> None:
+        resumed.append(site_id)
+        replica.lanes.wake(site_id)
+        asides.add(asyncio.create_task(rounds.afresh(site_id, every_mailbox=False)))
+
+    replica.sites._on_resumed = on_resumed
+    tasks = [asyncio.create_task(work) for work in (rounds.run(), replica.sites.probe_forever())]
+    try:
+        yield Served(world, replica, resumed)
+    finally:
+        for task in [*tasks, *asides]:
+            task.cancel()
+        replica.kill()
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("known", [True, False], ids=["after they answered", "from the start"])
+def test_a_refusal_of_every_mailbox_suspends_the_site_and_parks_none(refusal: Exception, known: bool) -> None:
+    async def story() -> None:
+        world = World(1)
+        if known:
+            async with service(world) as served:
+                await served.change(*world.core.addresses)
+                served.refuse(refusal)
+                await served.swept()
+                await check(served)
+        else:
+            world.outlook.refusals = dict.fromkeys(world.core.addresses, refusal)
+            async with service(world) as served:
+                add_jobs(world, 1, *world.core.addresses)
+                await check(served)
+
+    async def check(served: Served) -> None:
+        world = served.world
+        add_jobs(world, 1, *world.core.addresses)
+        await world.until_done()
+        assert (served.is_suspended, served.parked) == (True, {})
+        assert served.replica.meter.up["acme"] is False
+        assert served.replica.refused == []
+        # A refused probe is no success, however often it is repeated.
+        await asyncio.sleep(5 * PROBE_SECONDS)
+        assert (served.is_suspended, served.parked, served.resumed) == (True, {}, [])
+        world.outlook.refusals = {}
+        await asyncio.sleep(2 * PROBE_SECONDS)
+        assert served.replica.meter.up["acme"] is True
+        await served.swept()
+        assert not world.store.marks
+        assert set(served.resumed) == {"acme"} | ({"globex"} & set(served.resumed))
+        world.judge()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_mailbox_that_is_refused_alone_is_parked_and_its_records_are_not_dead_lettered(
+    refusal: Exception, restarted: bool
+) -> None:
+    async def story() -> None:
+        world = World(1)
+        refused, *others = world.core.addresses
+        async with service(world) as served:
+            await served.change(*others)
+        async with service(world) as served:
+            if not restarted:
+                await served.change(*others)
+            served.refuse(refusal, [refused])
+            await served.change(refused, refused, *([] if restarted else others))
+            await served.swept()
+            assert served.parked.keys() == {refused}
+            assert not served.is_suspended
+            assert served.replica.refused == []
+            # One more among the many that are judged at the same time.
+            await served.change(*others)
+            assert served.parked.keys() == {refused}
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_mailbox_that_is_alone_in_its_site_is_parked_after_a_while(refusal: Exception) -> None:
+    async def story() -> None:
+        world = World(1)
+        [only] = world.core.addresses = world.core.addresses[:1]
+        async with service(world) as served:
+            served.refuse(refusal)
+            add_jobs(world, 1, only)
+            await asyncio.sleep(ALONE_SECONDS / 2)
+            assert served.parked == {}
+            await asyncio.sleep(2 * ALONE_SECONDS)
+            assert served.parked.keys() == {only}
+            assert not served.is_suspended
+            await world.until_done()
+
+    simulate(story())
+
+
+def test_consent_for_reading_only_suspends_the_site_until_writing_is_allowed() -> None:
+    async def story() -> None:
+        world = World(1)
+        async with service(world) as served:
+            await served.change(*world.core.addresses)
+            world.outlook.write_refusals = dict.fromkeys(world.core.addresses, READ_ONLY)
+            await served.change(*world.core.addresses)
+            fault = served.replica.sites.suspended("acme")
+            assert fault is not None
+            assert (fault.code, "Calendars.ReadWrite" in fault.remedy) == ("ErrorAccessDenied", True)
+            await asyncio.sleep(5 * PROBE_SECONDS)
+            assert (served.is_suspended, served.parked, served.resumed) == (True, {}, [])
+            world.outlook.write_refusals = {}
+            await asyncio.sleep(2 * PROBE_SECONDS)
+            await served.swept()
+            world.judge()
+            assert not world.store.marks
+
+    simulate(story())
+
+
+def test_a_mailbox_that_alone_may_only_be_read_is_parked_alone() -> None:
+    async def story() -> None:
+        world = World(1)
+        refused, *others = world.core.addresses
+        async with service(world) as served:
+            await served.change(*others)
+            world.outlook.write_refusals = {refused: READ_ONLY}
+            await served.change(refused, *others)
+            assert served.parked == {refused: "ErrorAccessDenied"}
+            assert not served.is_suspended
+
+    simulate(story())
+
+
+@pytest.mark.parametrize(
+    ("roles", "suspended"),
+    [
+        ({"Calendars.Read", "MailboxSettings.Read"}, True),
+        ({"Calendars.ReadBasic.All"}, True),
+        ({"Calendars.ReadWrite", "MailboxSettings.Read"}, False),
+        # Access that is granted by RBAC for Applications is shown by no token.
+        ({"MailboxSettings.Read"}, False),
+        (set(), False),
+    ],
+)
+def test_without_another_mailbox_the_roles_show_that_the_consent_is_for_reading_only(
+    roles: set[str], suspended: bool
+) -> None:
+    async def story() -> None:
+        world = World(1)
+        [only] = world.core.addresses = world.core.addresses[:1]
+        world.outlook.token_roles = frozenset(roles)
+        async with service(world) as served:
+            world.outlook.write_refusals = {only: READ_ONLY}
+            await served.change(only)
+            assert served.is_suspended is suspended
+            assert served.parked.keys() == (set() if suspended else {only})
+
+    simulate(story())
+
+
+def test_on_recovery_what_was_parked_since_the_trouble_began_is_enabled_and_nothing_else() -> None:
+    async def story() -> None:
+        world = World(1)
+        gone, handled, first, other, *_ = world.core.addresses
+        async with service(world) as served:
+            await served.change(*world.core.addresses)
+            served.refuse(MISSING, [gone])
+            await world.store.park(Mailbox("acme", handled), BY_HAND, hourly=False, note="on leave")
+            await served.swept(2)
+            assert served.parked == {gone: "ResourceNotFound", handled: BY_HAND}
+            await asyncio.sleep(BEGINNING_SECONDS)
+            served.refuse(MISSING, [gone, first])
+            await served.change(first)
+            await world.store.park(Mailbox("acme", other), "ErrorInvalidUser", hourly=False)
+            assert served.parked.keys() == {gone, handled, first, other}
+            served.refuse(MISSING)
+            await served.swept()
+            assert served.is_suspended
+            await asyncio.sleep(INTERVAL)
+            served.refuse(MISSING, [gone])
+            await asyncio.sleep(2 * PROBE_SECONDS)
+            assert served.parked.keys() == {gone, handled, other}
+            await served.swept()
+            assert first in {address for address, _ in world.outlook.tags()}
+
+    simulate(story())
+
+
+def test_mailboxes_that_come_back_one_after_another_are_parked_for_an_hour_at_most() -> None:
+    async def story() -> None:
+        world = World(1)
+        late = world.core.addresses[1:]
+        async with service(world) as served:
+            await served.change(*world.core.addresses)
+            served.refuse(MISSING)
+            await served.swept()
+            served.refuse(MISSING, late)
+            await asyncio.sleep(2 * PROBE_SECONDS)
+            await served.swept()
+            assert not served.is_suspended
+            assert {parking.hourly for parking, _ in world.store.parked.values()} == {True}
+            world.outlook.refusals = {}
+            await served.change(*late)
+            await asyncio.sleep(3700)
+            world.judge()
+            assert not world.store.marks
+
+    simulate(story())
+
+
+def test_while_others_cannot_be_asked_nothing_is_parked_and_nothing_suspended() -> None:
+    async def story() -> None:
+        world = World(1)
+        refused, *others = world.core.addresses
+        async with service(world) as served:
+            await served.change(*world.core.addresses)
+            world.outlook.refusals = {refused: MISSING} | dict.fromkeys(others, TransientError("503"))
+            add_jobs(world, 1, *world.core.addresses)
+            await asyncio.sleep(400)
+            assert (served.parked, served.is_suspended) == ({}, False)
+            served.refuse(MISSING, [refused])
+            await world.until_done()
+            await served.swept()
+            assert (served.parked.keys(), served.is_suspended) == ({refused}, False)
+
+    simulate(story())
+
+
+def test_a_setting_that_is_refused_everywhere_suspends_the_site_beside_calendars_that_work() -> None:
+    async def story() -> None:
+        world = World(1)
+        world.outlook.zone_refusals = dict.fromkeys(world.core.addresses, ForbiddenError("ErrorAccessDenied"))
+        async with service(world) as served:
+            await served.change(*world.core.addresses)
+            assert (served.is_suspended, served.parked) == (True, {})
+            await asyncio.sleep(5 * PROBE_SECONDS)
+            assert (served.is_suspended, served.resumed) == (True, [])
+            world.outlook.zone_refusals = {}
+            await asyncio.sleep(2 * PROBE_SECONDS)
+            assert not served.is_suspended
+
+    simulate(story())
+
+
+def test_a_site_resumes_by_any_mailbox_if_those_that_answered_last_have_gone_for_good() -> None:
+    async def story() -> None:
+        world = World(1)
+        async with service(world) as served:
+            await served.change(*world.core.addresses)
+            served.refuse(MISSING)
+            await served.swept()
+            recent = set(served.replica.sites._neighbours["acme"].besides(""))
+            served.refuse(MISSING, recent)
+            await asyncio.sleep(5 * PROBE_SECONDS)
+            assert not served.is_suspended
+            await served.swept(2)
+            assert served.parked.keys() == recent
+
+    simulate(story())
+
+
+def test_entra_refusing_the_fresh_token_is_the_sites_fault() -> None:
+    async def story() -> None:
+        world = World(1)
+        refused, *others = world.core.addresses
+        async with service(world) as served:
+            await served.change(*others)
+            expired = SiteRefusedError("AADSTS7000222", "renew it")
+            world.outlook.refusals = {refused: MISSING} | dict.fromkeys(others, expired)
+            await served.change(refused)
+            assert served.replica.sites.suspended("acme") == expired
+            assert served.parked == {}
+
+    simulate(story())

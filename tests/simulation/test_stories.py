@@ -1,0 +1,14 @@
+"""Stories of kills, freezes, lost leases, a forgetful store and busy people, by seed."""
+
+import pytest
+
+from tests.simulation.loop import simulate
+from tests.simulation.story import KINDS, Story
+
+SEEDS = 4
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_happens_everything_is_right_in_the_end_and_nothing_wrong_on_the_way(kind: str, seed: int) -> None:
+    simulate(Story(KINDS[kind], seed).play())

@@ -1,0 +1,112 @@
+"""Lists of Graph's in pages: all of them, each event once, or a failed read."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from consumer.domain.errors import (
+    ForbiddenError,
+    GoneError,
+    MailboxRefusedError,
+    RequestRefusedError,
+    SiteRefusedError,
+    TransientError,
+)
+from consumer.domain.event import TAG_ID
+from consumer.domain.site import Site
+from consumer.graph.calendars import GraphCalendar, GraphCalendars
+from consumer.graph.dispatcher import Call
+
+GRAPH = "https://graph.example/v1.0"
+SITE = Site("acme", "Acme", "Europe/London", "tenant", "client", "secret")
+NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
+
+
+def event(number: int) -> dict[str, Any]:
+    return {
+        "id": f"E{number}",
+        "@odata.etag": f'W/"{number}"',
+        "type": "singleInstance",
+        "start": {"dateTime": "2026-12-02T09:00:00.0000000", "timeZone": "UTC"},
+        "end": {"dateTime": "2026-12-02T10:00:00.0000000", "timeZone": "UTC"},
+        "singleValueExtendedProperties": [{"id": TAG_ID, "value": f"acme/J{number}"}],
+    }
+
+
+def page(*numbers: int, following: str | None = None) -> dict[str, Any]:
+    link = {} if following is None else {"@odata.nextLink": following}
+    return {"value": [event(number) for number in numbers], **link}
+
+
+class Pages(GraphCalendars):
+    """Answers each request with the next page, or raises it."""
+
+    def __init__(self, *answers: dict[str, Any] | Exception) -> None:
+        self._graph_url = GRAPH
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    async def send(self, site: Site, call: Call) -> Any:
+        self.asked.append(call.path)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return call.read(answer)
+
+
+def view(pages: Pages) -> Awaitable[Any]:
+    return GraphCalendar(pages, SITE, "ann@acme.example", None).view(NOW, NOW + timedelta(days=21))
+
+
+def tagged(pages: Pages) -> Awaitable[Any]:
+    return GraphCalendar(pages, SITE, "ann@acme.example", None).tagged("acme")
+
+
+Lists = pytest.mark.parametrize("listed", [view, tagged])
+
+
+@Lists
+async def test_all_pages_are_read_and_each_event_is_listed_once(listed: Callable[[Pages], Awaitable[Any]]) -> None:
+    pages = Pages(page(1, 2, following=f"{GRAPH}/next?a=1"), page(2, 3, following=f"{GRAPH}/next?a=2"), page(4))
+    assert [found.event_id for found in await listed(pages)] == ["E1", "E2", "E3", "E4"]
+    assert pages.asked[1:] == ["/next?a=1", "/next?a=2"]
+
+
+@Lists
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [
+        (TransientError("503"), TransientError),
+        (GoneError("ErrorItemNotFound"), MailboxRefusedError),
+        (ForbiddenError("ErrorAccessDenied"), ForbiddenError),
+        (MailboxRefusedError("ErrorInvalidUser"), MailboxRefusedError),
+        (RequestRefusedError(400, "ErrorInvalidRequest"), RequestRefusedError),
+        (SiteRefusedError("AADSTS7000222", "renew it"), SiteRefusedError),
+    ],
+)
+async def test_a_page_that_fails_fails_the_read(
+    listed: Callable[[Pages], Awaitable[Any]], failure: Exception, raised: type[Exception]
+) -> None:
+    for answers in ([failure], [page(1, following=f"{GRAPH}/next?a=1"), failure]):
+        pages = Pages(*answers)
+        with pytest.raises(raised):
+            await listed(pages)
+        assert pages.answers == []
+
+
+@Lists
+@pytest.mark.parametrize("link", ["https://evil.example/v1.0/next", "http://graph.example/v1.0/next", f"{GRAPH}x/next"])
+async def test_a_page_that_leads_elsewhere_fails_the_read(listed: Callable[[Pages], Awaitable[Any]], link: str) -> None:
+    pages = Pages(page(1, following=link), page(2))
+    with pytest.raises(TransientError, match="nextLink"):
+        await listed(pages)
+    assert len(pages.asked) == 1
+
+
+@Lists
+async def test_pages_in_a_ring_fail_the_read(listed: Callable[[Pages], Awaitable[Any]]) -> None:
+    ring = [page(number, following=f"{GRAPH}/next?a={number % 2}") for number in range(5)]
+    with pytest.raises(TransientError, match="ring"):
+        await listed(Pages(*ring))

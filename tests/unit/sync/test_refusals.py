@@ -1,0 +1,71 @@
+"""Whose fault a refusal is, by what other mailboxes answer; and what a token's roles show."""
+
+import pytest
+
+from consumer.domain.errors import (
+    ForbiddenError,
+    MailboxRefusedError,
+    RequestRefusedError,
+    TransientError,
+)
+from consumer.sync.refusals import Compared, Refusal, lacks_writing, shared, whose
+
+MISSING = MailboxRefusedError("ResourceNotFound")
+GONE_TOO = MailboxRefusedError("ErrorInvalidUser")
+BUSY = TransientError("503")
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ([], "nobody to ask"),
+        ([Compared(True, None)], "mailbox"),
+        ([Compared(False, None)], "mailbox"),
+        ([Compared(True, MISSING), Compared(True, BUSY), Compared(False, None)], "mailbox"),
+        ([Compared(True, BUSY)], "unclear"),
+        ([Compared(True, MISSING), Compared(True, BUSY)], "unclear"),
+        ([Compared(True, MISSING)], "site"),
+        ([Compared(False, MailboxRefusedError("errorresourcenotfound"))], "site"),
+        # They answered until now: whatever each is told, it began together.
+        ([Compared(True, MISSING), Compared(True, GONE_TOO)], "site"),
+        # They have never answered, and each is refused in a way of its own.
+        ([Compared(False, GONE_TOO)], "nobody to ask"),
+        ([Compared(False, MISSING), Compared(False, GONE_TOO)], "nobody to ask"),
+    ],
+)
+def test_whose_fault_a_refusal_is(others: list[Compared], expected: str) -> None:
+    assert whose(MISSING, others) == expected
+
+
+@pytest.mark.parametrize(
+    ("refusal", "hint"),
+    [
+        (ForbiddenError("ErrorAccessDenied"), "MailboxSettings.Read"),
+        (ForbiddenError("ErrorAccessDenied", write=True), "Calendars.Read is not enough"),
+        (MISSING, "licensed"),
+        (RequestRefusedError(400, "BadRequest"), "calendar emails in Core"),
+    ],
+)
+def test_a_shared_refusal_has_graphs_code_and_a_hint_that_fits(refusal: Refusal, hint: str) -> None:
+    fault = shared(refusal, [])
+    assert fault.code == refusal.code
+    assert hint in fault.remedy
+
+
+def test_what_the_others_are_told_counts_more_than_what_the_odd_one_is_told() -> None:
+    assert shared(RequestRefusedError(400, "BadRequest"), [Compared(True, MISSING)]).code == "ResourceNotFound"
+
+
+@pytest.mark.parametrize(
+    ("roles", "lacks"),
+    [
+        ({"Calendars.Read"}, True),
+        ({"Calendars.ReadBasic.All", "MailboxSettings.Read"}, True),
+        ({"Calendars.ReadWrite"}, False),
+        ({"Calendars.Read", "Calendars.ReadWrite"}, False),
+        ({"MailboxSettings.Read"}, False),
+        (set(), False),
+    ],
+)
+def test_only_a_role_for_reading_calendars_shows_that_writing_is_not_allowed(roles: set[str], lacks: bool) -> None:
+    assert lacks_writing(roles) is lacks

@@ -1,0 +1,200 @@
+"""A configuration that can never work ends each command with exit code 2 and the variable's name, and no more."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.zygote import Commands, commands
+
+SITE = """
+[[site]]
+id = "acme"
+name = "Acme Inspections"
+timezone = "Europe/London"
+tenant_id = "tenant"
+client_id = "client"
+client_secret = "s3cret"
+"""
+
+VALUES = {
+    "CALSYNC_KAFKA_BOOTSTRAP_SERVERS": [
+        "",
+        "http://s3cret:9092",
+        "broker:s3cret",
+        "s3cret broker:9092",
+        "broker:0",
+        ",",
+    ],
+    "CALSYNC_KAFKA_TOPIC": ["s3cret topic", "..", "s3cret/1"],
+    "CALSYNC_KAFKA_GROUP": ["s3cret\x01", "s3cret" * 50],
+    "CALSYNC_KAFKA_DLQ_TOPIC": ["core.job-changed", "s3cret,1"],
+    "CALSYNC_KAFKA_HEARTBEAT_TOPIC": ["s3cret heartbeat"],
+    "CALSYNC_KAFKA_CONFIG_FILE": ["/nowhere/s3cret", "/"],
+    "CALSYNC_SCHEMA_REGISTRY_URL": ["http://user:s3cret@registry:8081", "registry:8081", "http://a:8081;http://s3cret"],
+    "CALSYNC_SCHEMA_REGISTRY_USER_INFO": ["s3cret", ":s3cret", "user:s3cret\nX: 1"],
+    "CALSYNC_REDIS_URL": [
+        "",
+        "redis://:s3cret#1@redis:6379/0",
+        "redis://:s3cret/1@redis:6379/0",
+        "redis://:s3cret?1@redis:6379/0",
+        "redis://redis:s3cret/0",
+        "redis://redis:99999/0",
+        "redis://redis/s3cret",
+        "redis://redis/0?s3cret=1",
+        "redis://:s3cret@/0",
+        "redis://[s3cret",
+        "https://s3cret",
+        "unix://s3cret",
+    ],
+    "CALSYNC_REDIS_PREFIX": ["s3cret\x02:"],
+    "CALSYNC_CORE_API_URL": [
+        "",
+        "core",
+        "http://core s3cret",
+        "http://core:s3cret",
+        "http://user:s3cret@core",
+        "http://core/?key=s3cret",
+        "http://[s3cret]",
+        "http://s3cret..example",
+    ],
+    "CALSYNC_CORE_API_TOKEN": ["", "s3cret\nX-Admin: 1", "Bearer s3cret", "s3crét"],
+    "CALSYNC_SITES_FILE": ["", "/nowhere/s3cret", "/"],
+    "CALSYNC_GRAPH_URL": ["http://s3cret.example", "s3cret"],
+    "CALSYNC_ENTRA_URL": ["http://s3cret.example", "https://s3cret:x"],
+    "CALSYNC_CA_FILE": ["/nowhere/s3cret", "/dev/null"],
+    "CALSYNC_SWEEP_INTERVAL_SECONDS": ["300s", "5 min", "0", "-1", "0.01", "1e12", "nan", "s3cret"],
+    "CALSYNC_WINDOW_DAYS": ["21d", "0", "366", "1.5", "s3cret"],
+    "CALSYNC_HTTP_BIND": ["9464", ":9464", "0.0.0.0:s3cret", "s3cret..example:9464", "s3cret host:1", "::1:9464"],
+    "CALSYNC_LOG_LEVEL": ["s3cret", "verbose"],
+    "CALSYNC_LOG_FORMAT": ["s3cret", "xml"],
+}
+
+PROPERTIES = {
+    "unknown": "s3cret.property=1",
+    "value": "security.protocol=s3cret",
+    "out of range": "socket.timeout.ms=999999999",
+    "unit": "session.timeout.ms=10s",
+    "another unit": "fetch.max.bytes = 10 MB",
+    "no property": "s3cret",
+    "fixed": "group.id=s3cret",
+    "callback": "error_cb=s3cret",
+    "logger": "logger=s3cret",
+    "no such file": "security.protocol=ssl\nssl.ca.location=/nowhere/ca.pem",
+    "no such mechanism": "security.protocol=sasl_ssl\nsasl.mechanisms=S3CRET",
+    "no user": "security.protocol=sasl_ssl\nsasl.mechanisms=SCRAM-SHA-512\nsasl.password=s3cret",
+    "a key that is none": "security.protocol=ssl\nssl.key.pem=s3cret",
+    "contradiction": "max.poll.interval.ms=100",
+    "Java": "sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required password='s3cret';",
+    "control character": "sasl.password=s3cret\x07",
+    "not UTF-8": "sasl.password=s3cret\udcff",
+}
+
+SITES = {
+    "empty": "",
+    "no TOML": 'client_secret = "s3cret',
+    "half": SITE.rpartition("client_secret")[0],
+    "tenant that is none": SITE.replace('"tenant"', '"s3cret/../x"'),
+    "secret of two lines": SITE.replace('"s3cret"', '"s3cret\\nx"'),
+    "secret file away": SITE.replace("client_secret =", "client_secret_file ="),
+    "time zone": SITE.replace("Europe/London", "London"),
+    "not UTF-8": SITE.replace("Acme", "Acme\udcff"),
+}
+
+TOKENS = {"empty": "\n", "two lines": "s3cret\nx", "not UTF-8": "s3cret\udcff"}
+
+
+@pytest.fixture(scope="module")
+def calsync(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    with commands(tmp_path_factory.mktemp("calsync")) as ready:
+        yield ready
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """All that is needed; nothing of it is there to be reached."""
+    (tmp_path / "sites.toml").write_text(SITE)
+    return {
+        "PATH": "/usr/bin",
+        "CALSYNC_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "CALSYNC_REDIS_URL": "redis://127.0.0.1:1/0",
+        "CALSYNC_CORE_API_URL": "http://127.0.0.1:1",
+        "CALSYNC_CORE_API_TOKEN": "s3cret",
+        "CALSYNC_SITES_FILE": str(tmp_path / "sites.toml"),
+        "CALSYNC_HTTP_BIND": "127.0.0.1:0",
+    }
+
+
+def refused(calsync: Commands, command: str, environment: dict[str, str], variable: str) -> None:
+    done = calsync.run([command], environment)
+    assert done.status == 2, done.output
+    assert variable in done.output
+    assert "Traceback" not in done.output
+    assert "s3cret" not in done.output.replace("/nowhere/s3cret", "")
+    assert all(line.startswith("calsync: CALSYNC_") for line in done.output.splitlines()), done.output
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+@pytest.mark.parametrize(("variable", "value"), [(name, value) for name in VALUES for value in VALUES[name]])
+def test_a_value_that_can_never_work_ends_the_command(
+    calsync: Commands, environment: dict[str, str], command: str, variable: str, value: str
+) -> None:
+    refused(calsync, command, environment | {variable: value}, variable)
+
+
+@pytest.mark.parametrize("lines", PROPERTIES.values(), ids=PROPERTIES)
+def test_kafka_properties_that_can_never_work_end_the_service(
+    calsync: Commands, environment: dict[str, str], tmp_path: Path, lines: str
+) -> None:
+    (tmp_path / "kafka.properties").write_text(f"# ours\n{lines}\n", errors="surrogateescape")
+    changed = environment | {"CALSYNC_KAFKA_CONFIG_FILE": str(tmp_path / "kafka.properties")}
+    done = calsync.run(["run"], changed)
+    assert done.status == 2, done.output
+    assert done.output.startswith("calsync: CALSYNC_KAFKA_CONFIG_FILE: ")
+    assert "Traceback" not in done.output
+    assert "s3cret" not in done.output.replace('"s3cret.property"', "").lower()
+
+
+def test_a_brokers_protocol_that_librdkafka_would_ignore_is_refused(
+    calsync: Commands, environment: dict[str, str]
+) -> None:
+    bootstrap = {"CALSYNC_KAFKA_BOOTSTRAP_SERVERS": "SASL_SSL://127.0.0.1:1"}
+    refused(calsync, "run", environment | bootstrap, "CALSYNC_KAFKA_BOOTSTRAP_SERVERS")
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+@pytest.mark.parametrize("sites", SITES.values(), ids=SITES)
+def test_a_sites_file_that_can_never_work_ends_the_command(
+    calsync: Commands, environment: dict[str, str], tmp_path: Path, command: str, sites: str
+) -> None:
+    (tmp_path / "sites.toml").write_text(sites, errors="surrogateescape")
+    refused(calsync, command, environment, "CALSYNC_SITES_FILE")
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+@pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS)
+def test_a_token_file_that_can_never_work_ends_the_command(
+    calsync: Commands, environment: dict[str, str], tmp_path: Path, command: str, token: str
+) -> None:
+    (tmp_path / "token").write_text(token, errors="surrogateescape")
+    changed = environment | {"CALSYNC_CORE_API_TOKEN": "", "CALSYNC_CORE_API_TOKEN_FILE": str(tmp_path / "token")}
+    refused(calsync, command, changed, "CALSYNC_CORE_API_TOKEN_FILE")
+
+
+def test_an_argument_that_is_no_text_is_wrong_usage(calsync: Commands, environment: dict[str, str]) -> None:
+    for arguments in (["mailbox", "park", "ann\udcff@acme.example"], ["sweep", "--mailbox", "\udcff"]):
+        done = calsync.run(arguments, environment)
+        assert (done.status, done.output) == (2, "calsync: an argument is not UTF-8 text: type it again\n")
+
+
+def test_the_same_environment_without_a_fault_is_no_fault_of_the_configuration(
+    calsync: Commands, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Else none of the tests above would show anything."""
+    (tmp_path / "kafka.properties").write_text("\ufeff# ours\r\nsecurity.protocol = plaintext \r\n", encoding="utf-8")
+    changed = {name: f"\ufeff{value}\r\n" for name, value in environment.items() if name != "PATH"}
+    changed["CALSYNC_KAFKA_CONFIG_FILE"] = str(tmp_path / "kafka.properties")
+    done = calsync.run(["sweep"], environment | changed)
+    assert done.status == 1
+    assert "CALSYNC_REDIS_URL: " in done.output
+    assert "Traceback" not in done.output
