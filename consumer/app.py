@@ -95,7 +95,7 @@ class App:
             self._intake.deliver,
             self._on_pump_end,
             self._on_overrun,
-            on_pressure=lambda: None,
+            on_pressure=lambda: self._aside(engine.lanes.relieve()),
             identify=self._identity.ask,
         )
         self._lag = Lag(group, settings.kafka_topic)
