@@ -29,7 +29,7 @@ from consumer.kafka.parcel import own_headers
 from consumer.kafka.record import Record
 from consumer.kafka.registry import Registry
 from consumer.kafka.span import Span, span
-from consumer.kafka.topic import cleanup_policy
+from consumer.kafka.topic import TopicIdentity, cleanup_policy
 from consumer.settings import Settings
 from consumer.store.store import Block
 from consumer.sync.change import Change
@@ -68,7 +68,7 @@ async def letters(settings: Settings, *, everything: bool) -> tuple[list[Letter]
         ConfigurationError: the dead-letter topic cannot be read.
     """
     async with opened(settings) as (engine, _):
-        offsets = {} if everything else await engine.store.replayed(settings.kafka_dlq_topic)
+        offsets = {} if everything else await engine.store.replayed(await _replayed_of(settings))
         blocked = await engine.store.blocked(settings.kafka_topic)
         with span(_config(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
             await asyncio.to_thread(topic.from_offsets, offsets)
@@ -88,7 +88,8 @@ async def replay_letters(settings: Settings, progress: Progress) -> Replayed:
     """
     async with opened(settings) as (engine, sites), _way(settings, engine, sites) as way:
         engine.states.pause(await engine.store.paused())
-        offsets = await engine.store.replayed(settings.kafka_dlq_topic)
+        replayed_of = await _replayed_of(settings)
+        offsets = await engine.store.replayed(replayed_of)
         with span(_config(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
             await asyncio.to_thread(topic.from_offsets, offsets)
             async for batch in _batches(topic, progress):
@@ -96,7 +97,7 @@ async def replay_letters(settings: Settings, progress: Progress) -> Replayed:
                 await engine.router.route([arrival for arrival in found if arrival is not None])
                 await way.all_back()
                 done = {record.partition: record.offset + 1 for record in batch}
-                await engine.store.remember_replayed(settings.kafka_dlq_topic, done)
+                await engine.store.remember_replayed(replayed_of, done)
         return Replayed(way.records, way.results)
 
 
@@ -294,6 +295,16 @@ async def _batches(topic: Span, progress: Progress) -> AsyncIterator[list[Record
 
 def _decoder(engine: Engine) -> tuple[Decoder, Registry]:
     return Decoder(engine.registry), engine.registry
+
+
+async def _replayed_of(settings: Settings) -> str:
+    """Under what the replayed offsets are kept: the topic, with its id if it has one.
+
+    The letters of a topic that was created again begin at offset 0, and none of them was replayed.
+    """
+    topic = settings.kafka_dlq_topic
+    identity = await asyncio.to_thread(TopicIdentity(_config(settings), topic).ask)
+    return f"{topic}@{identity}" if identity else topic
 
 
 def _config(settings: Settings) -> Config:

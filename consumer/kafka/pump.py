@@ -32,7 +32,7 @@ _RESUME_AT: Final = 0.95
 """How full it may be to resume. During an outage as much as waits for Graph stays: what is new must fit beside it."""
 _IDENTIFY_TRIES: Final = 3
 _PRESSURE_AT: Final = 0.8
-_PRESSURE_SECONDS: Final = 5.0
+_PRESSURE_SECONDS: Final = 1.0
 _FROM_BEGINNING_SECONDS: Final = 60.0
 """How long after a topic was found to be another one its partitions are read from their beginning when assigned."""
 _POLL_SECONDS: Final = 0.1
@@ -82,7 +82,7 @@ class Pump:
             deliver: takes the records of one poll.
             on_end: called when the thread ends; with a reason if it must not have ended.
             on_overrun: called when the broker has deleted records that were not consumed.
-            on_pressure: called every few seconds while the high-water mark is nearly reached.
+            on_pressure: called once a second while the high-water mark is nearly reached.
             identify: the topic's id, as :meth:`consumer.kafka.topic.TopicIdentity.ask`; called in the pump's thread.
             high_water: see ``HIGH_WATER``.
         """

@@ -8,8 +8,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from sandbox.core.feed import Record
+from sandbox.core.producer import FeedProducer
 from sandbox.servers.kafka import Kafka
 from tests.company import Company, eventually, found_company, now
 
@@ -47,6 +49,28 @@ async def test_a_replay_brings_every_job_it_names_to_cores_state_and_moves_no_of
     wrong = await company.command("replay", "--from", "yesterday")
     assert wrong.returncode == 2
     assert "yesterday" in wrong.stderr
+
+
+async def test_letters_of_a_topic_that_was_created_again_are_not_taken_for_replayed_ones(
+    company: Company, kafka: Kafka
+) -> None:
+    name = f"{company.stack.topic}.dlq"
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    beside = FeedProducer(kafka.bootstrap_servers, name)
+    for listed in (2, 1):
+        beside.send([Record(b"J-1", b"no framing of ours")] * listed)
+        beside.flush()
+        found = await company.command("dead-letters", "list", "--json")
+        assert len(json.loads(found.stdout)["letters"]) == listed, found.stderr
+        # Each fails again, and is a letter once more behind the replayed ones.
+        await company.command("dead-letters", "replay")
+        admin.delete_topics([name])[name].result(10)
+
+        async def is_gone() -> bool:
+            return name not in (await asyncio.to_thread(admin.list_topics, timeout=10)).topics
+
+        await eventually(is_gone, "the dead-letter topic is gone")
+        kafka.create_topic(name, partitions=1)
 
 
 @pytest.mark.parametrize("command", [("dead-letters", "list"), ("check-feed",), ("replay", "--from", "1h")])
