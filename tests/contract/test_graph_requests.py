@@ -33,7 +33,7 @@ from tests.contract.graph_description import VARIABLE, Description, description
 from tests.contract.graph_rules import TAG, breaches, calls
 
 ANN = "ann@acme.example"
-ODD = "o'hara+jobs/zoë@acme.example"
+ODD = "o'hara+jobs~zoë@acme.example"
 """An address with much that must be encoded."""
 START = datetime(2026, 11, 30, 9, tzinfo=UTC)
 
