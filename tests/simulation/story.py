@@ -64,10 +64,10 @@ KINDS: Final = {
         Kind("kills-and-sweeps", kills=5, faults=GRAPH, lost_answers=0.02, people=15),
         Kind("freezes", freezes=4, faults=GRAPH, people=10),
         Kind("freezes-without-sweeps", freezes=4, sweeps=False),
-        Kind("leases", outages=6, outage=("refuses_renewals", "is_slow"), slow=25.0, faults=GRAPH, sweeps=False),
+        Kind("leases", outages=10, outage=("refuses_renewals", "is_slow"), slow=25.0, faults=GRAPH, sweeps=False),
         Kind("store", outages=6, lost_answers=0.03, kills=1, faults=GRAPH, people=10),
-        Kind("forgets", forgets=2, people=20),
-        Kind("rollbacks", rollbacks=3, people=20),
+        Kind("forgets", forgets=4, slow=4.0, people=20),
+        Kind("rollbacks", rollbacks=4, slow=4.0, people=20),
         Kind("people", people=60),
         Kind(
             "everything",
@@ -178,23 +178,26 @@ class Story:
     async def _outage(self) -> None:
         name = self.random.choice(self.kind.outage)
         setattr(self.store, name, True)
-        await asyncio.sleep(self.random.choice([1.0, 8.0, LEASE_SECONDS + 5]))
+        await asyncio.sleep(self.random.choice([1.0, 8.0, LEASE_SECONDS + 5, 2 * LEASE_SECONDS]))
         setattr(self.store, name, False)
 
     async def _forget(self) -> None:
-        self.store.forget()
+        if self.group.running:  # rather in the middle of something
+            await self._strike(self.random.choice(self.group.running).process, self.store.forget)
 
     async def _roll_back(self) -> None:
         snapshot = self.store.snapshot()
         await asyncio.sleep(self.random.choice([1.0, 5.0, 20.0]))
-        self.store.roll_back(snapshot)
+        if self.group.running:
+            process = self.random.choice(self.group.running).process
+            await self._strike(process, lambda: self.store.roll_back(snapshot))
 
     async def _person(self) -> None:
         self.people.act()
 
     async def _slow_down(self) -> None:
         self.outlook.slow = self.kind.slow
-        await asyncio.sleep(self.random.uniform(5.0, self.kind.seconds / 4))
+        await asyncio.sleep(self.random.uniform(self.kind.seconds / 8, self.kind.seconds / 4))
         self.outlook.slow = 0.0
 
     async def _settle(self) -> None:
