@@ -3,6 +3,8 @@
 import asyncio
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -17,7 +19,10 @@ from consumer.sync.sweep import Sweeper
 log = structlog.get_logger(__name__)
 
 SITES_AT_ONCE: Final = 4
-"""So many sites of one replica are swept together: they do not all start at once."""
+"""How many sites of one replica are swept at once, those whose sweep stands still not counted."""
+STANDING_STILL_SECONDS: Final = 15.0
+"""A sweep that has read no mailbox for this long keeps no other site waiting: its tenant hangs, or Core does."""
+_SWEEPS_AT_MOST: Final = 64
 OVERDUE_INTERVALS: Final = 2
 """A sweep so many intervals behind its time has its share of the runs whatever changes wait."""
 _LOOK_SECONDS: Final = 1.0
@@ -26,6 +31,15 @@ _LOOK_SECONDS: Final = 1.0
 def owner(site_id: str, partitions: int) -> int:
     """The partition of the topic whose holder sweeps the site: Kafka's own assignment shares the work."""
     return zlib.crc32(site_id.encode()) % partitions
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A sweep under way."""
+
+    task: "asyncio.Task[Report]"
+    moved_at: float
+    """When it last read a mailbox, on the monotonic clock."""
 
 
 class Rounds:
@@ -48,7 +62,7 @@ class Rounds:
         self._clock = clock
         self._interval = interval
         self._owns = owns
-        self._running: dict[str, asyncio.Task[Report]] = {}
+        self._running: dict[str, _Turn] = {}
         self._turns: dict[str, float] = {}
         """When each site had its last turn here, on the monotonic clock."""
 
@@ -61,8 +75,8 @@ class Rounds:
                 for site in sorted(self._sites.served_now(), key=lambda site: self._turns.get(site.site_id, 0.0)):
                     await self._start_if_due(site)
         finally:
-            for task in self._running.values():
-                task.cancel()
+            for turn in self._running.values():
+                turn.task.cancel()
 
     async def afresh(self, site_id: str, *, every_mailbox: bool) -> None:
         """What refused the site is mended: enable its parked mailboxes, and let its sweep be due at once.
@@ -92,7 +106,7 @@ class Rounds:
                 await self._store.enable(mailbox)
 
     async def _start_if_due(self, site: Site) -> None:
-        if site.site_id in self._running or len(self._running) >= SITES_AT_ONCE or not self._owns(site.site_id):
+        if site.site_id in self._running or not self._has_room() or not self._owns(site.site_id):
             return
         try:
             due = await self._store.claim_sweep(site.site_id, self._interval)
@@ -103,10 +117,19 @@ class Rounds:
             # Its time was an interval after its last turn: one that waited long for it does not wait as long again.
             due_at = min(now, self._turns.get(site.site_id, now) + self._interval)
             overdue_at = due_at + OVERDUE_INTERVALS * self._interval
-            task = asyncio.create_task(self._sweeper.sweep(site, overdue_at=overdue_at))
-            self._running[site.site_id] = task
+            moved = partial(self._moved, site.site_id)
+            task = asyncio.create_task(self._sweeper.sweep(site, overdue_at=overdue_at, progress=moved))
+            self._running[site.site_id] = _Turn(task, now)
             self._turns[site.site_id] = now
             task.add_done_callback(lambda done: self._ended(site.site_id, done))
+
+    def _has_room(self) -> bool:
+        since = self._clock.monotonic() - STANDING_STILL_SECONDS
+        moving = sum(turn.moved_at >= since for turn in self._running.values())
+        return moving < SITES_AT_ONCE and len(self._running) < _SWEEPS_AT_MOST
+
+    def _moved(self, site_id: str, _report: Report) -> None:
+        self._running[site_id].moved_at = self._clock.monotonic()
 
     def _ended(self, site_id: str, task: "asyncio.Task[Report]") -> None:
         del self._running[site_id]
