@@ -1,0 +1,61 @@
+"""Faults that stories have found, each told alone."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from consumer.domain.mailbox import Mailbox
+from tests.simulation.loop import simulate
+from tests.simulation.test_protocol import ANNA, World
+
+
+def test_a_late_update_beyond_the_window_is_put_right_by_the_mark_it_left() -> None:
+    """Story ``freezes``, seed 26: an update failed, its job was marked, and it landed after the next update."""
+
+    async def story() -> None:
+        world = World()
+        replica = world.replica()
+        job_id = world.job(ANNA)
+        await world.done()
+        world.edit(job_id, **world.core.random_time(40, first_day=25))
+        await world.done()
+        [(event_id, before)] = world.outlook.events[ANNA].items()
+        world.edit(job_id, subject="newer")
+        await world.done()
+        world.outlook.events[ANNA][event_id] = replace(before, etag="late")
+        await world.store.mark_dirty([(Mailbox("acme", ANNA), job_id)])
+        await asyncio.sleep(1.0)
+        await replica.sweep(world.core)
+        assert "Job: newer" in world.outlook.events[ANNA][event_id].body
+        assert not world.store.whole.marks
+
+    simulate(story())
+
+
+def test_an_edit_between_a_repair_and_the_look_at_it_is_overwritten_by_the_next_sweep() -> None:
+    """Story ``forgets``, seed 1: the edit was taken for what Graph makes of our repair, and stayed for good."""
+
+    async def story() -> None:
+        world = World()
+        replica = world.replica()
+        world.job(ANNA)
+        await world.done()
+        await asyncio.sleep(1.0)
+        box = world.outlook.events[ANNA]
+        [(event_id, event)] = box.items()
+        box[event_id] = replace(event, subject="Mine now", etag="edited")
+        carry_out = world.outlook._carry_out
+
+        def edited_at_once(*arguments: Any) -> Any:
+            answer = carry_out(*arguments)
+            world.outlook._carry_out = carry_out  # type: ignore[method-assign]
+            box[event_id] = replace(box[event_id], subject="Mine again", etag="edited again")
+            return answer
+
+        world.outlook._carry_out = edited_at_once  # type: ignore[method-assign]
+        for _ in range(3):
+            await replica.sweep(world.core)
+            await asyncio.sleep(1.0)
+        assert box[event_id].subject == "Core Job"
+
+    simulate(story())
