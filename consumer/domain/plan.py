@@ -176,7 +176,8 @@ def _among(seen: tuple[SeenEvent, ...], wanted: Event, link: Link | None) -> Pla
     surplus = tuple(event_id for event_id in ids if event_id != kept.event_id)
     if kept.reads_as(wanted) and not (link and _is_rezoned(link, wanted)):
         return Plan(Adopt(kept, wanted), surplus)
-    if link and link.settled == kept.digest() and link.fingerprint == wanted.fingerprint():
+    # Without an etag it is not certain that this is Graph's way to show it, and not a person's edit.
+    if link and link.etag and link.settled == kept.digest() and link.fingerprint == wanted.fingerprint():
         return Plan(Leave(unsettled=True), surplus)
     return Plan(Update(kept.event_id, wanted), surplus)
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeGuard
 
 import structlog
 
@@ -171,6 +171,9 @@ class Run:
         if change.transaction_id is not None and not isinstance(memory, Link):
             # A create of ours was sent, and the store has forgotten it.
             return replace(situation, seen=await self.calendar.find(job_tag))
+        if look is not None and look.event_ids is None and _is_trusted(memory, situation.wanted):
+            # The assignment was marked, because a request for it may have landed late: the link may be wrong.
+            return replace(situation, seen=await self._read(job_tag, (memory.event_id,)))
         remembered = None if isinstance(memory, Tombstone) else memory
         if look is None or look.event_ids is None or look.basis != remembered:
             return situation
@@ -223,7 +226,7 @@ class Run:
                 await self._update(job_id, event_id, event, situation.rank)
                 await self._check_view(job_id, event_id, situation)
                 if situation.seen:
-                    await self._note_how_it_reads(job_id, event_id)
+                    await self._note_how_it_reads(job_id, event_id, event, standing.memory)
             case Delete(event_ids):
                 for event_id in await self._without_others(job_id, standing.memory, event_ids):
                     await self._delete(event_id)
@@ -307,11 +310,19 @@ class Run:
             raise TransientError("the event is gone", retry_after=0.0) from None
         self._remember(job_id, again, event, rank)
 
-    async def _note_how_it_reads(self, job_id: str, event_id: str) -> None:
-        """After a repair: should Graph show it otherwise than we wrote it, the next sweep shall know that it does."""
+    async def _note_how_it_reads(self, job_id: str, event_id: str, event: Event, memory: Memory | None) -> None:
+        """After a repair: if Graph shows the event otherwise than it was written, remember that it does.
+
+        A person may have edited it since. So it counts as Graph's own way only if nothing was written to it since the
+        repair, or if it reads as it did after the repair before. Until then the etag is left out, see ``plan``.
+        """
         seen = await self._get(event_id)
-        if seen is not None:
-            self.findings.links[job_id] = replace(self.findings.links[job_id], etag=seen.etag, settled=seen.digest())
+        if seen is None:
+            return
+        link = self.findings.links[job_id]
+        before = memory.settled if isinstance(memory, Link) else b""
+        is_graphs = seen.etag == link.etag or seen.digest() == before or seen.reads_as(event)
+        self.findings.links[job_id] = replace(link, etag=seen.etag if is_graphs else "", settled=seen.digest())
 
     async def _check_view(self, job_id: str, event_id: str, situation: Situation) -> None:
         """Make an event again that no view shows although its time is right: it is not in the calendar.
@@ -367,6 +378,11 @@ class Run:
             await self.calendar.delete(event_id)
         except GoneError:
             return
+
+
+def _is_trusted(memory: Memory | None, wanted: Event | None) -> TypeGuard[Link]:
+    """Whether the link says that the event is as wanted, so that nothing would be written."""
+    return isinstance(memory, Link) and wanted is not None and memory.fingerprint == wanted.fingerprint()
 
 
 def _bare(error: BaseException | None) -> None:
