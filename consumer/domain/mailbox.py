@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 LONGEST_ADDRESS: Final = 320
 """Characters: 64 before the @ and 255 behind it (RFC 3696, erratum 1690)."""
-_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
-"""Unicode's categories of control, format and surrogate characters, and of white space."""
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of control, format and surrogate characters, and of line separators."""
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
@@ -47,14 +47,15 @@ def lowered(text: str) -> str:
 def is_usable(address: str) -> bool:
     """Whether any mailbox can have this address, once it is trimmed; ask of the address *as it came*.
 
-    No mailbox has an address with white space, a control character or an invisible format character inside (a
-    zero-width space, a byte-order mark, a soft hyphen), with characters that came broken, or of more than
-    ``LONGEST_ADDRESS`` characters. Such an address says nothing about which mailbox is meant: repairing it would be a
-    guess, and a wrong guess shows one person's work to another. Everything else is for Graph to judge.
+    No mailbox has an address with a control character or an invisible format character inside (a tab, a zero-width
+    space, a byte-order mark, a soft hyphen), with characters that came broken, or of more than ``LONGEST_ADDRESS``
+    characters. Such an address says nothing about which mailbox is meant: repairing it would be a guess, and a wrong
+    guess shows one person's work to another. Everything else is for Graph to judge, a space inside too: it refuses
+    the address, which is then parked, and whoever looks for the worker's events finds the reason.
     """
     trimmed = address.strip()
     if type(address) is not str or len(trimmed) > LONGEST_ADDRESS:  # a BrokenText is no str as such
         return False
     if trimmed.isascii():
-        return trimmed.isprintable() and " " not in trimmed
+        return trimmed.isprintable()
     return "\N{REPLACEMENT CHARACTER}" not in trimmed and _INVISIBLE.isdisjoint(map(unicodedata.category, trimmed))
