@@ -19,6 +19,7 @@ from consumer.domain.site import Site
 from consumer.foreign import ForeignAnswers
 from consumer.graph.dialect import (
     READ,
+    created,
     event_path,
     find_query,
     from_json,
@@ -141,12 +142,17 @@ class GraphCalendar:
 
     async def create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
         """See the port."""
-        path, body = f"{user(self._address)}/events", tagged(event, tag, transaction_id)
+        path, body = f"{user(self._address)}/events", created(event, tag, transaction_id)
         return _seen(await self._send("create", "POST", path, partial(from_json, wanted=event), body))
 
     async def update(self, event_id: str, event: Event) -> SeenEvent:
         """See the port."""
         path, body = event_path(self._address, event_id), to_json(event)
+        return _seen(await self._send("update", "PATCH", path, partial(from_json, wanted=event), body))
+
+    async def claim(self, event_id: str, event: Event, tag: str) -> SeenEvent:
+        """See the port."""
+        path, body = event_path(self._address, event_id), tagged(event, tag)
         return _seen(await self._send("update", "PATCH", path, partial(from_json, wanted=event), body))
 
     async def delete(self, event_id: str) -> None:

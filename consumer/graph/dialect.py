@@ -62,12 +62,14 @@ def to_json(event: Event) -> dict[str, Any]:
     }
 
 
-def tagged(event: Event, tag: str, transaction_id: str) -> dict[str, Any]:
+def tagged(event: Event, tag: str) -> dict[str, Any]:
+    """The owned fields with our tag."""
+    return to_json(event) | {"singleValueExtendedProperties": [{"id": TAG_ID, "value": tag}]}
+
+
+def created(event: Event, tag: str, transaction_id: str) -> dict[str, Any]:
     """The body of a create."""
-    return to_json(event) | {
-        "transactionId": transaction_id,
-        "singleValueExtendedProperties": [{"id": TAG_ID, "value": tag}],
-    }
+    return tagged(event, tag) | {"transactionId": transaction_id}
 
 
 def view_query(start: datetime, end: datetime) -> str:

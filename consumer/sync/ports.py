@@ -352,6 +352,9 @@ class Calendar(Protocol):
     async def update(self, event_id: str, event: Event) -> SeenEvent:
         """Make it show ``event``. Raises ``GoneError``."""
 
+    async def claim(self, event_id: str, event: Event, tag: str) -> SeenEvent:
+        """Make what a create of ours has made show ``event`` and carry its tag. Raises ``GoneError``."""
+
     async def delete(self, event_id: str) -> None:
         """Delete it. Raises ``GoneError``."""
 

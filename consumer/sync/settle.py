@@ -263,18 +263,23 @@ class Run:
         if transaction_id is None:
             # The window came to hold the job after the intents were written.
             raise TransientError("no intent was written for this create", retry_after=0.0)
-        is_repeated = not standing.fresh or job_id in self.repeated
         self.creates[job_id] = transaction_id
         written = await self._write(event, lambda event: self.calendar.create(event, job_tag, transaction_id))
-        if not is_repeated or written.reads_as(event):
+        if standing.fresh and job_id not in self.repeated:
             await self._written(job_id, written, event, rank)
         else:
-            # What an earlier create with this transactionId has made: as it was wanted then, or edited since.
-            await self._update(job_id, written.event_id, event, rank)
+            # Perhaps an earlier create with this transactionId has made it: as it was wanted then, edited since, or
+            # without its tag (msgraph-sdk-ruby#38), by which no sweep would see it.
+            await self._update(job_id, written.event_id, event, rank, claimed_by=job_tag)
 
-    async def _update(self, job_id: str, event_id: str, event: Event, rank: int) -> None:
+    async def _update(self, job_id: str, event_id: str, event: Event, rank: int, claimed_by: str | None = None) -> None:
+        def send(event: Event) -> Awaitable[SeenEvent]:
+            if claimed_by is not None:
+                return self.calendar.claim(event_id, event, claimed_by)
+            return self.calendar.update(event_id, event)
+
         try:
-            written = await self._write(event, lambda event: self.calendar.update(event_id, event))
+            written = await self._write(event, send)
         except GoneError:
             # Somebody deleted it. A create needs its intent written first, so come back for it.
             self.findings.forgotten.add(job_id)

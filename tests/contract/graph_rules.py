@@ -218,6 +218,8 @@ def _of_event(body: Any, *, creation: bool) -> Iterator[str]:
         yield "an event is an object"
         return
     expected = _OWNED | _AT_CREATION if creation else _OWNED
+    if not creation and "singleValueExtendedProperties" in body:
+        expected |= {"singleValueExtendedProperties"}  # what a create of ours has made without its tag
     if "attendees" in body:
         yield "attendees: Outlook would mail them"
     if "transactionId" in body and not creation:
@@ -230,8 +232,10 @@ def _of_event(body: Any, *, creation: bool) -> Iterator[str]:
             yield f"{name} is {value}"
     yield from _of_texts(body)
     yield from _of_times(body["start"], body["end"])
-    if creation:
-        yield from _of_creation(body["transactionId"], body["singleValueExtendedProperties"])
+    if "singleValueExtendedProperties" in body:
+        yield from _of_tag(body["singleValueExtendedProperties"])
+    if creation and not (isinstance(body["transactionId"], str) and body["transactionId"]):
+        yield "an event is made with a transactionId"
 
 
 def _of_texts(body: Document) -> Iterator[str]:
@@ -270,9 +274,7 @@ def _of_times(start: Any, end: Any) -> Iterator[str]:
         yield "an event ends after it starts"
 
 
-def _of_creation(transaction: Any, properties: Any) -> Iterator[str]:
-    if not isinstance(transaction, str) or not transaction:
-        yield "an event is made with a transactionId"
+def _of_tag(properties: Any) -> Iterator[str]:
     if not isinstance(properties, list) or [each.get("id") for each in properties] != [TAG]:
         yield "an event is made with our tag, and no other property"
     elif not _SITE_AND_JOB.fullmatch(str(properties[0].get("value"))):

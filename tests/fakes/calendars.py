@@ -45,6 +45,8 @@ class MemoryOutlook:
     views: int = 0
     lists: int = 0
     """How often all tagged events of a mailbox were listed."""
+    untagged: int = 0
+    """How many of the next creates make an event without its tag, and fail (msgraph-sdk-ruby#38)."""
     strange: bool = False
     """Bodies are rewritten to something nobody wrote."""
     elsewhere: set[str] = field(default_factory=set)
@@ -187,6 +189,9 @@ class MemoryCalendar:
     async def update(self, event_id: str, event: Event) -> SeenEvent:
         return await self.outlook.request(self.lease, lambda: self._update(event_id, event), write=True)
 
+    async def claim(self, event_id: str, event: Event, tag: str) -> SeenEvent:
+        return await self.outlook.request(self.lease, lambda: self._claim(event_id, event, tag), write=True)
+
     async def delete(self, event_id: str) -> None:
         await self.outlook.request(self.lease, lambda: self._delete(event_id), write=True)
 
@@ -229,6 +234,10 @@ class MemoryCalendar:
         self.outlook.transactions[key] = event_id, event
         self._box[event_id] = _shown(event_id, tag, event, 1, self.outlook.clock.now())
         self.outlook.writes += 1
+        if self.outlook.untagged:
+            self.outlook.untagged -= 1
+            self._box[event_id] = replace(self._box[event_id], tag=None)
+            raise TransientError("503 ConcurrentItemSave", unknown=True)
         return self._box[event_id]
 
     def _update(self, event_id: str, event: Event) -> SeenEvent:
@@ -241,6 +250,10 @@ class MemoryCalendar:
         self._box[event_id] = _shown(event_id, present.tag, event, self.outlook.writes + 2, present.created)
         self.outlook.writes += 1
         return self._box[event_id]
+
+    def _claim(self, event_id: str, event: Event, tag: str) -> SeenEvent:
+        self._box[event_id] = replace(self._get(event_id), tag=tag)
+        return self._update(event_id, event)
 
     def _delete(self, event_id: str) -> None:
         self._get(event_id)

@@ -75,7 +75,7 @@ async def test_a_single_change_is_one_request_and_a_burst_travels_in_batches(com
     company.publish(job(0))
     await company.start()
     await company.equal()
-    assert await asked(company) == {"create": 1, "timezone": 1}
+    assert await asked(company) == {"create": 1, "timezone": 1, "list": 1}  # what the mailbox holds, once
     await company.graph.reset_stats()
     company.publish(job(100))
     await company.equal()
@@ -90,7 +90,8 @@ async def test_a_single_change_is_one_request_and_a_burst_travels_in_batches(com
     await company.equal()
     stats = await company.graph.stats()
     assert stats["requests"]["create"] == {"201": 1000}
-    assert 50 <= stats["batches"]["count"] <= 80, stats["batches"]
+    assert stats["batches"]["count"] > 0
+    assert max(map(int, stats["batches"]["sizes"])) <= 20
     assert stats["max_in_flight"] <= 4
     await company.judge()
 
@@ -181,7 +182,6 @@ async def test_every_passing_error_is_waited_for_in_creates_updates_deletes_and_
     struck = {fault["id"]: fault["hits"] for fault in await company.graph.faults()}
     assert [fault for fault in faults if struck[fault] != 2] == []
     await company.give_core_the_schedule()
-    # An event that was made without its tag is ours by its link alone: the sweep makes it anew.
     assert (await company.sweep()).status == 0
     await company.judge()
     live = [event for events in (await company.graph.events()).values() for event in events]

@@ -12,6 +12,7 @@ SWEEP: Final = "tests/simulation/test_sweep.py"
 FAULTS: Final = "tests/simulation/test_protocol.py"
 RULES: Final = "tests/contract/test_store_protocol.py"
 STORE: Final = "tests/contract/test_store.py"
+REFUSALS: Final = "tests/simulation/test_shared_refusals.py"
 PLAN: Final = "tests/unit/domain/test_plan.py"
 
 
@@ -181,15 +182,123 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a 403 parks without a second look",
-        "consumer/sync/lanes.py",
-        "await self._sites.judge(site, lane.mailbox.address, verdict.forbidden)",
-        "None",
+        "consumer/sync/sites.py",
+        "judged = whose(refusal, compared)",
+        'judged = "mailbox"',
+        (f"{REFUSALS}::test_a_refusal_of_every_mailbox_suspends_the_site_and_parks_none",),
+    ),
+    Mutant(
+        "a refused probe counts as success",
+        "consumer/sync/sites.py",
+        "if answer is None and self._sites.get(site_id) is site:",
+        "if self._sites.get(site_id) is site:",
+        (f"{REFUSALS}::test_consent_for_reading_only_suspends_the_site_until_writing_is_allowed",),
+    ),
+    Mutant(
+        "a refused write is compared with a read",
+        "consumer/sync/sites.py",
+        "asks = WHOLE | WRITE if isinstance(refusal, ForbiddenError) and refusal.write else WHOLE",
+        "asks = WHOLE",
+        ("tests/unit/sync/test_site_states.py::test_a_refused_write_is_compared_with_a_write",),
+    ),
+    Mutant(
+        "a recovery enables nothing",
+        "consumer/sync/rounds.py",
+        "if every_mailbox or parking.hourly or shared:",
+        "if every_mailbox:",
+        (f"{REFUSALS}::test_on_recovery_what_was_parked_since_the_trouble_began_is_enabled_and_nothing_else",),
+    ),
+    Mutant(
+        "a 4xx without Graph's code decides",
+        "consumer/graph/errors.py",
+        "if not code:",
+        "if not code and status >= 500:",
+        ("tests/unit/graph/test_errors.py",),
+    ),
+    Mutant(
+        "a lease is checked before the token alone",
+        "consumer/graph/dispatcher.py",
+        "if call.lease is not None and not call.lease.may_send(now):",
+        "if False:",
         (
-            (
-                "tests/simulation/test_trouble.py::"
-                "test_without_consent_the_site_is_suspended_soon_after_a_start_and_resumes_when_it_is_given"
-            ),
+            "tests/unit/graph/test_dispatcher_answers.py::test_a_lease_that_ends_while_the_token_is_fetched_sends_nothing",
         ),
+    ),
+    Mutant(
+        "any 404 of Core's path means that the job is gone",
+        "consumer/core/api.py",
+        'problem.get("code") == "job_not_found" and ',
+        "",
+        ("tests/contract/test_core_api.py",),
+    ),
+    Mutant(
+        "an event that no view shows counts as moved back",
+        "consumer/sync/settle.py",
+        "if not situation.out_of_view or situation.wanted is None:",
+        "if situation.wanted is not None:",
+        (
+            "tests/simulation/test_out_of_view.py::test_an_event_that_no_update_brings_into_view_is_made_again_by_one_sweep",
+        ),
+    ),
+    Mutant(
+        "a mark trusts the link",
+        "consumer/sync/settle.py",
+        "look.event_ids is None and _is_trusted(",
+        "look.event_ids is None and not _is_trusted(",
+        ("tests/simulation/test_found_by_stories.py",),
+    ),
+    Mutant(
+        "a create in doubt is forgotten with the store",
+        "consumer/sync/lanes.py",
+        "change.transaction_id = verdict.in_doubt.get(job_id)",
+        "change.transaction_id = None",
+        (
+            "tests/simulation/test_lost_data.py::test_a_create_in_flight_while_the_store_forgets_is_found_and_not_repeated",
+        ),
+    ),
+    Mutant(
+        "runs begin at once after a loss",
+        "consumer/sync/reconcile.py",
+        "self._quiet_until = now + QUIET_SECONDS",
+        "self._quiet_until = now",
+        (
+            "tests/simulation/test_lost_data.py::test_no_run_begins_right_after_a_loss_while_others_may_still_be_sending",
+        ),
+    ),
+    Mutant(
+        "connections to a server that refuses writes are kept",
+        "consumer/store/pipeline.py",
+        "await self._leave_server()",
+        "pass",
+        ("tests/contract/test_store_failover.py",),
+    ),
+    Mutant(
+        "a mailbox is enabled by any finish",
+        "consumer/store/scripts/finish.lua",
+        "if ARGV[8] == '1' then",
+        "if true then",
+        (f"{STORE}::test_a_mailbox_parked_for_an_hour_is_free_when_it_has_answered_and_only_then",),
+    ),
+    Mutant(
+        "a record of equal rank is never covered",
+        "consumer/sync/change.py",
+        "return self.receipt.covers(present.receipt)",
+        "return False",
+        ("tests/unit/sync/test_change.py",),
+    ),
+    Mutant(
+        "an incomplete sweep is remembered as a complete one",
+        "consumer/sync/site_sweep.py",
+        "if self._report.failure is None and (",
+        "if (",
+        ("tests/simulation/test_incomplete_sweeps.py",),
+    ),
+    Mutant(
+        "an event made without its tag is only linked",
+        "consumer/sync/settle.py",
+        "if claimed_by is not None:",
+        "if False:",
+        ("tests/simulation/test_protocol.py::test_an_event_that_was_made_without_its_tag_gets_it",),
     ),
     Mutant(
         "the inner Retry-After of a batch is ignored",

@@ -211,3 +211,21 @@ def test_a_drain_waits_for_what_is_under_way_and_begins_nothing() -> None:
         assert len(world.outlook.events[BEN]) == 1
 
     simulate(story())
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_event_that_was_made_without_its_tag_gets_it(times: int) -> None:
+    async def story() -> None:
+        world = World()
+        world.outlook.untagged = times
+        replica = world.replica()
+        job_id = world.job(ANNA)
+        await world.done()
+        assert world.outlook.tags() == [(ANNA, f"acme/{job_id}")]
+        assert len(world.outlook.events[ANNA]) == 1
+        link = world.link(job_id)
+        assert isinstance(link, Link)
+        assert list(world.outlook.events[ANNA]) == [link.event_id]
+        replica.kill()
+
+    simulate(story())
