@@ -403,7 +403,8 @@ class Lanes:
         for job_id, result in verdict.results.items():
             self._drop(lane, lane.running[job_id], result)
         for job_id, change in lane.running.items():
-            change.transaction_id = verdict.in_doubt.get(job_id)
+            known = None if verdict.is_stored else change.transaction_id
+            change.transaction_id = verdict.in_doubt.get(job_id, known)
         return await self._decide(lane, site, verdict)
 
     async def _decide(self, lane: _Lane, site: Site, verdict: Verdict) -> float | None:

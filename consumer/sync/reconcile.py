@@ -279,6 +279,7 @@ class Reconciler:
             return Verdict(trouble=error, in_doubt=run.creates)
         if not kept:
             return Verdict(trouble=TransientError("the lease was lost", retry_after=0.0), in_doubt=run.creates)
+        run.verdict.is_stored = True
         if run.verdict.unsettled:
             self._meter.unsettled(lease.mailbox.site, run.verdict.unsettled)
         for job_id, result in run.verdict.results.items():

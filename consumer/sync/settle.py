@@ -62,6 +62,8 @@ class Verdict:
     """A 403, which decides nothing alone."""
     unsettled: int = 0
     """Events that Graph keeps showing otherwise than we write them."""
+    is_stored: bool = False
+    """Whether the store knows everything that the run has done."""
     in_doubt: dict[str, str] = field(default_factory=dict)
     """The transactionIds of creates that were sent, and of which the store may know nothing: see ``Change``."""
 

@@ -250,11 +250,9 @@ MUTANTS: Final = (
     Mutant(
         "a create in doubt is forgotten with the store",
         "consumer/sync/lanes.py",
-        "change.transaction_id = verdict.in_doubt.get(job_id)",
+        "change.transaction_id = verdict.in_doubt.get(job_id, known)",
         "change.transaction_id = None",
-        (
-            "tests/simulation/test_lost_data.py::test_a_create_in_flight_while_the_store_forgets_is_found_and_not_repeated",
-        ),
+        (f"{FAULTS}::test_a_create_whose_link_the_store_has_forgotten_is_looked_up_before_it_is_repeated",),
     ),
     Mutant(
         "runs begin at once after a loss",

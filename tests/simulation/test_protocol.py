@@ -229,3 +229,25 @@ def test_an_event_that_was_made_without_its_tag_gets_it(times: int) -> None:
         replica.kill()
 
     simulate(story())
+
+
+def test_a_create_whose_link_the_store_has_forgotten_is_looked_up_before_it_is_repeated() -> None:
+    """Also where another run has listed the mailbox before the create landed, so that it counts as known."""
+
+    async def story() -> None:
+        world = World()
+        replica = world.replica()
+
+        def forget() -> None:
+            world.store.whole.forget()
+            world.store.whole._known[Mailbox("acme", ANNA)] = world.store.whole._incarnation
+
+        replica.process.arm(Strike("graph after", 3, forget))  # its time zone, its events, the create
+        job_id = world.job(ANNA)
+        await world.done()
+        assert world.outlook.tags() == [(ANNA, f"acme/{job_id}")]
+        assert isinstance(world.link(job_id), Link)
+        assert world.outlook.twins == []
+        replica.kill()
+
+    simulate(story())
