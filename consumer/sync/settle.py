@@ -235,8 +235,14 @@ class Run:
                 self.findings.buried[job_id] = situation.rank
             case Remake(event_ids):
                 await self._remake(job_id, event_ids)
-        for event_id in planned.surplus:
-            await self._delete(event_id)
+        try:
+            for event_id in planned.surplus:
+                await self._delete(event_id)
+        except FAILURES:
+            if isinstance(standing.memory, Link):
+                # The old link may be all that leads to the event that is still there: no view shows one dragged away.
+                self.findings.links.pop(job_id, None)
+            raise
         return "applied" if planned.surplus else result
 
     async def _without_others(self, job_id: str, memory: Memory | None, event_ids: Sequence[str]) -> Sequence[str]:

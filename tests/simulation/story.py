@@ -135,8 +135,9 @@ class Story:
         for _ in range(self.kind.changes):
             before = self.core.allowed()
             self.core.change()
-            now = asyncio.get_running_loop().time()
-            self._unwanted.update(dict.fromkeys(before - self.core.allowed(), now))
+            now, after = asyncio.get_running_loop().time(), self.core.allowed()
+            # Those that are wanted again were unwanted until now.
+            self._unwanted.update(dict.fromkeys((before - after) | (self._unwanted.keys() & (after - before)), now))
             await asyncio.sleep(self.random.choice([0.0, 0.01, 0.3, pause, pause]))
 
     async def _now_and_then(self, times: int, act: Callable[[], Awaitable[None]]) -> None:

@@ -2,9 +2,15 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+import pytest
+
+from consumer.domain.errors import TransientError
+from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
+from tests.fakes.calendars import MemoryCalendar
 from tests.simulation.loop import simulate
 from tests.simulation.test_protocol import ANNA, World
 
@@ -57,5 +63,42 @@ def test_an_edit_between_a_repair_and_the_look_at_it_is_overwritten_by_the_next_
             await replica.sweep(world.core)
             await asyncio.sleep(1.0)
         assert box[event_id].subject == "Core Job"
+
+    simulate(story())
+
+
+def test_a_dragged_event_beside_its_copy_is_not_forgotten_before_it_is_deleted() -> None:
+    """Story ``freezes``, seed 1: the copy was linked, the deletion failed, and no link led to the dragged event."""
+
+    async def story() -> None:
+        world = World()
+        replica = world.replica()
+        job_id = world.job(ANNA)
+        await world.done()
+        await asyncio.sleep(1.0)
+        box = world.outlook.events[ANNA]
+        [(event_id, event)] = box.items()
+        box["copy"] = replace(event, event_id="copy", etag="copied")
+        later = timedelta(days=60)
+        assert event.start
+        assert event.end
+        box[event_id] = replace(event, start=event.start + later, end=event.end + later, etag="dragged")
+        delete = MemoryCalendar._delete
+        failures = iter([TransientError("503"), None])
+
+        def failing_once(calendar: MemoryCalendar, deleted: str) -> None:
+            if (failure := next(failures, None)) is not None:
+                raise failure
+            delete(calendar, deleted)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MemoryCalendar, "_delete", failing_once)
+            for _ in range(2):
+                await replica.sweep(world.core)
+                await asyncio.sleep(1.0)
+        assert list(box) == ["copy"]
+        link = world.link(job_id)
+        assert isinstance(link, Link)
+        assert link.event_id == "copy"
 
     simulate(story())
