@@ -110,6 +110,8 @@ class ForbiddenError(CalsyncError):
         self.code = code
         self.write = write
         """Whether the request was a write: consent may be given for reading only."""
+        self.setting = False
+        """Whether it was a read of the mailbox's time-zone setting, which an event does not need."""
 
 
 @dataclass

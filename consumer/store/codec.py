@@ -47,6 +47,11 @@ def pack_link(link: Link) -> bytes:
     return head + link.settled + etag_bytes + _pack_text(link.event_id)
 
 
+def pack_event_id(event_id: str) -> bytes:
+    """What a stored link to this event ends with."""
+    return _pack_text(event_id)
+
+
 def unpack(data: bytes) -> Memory | None:
     """A stored form read back; ``None`` for an empty one."""
     if not data:

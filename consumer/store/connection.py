@@ -4,8 +4,11 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import structlog
 from redis.asyncio import Connection
-from redis.exceptions import BusyLoadingError, MasterDownError, OutOfMemoryError, ReadOnlyError
+from redis.exceptions import BusyLoadingError, MasterDownError, NoPermissionError, OutOfMemoryError, ReadOnlyError
+
+log = structlog.get_logger(__name__)
 
 _REFUSALS: Final = (BusyLoadingError, MasterDownError, OutOfMemoryError, ReadOnlyError)
 # An error inside a script begins with the script's place; a code of its own stands behind that.
@@ -30,7 +33,12 @@ def on_connect(incarnation_key: str, *, read_only: bool) -> Callable[[Any], Awai
 
     async def connected(connection: Connection) -> None:
         await connection.on_connect()
-        replication = await _info(connection, "replication")
+        try:
+            replication = await _info(connection, "replication")
+        except NoPermissionError:
+            # A write says whether this is a replica; a restart that loses writes goes unnoticed.
+            log.warning("Redis does not let the service ask INFO: add +info to its user's ACL rules")
+            return
         if replication.get("role", "master") != "master":
             raise ReadOnlyError("the server is a replica: it was demoted, or its name leads to a replica")
         server = await _info(connection, "server")

@@ -12,7 +12,7 @@ Keys, below the prefix:
 ``known:{site}``          hash    address → the incarnation in which all its tagged events were listed
 ``writable``              string  written to see whether Redis takes writes
 ``incarnation``           string  of the store: another one after each loss of data that there may have been
-``zone:{mailbox}``        string  when the mailbox's time-zone setting was read, and the setting; kept 30 days
+``timezone:{mailbox}``    string  when the mailbox's time-zone setting was read, and the setting; kept 30 days
 ``parked``                hash    mailbox → JSON: code, since, retry_at, note
 ``paused``                hash    site → Unix time since when
 ``replayed:{topic}``      hash    partition of the dead letters → the first that was not replayed
@@ -48,7 +48,7 @@ from consumer.domain.distinct import Distinct
 from consumer.domain.errors import ConfigurationError, ReadOnlyError
 from consumer.domain.link import Link, Memory, Pending
 from consumer.domain.mailbox import Mailbox
-from consumer.store.codec import pack_link, pack_rank, unpack
+from consumer.store.codec import pack_event_id, pack_link, pack_rank, unpack
 from consumer.store.connection import on_connect
 from consumer.store.pipeline import Argument, Pipeline
 from consumer.sync.ports import (
@@ -89,10 +89,11 @@ class _Script:
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 
-_ROUTE, _BEGIN, _FINISH, _RENEW, _RELEASE, _COMING, _MARK, _CLEAN = _SCRIPTS = tuple(
-    _Script(name) for name in ("route", "begin", "finish", "renew", "release", "coming", "mark", "clean")
+_ROUTE, _BEGIN, _FINISH, _RENEW, _RELEASE, _COMING, _MARK, _CLEAN, _ELSEWHERE = _SCRIPTS = tuple(
+    _Script(name) for name in ("route", "begin", "finish", "renew", "release", "coming", "mark", "clean", "elsewhere")
 )
-_LEASING: Final = (_BEGIN, _RENEW, _RELEASE)
+_LEASING: Final = (_BEGIN, _RENEW, _RELEASE, _ELSEWHERE)
+"""What a dry run may do too."""
 _READING: Final = frozenset({"TIME", "GET", "HGET", "HKEYS", "HGETALL", "HLEN", "ZRANGEBYLEX", "SCARD"})
 
 
@@ -121,6 +122,8 @@ class RedisStore:
         self._clock = clock
         self._read_only = read_only
         self._pipeline = Pipeline(redis, [script.source for script in _SCRIPTS])
+        # A lease must not expire behind whatever else is asked.
+        self._renewals = Pipeline(redis, [_RENEW.source])
 
     @classmethod
     def connect(
@@ -236,7 +239,8 @@ class RedisStore:
     async def renew(self, lease: Lease) -> bool:
         """See the port."""
         asked_at = self._clock.monotonic()
-        held = await self._run(_RENEW, self._keys(lease)[:1], lease.token, _LEASE_MS)
+        key = self._keys(lease)[0]
+        held = await self._renewals.call("EVALSHA", _RENEW.sha, 1, key, lease.token, _LEASE_MS)
         if held:
             lease.renewed_at = asked_at
         else:
@@ -354,9 +358,20 @@ class RedisStore:
                 found[mailbox] = memory
         return found
 
+    async def linked_elsewhere(self, mailbox: Mailbox, events: Sequence[tuple[str, str]]) -> set[str]:
+        """See the port."""
+        found: set[str] = set()
+        for first in range(0, len(events), _INDEX_PAGE):
+            page = events[first : first + _INDEX_PAGE]
+            arguments: list[Argument] = [str(mailbox), self._prefix]
+            for job_id, event_id in page:
+                arguments += [job_id, pack_event_id(event_id)]
+            found |= {page[number - 1][1] for number in await self._run(_ELSEWHERE, [], *arguments)}
+        return found
+
     async def forget_zone(self, mailbox: Mailbox) -> None:
         """See the port."""
-        await self._call("DEL", self._key(f"zone:{mailbox}"))
+        await self._call("DEL", self._key(f"timezone:{mailbox}"))
 
     async def dirty(self, site_id: str) -> list[Mark]:
         """See the port."""
@@ -466,7 +481,7 @@ class RedisStore:
         return [
             self._key(f"lease:{lease.app}/{address}"),
             self._key(f"links:{lease.mailbox}"),
-            self._key(f"zone:{lease.mailbox}"),
+            self._key(f"timezone:{lease.mailbox}"),
             self._key("parked"),
             self._key(f"mailboxes:{site}"),
             self._key(f"dirty:{site}"),

@@ -11,6 +11,7 @@ import structlog
 
 from consumer.domain.compare import Inspection, Unread
 from consumer.domain.errors import (
+    ForbiddenError,
     MailboxRefusedError,
     RequestRefusedError,
     SiteRefusedError,
@@ -514,7 +515,13 @@ class Lanes:
         return longest * (0.5 + self._random.random() / 2)
 
     async def _park(self, lane: _Lane, refusal: Refusal, verdict: Verdict) -> float | None:
-        """Park the mailbox: for good where Graph says that there is none, else for an hour. The verdict has it."""
+        """Park the mailbox: for good where Graph says that there is none, else for an hour. The verdict has it.
+
+        If only its time-zone setting is refused, its calendar is served without it.
+        """
+        if isinstance(refusal, ForbiddenError) and refusal.setting:
+            self._reconciler.do_without_setting(lane.mailbox, str(refusal))
+            return 0.0
         hourly = not isinstance(refusal, MailboxRefusedError) or refusal.hourly
         hourly = hourly or self._sites.is_recovering(lane.mailbox.site, refusal.code)
         try:

@@ -301,6 +301,9 @@ class Store(Protocol):
     async def remembered(self, job_id: str) -> dict[Mailbox, Link | Pending]:
         """The link, or pending link, of each mailbox that holds an event of the job, or may."""
 
+    async def linked_elsewhere(self, mailbox: Mailbox, events: Sequence[tuple[str, str]]) -> set[str]:
+        """Of these (job, event id), the ids linked in other mailboxes: two addresses may lead to one mailbox."""
+
     async def forget_zone(self, mailbox: Mailbox) -> None:
         """The mailbox's time-zone setting is to be read again."""
 

@@ -5,12 +5,19 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import structlog
 
 from consumer.domain.compare import Inspection
-from consumer.domain.errors import MailboxRefusedError, RequestRefusedError, StoreUnavailableError, TransientError
+from consumer.domain.errors import (
+    ForbiddenError,
+    MailboxRefusedError,
+    RequestRefusedError,
+    StoreUnavailableError,
+    TransientError,
+)
 from consumer.domain.event import Glimpse
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
@@ -45,6 +52,8 @@ FORGOTTEN_AFTER: Final = timedelta(days=30)
 QUIET_SECONDS: Final = SEND_WITHIN_SECONDS + 1.0
 """How long no run begins after the store has lost data: by then every run that began before has stopped sending."""
 _SHORTEST_WAIT: Final = 0.01
+LISTINGS_AT_ONCE: Final = 16
+"""How many mailboxes' events are listed at once: each list may be years long."""
 ZONE_PATIENCE_SECONDS: Final = 60.0
 """For how long a time-zone setting may fail to be read before the site's time zone serves instead."""
 ZONE_AGAIN_SECONDS: Final = 3600.0
@@ -81,6 +90,7 @@ class Reconciler:
         self._leases: dict[str, Lease] = {}
         self._incarnation = ""
         self._quiet_until = -math.inf
+        self._listing = asyncio.Semaphore(LISTINGS_AT_ONCE)
         self._zone_failing_since: dict[Mailbox, float] = {}
         self._zone_again_at: dict[Mailbox, float] = {}
 
@@ -136,11 +146,7 @@ class Reconciler:
         return Verdict(busy=max(_SHORTEST_WAIT, self._quiet_until - now))
 
     def _open(self, site: Site, lease: Lease, window: Window) -> Run:
-        async def linked_elsewhere(job_id: str) -> set[str]:
-            known = await self._store.remembered(job_id)
-            others = [memory for mailbox, memory in known.items() if mailbox != lease.mailbox]
-            return {memory.event_id for memory in others if isinstance(memory, Link)}
-
+        linked_elsewhere = partial(self._store.linked_elsewhere, lease.mailbox)
         calendar = self._calendars.open(site, lease)
         return Run(calendar, lease.mailbox, window, UTC_ZONE, linked_elsewhere, dry=self._dry_run)
 
@@ -205,16 +211,28 @@ class Reconciler:
                 run.verdict.results[job_id] = "dated" if standing.dated else "superseded"
         try:
             run.zone = await self._zone(site, grant, run, work)
-            if not grant.is_known and any(standing.transaction_id for standing in grant.standings.values()):
-                run.listed = await self._learn(grant, run, window)
         except FAILURES as error:
             for change in work:
                 run.fail(change.job_id, grant.standings[change.job_id], error)
         else:
+            work = await self._without_unlisted(grant, run, work, window)
             # A lone change, the common case when little happens, is spared the task.
             settling = [run.settle(change, grant.standings[change.job_id]) for change in work]
             await (settling[0] if len(settling) == 1 else asyncio.gather(*settling))
         return await self._finish(grant.lease, run, changes)
+
+    async def _without_unlisted(self, grant: Grant, run: Run, work: list[Change], window: Window) -> list[Change]:
+        """The work that can be done: nothing is created in a mailbox that is not known and cannot be listed."""
+        creating = {job_id for job_id, standing in grant.standings.items() if standing.transaction_id is not None}
+        if grant.is_known or not creating:
+            return work
+        try:
+            run.listed = await self._learn(grant, run, window)
+        except FAILURES as error:
+            for job_id in creating:
+                run.fail(job_id, grant.standings[job_id], error)
+            return [change for change in work if change.job_id not in creating]
+        return work
 
     async def _zone(self, site: Site, grant: Grant, run: Run, work: list[Change]) -> Zone:
         if not any(span(change.state, grant.lease.mailbox) for change in work):
@@ -235,19 +253,27 @@ class Reconciler:
             return grant.zone or ""
         try:
             setting = run.findings.zone = await run.calendar.time_zone()
-        except (TransientError, MailboxRefusedError, RequestRefusedError) as error:
-            since = _remember(self._zone_failing_since, mailbox, now)
-            if isinstance(error, TransientError) and now - since < ZONE_PATIENCE_SECONDS:
-                raise
+        except ForbiddenError as error:
+            # Perhaps no mailbox of the site lets it be read: the site's others decide, see ``SiteStates.judge``.
+            error.setting = True
+            raise
+        except (MailboxRefusedError, RequestRefusedError):
             # A refusal of the mailbox itself comes again from its calendar, and counts there.
-            if isinstance(error, TransientError):
-                self._zone_again_at.pop(mailbox, None)
-                _remember(self._zone_again_at, mailbox, now + ZONE_AGAIN_SECONDS)
-                log.warning("a mailbox's time-zone setting cannot be read", site=mailbox.site, reason=str(error))
+            return grant.zone or ""
+        except TransientError as error:
+            if now - _remember(self._zone_failing_since, mailbox, now) < ZONE_PATIENCE_SECONDS:
+                raise
+            run.unread_zone = str(error)
             return grant.zone or ""
         self._zone_failing_since.pop(mailbox, None)
         self._zone_again_at.pop(mailbox, None)
         return setting
+
+    def do_without_setting(self, mailbox: Mailbox, reason: str) -> None:
+        """Use the last known time-zone setting, or the site's time zone, and ask for the setting again in an hour."""
+        self._zone_again_at.pop(mailbox, None)
+        _remember(self._zone_again_at, mailbox, self._clock.monotonic() + ZONE_AGAIN_SECONDS)
+        log.warning("a mailbox's time-zone setting cannot be read", site=mailbox.site, reason=reason)
 
     async def _learn(self, grant: Grant, run: Run, window: Window) -> dict[str, list[Glimpse]]:
         """List all events of the mailbox that carry a tag of its site, and have those without a link linked.
@@ -255,17 +281,25 @@ class Reconciler:
         Returns them by job, the oldest first. An event beyond the window has nothing to be compared with: the sweep
         asks Core for its job.
         """
-        site_id = grant.lease.mailbox.site
+        site_id, not_before = grant.lease.mailbox.site, window.start - FORGOTTEN_AFTER
         listed: dict[str, list[Glimpse]] = {}
-        for event in sorted(await run.calendar.tagged(site_id), key=_age):
-            listed.setdefault(event.tag.removeprefix(f"{site_id}/"), []).append(event)
-        unlinked = [job_id for job_id in listed if job_id not in grant.links]
-        for job_id, elsewhere in zip(unlinked, await asyncio.gather(*map(run.linked_elsewhere, unlinked)), strict=True):
+        async with self._listing:
+            try:
+                events = sorted(await run.calendar.tagged(site_id), key=_age)
+            except RequestRefusedError as error:
+                # It says nothing about any of the records of this run.
+                raise TransientError(f"the mailbox's events cannot be listed: {error}") from None
+            recent = [event for event in events if event.end is None or event.end >= not_before]
+            named = [(event.tag.removeprefix(f"{site_id}/"), event) for event in recent]
+            unlinked = [(job_id, event.event_id) for job_id, event in named if job_id not in grant.links]
+            elsewhere = await run.linked_elsewhere(unlinked) if unlinked else set()
+        for job_id, event in named:
             # Two addresses may lead to one mailbox: the other one's events are not ours.
-            listed[job_id] = [event for event in listed[job_id] if event.event_id not in elsewhere]
+            if event.event_id not in elsewhere:
+                listed.setdefault(job_id, []).append(event)
         run.findings.answered = True
         run.findings.listed_in = grant.incarnation
-        run.findings.found = links_of(listed, grant.links, not_before=window.start - FORGOTTEN_AFTER)
+        run.findings.found = links_of(listed, grant.links)
         run.findings.beyond = {job_id for job_id, link in run.findings.found.items() if link.start >= window.end}
         return listed
 
@@ -280,6 +314,9 @@ class Reconciler:
         if not kept:
             return Verdict(trouble=TransientError("the lease was lost", retry_after=0.0), in_doubt=run.creates)
         run.verdict.is_stored = True
+        if run.unread_zone and run.findings.answered:
+            # While the calendar does not answer either, it is no matter of the setting.
+            self.do_without_setting(lease.mailbox, run.unread_zone)
         if run.verdict.unsettled:
             self._meter.unsettled(lease.mailbox.site, run.verdict.unsettled)
         for job_id, result in run.verdict.results.items():

@@ -102,8 +102,8 @@ class Run:
     mailbox: Mailbox
     window: Window
     zone: Zone
-    linked_elsewhere: Callable[[str], Awaitable[set[str]]]
-    """The ids of a job's events that are linked in other mailboxes. Raises ``StoreUnavailableError``."""
+    linked_elsewhere: Callable[[Sequence[tuple[str, str]]], Awaitable[set[str]]]
+    """Of these (job, event id), the ids that are linked in other mailboxes. Raises ``StoreUnavailableError``."""
     dry: bool = False
     """Only say what would be done."""
     zone_refused: bool = False
@@ -112,6 +112,8 @@ class Run:
     """All tagged events of the mailbox by job, if it was not known; ``None`` if nobody listed them."""
     creates: dict[str, str] = field(default_factory=dict)
     """The transactionIds of the creates that were sent, by job."""
+    unread_zone: str = ""
+    """Why the mailbox's time-zone setting could not be read and another zone is used; else empty."""
     repeated: set[str] = field(default_factory=set)
     """Jobs whose create has a transactionId that was sent before."""
     findings: Findings = field(default_factory=Findings)
@@ -249,7 +251,7 @@ class Run:
         """The events less those of another address: two may lead to one mailbox, whose tags were listed for both."""
         if not isinstance(memory, Link) or memory.is_confirmed:
             return event_ids
-        elsewhere = await self.linked_elsewhere(job_id)
+        elsewhere = await self.linked_elsewhere([(job_id, event_id) for event_id in event_ids])
         return [event_id for event_id in event_ids if event_id not in elsewhere]
 
     def _leave(self, job_id: str, standing: Standing, step: Leave, seen: Sequence[SeenEvent] | None) -> str:

@@ -581,3 +581,28 @@ async def test_a_store_that_takes_no_writes_is_told_as_such(valkey_url: str) -> 
     store = RedisStore.connect(valkey_url, f"{uuid4()}:", SystemClock())
     await store.check()
     await store.close()
+
+
+async def test_events_that_other_mailboxes_are_linked_to_are_told_from_the_rest(store: Store) -> None:
+    ids = {"J1": "AAMkAD==", "J2": "plain id", "J3": "AAMk-_==", "J4": "AAMkAD=="}
+    granted = await begin(store, BEN)
+    await store.finish(
+        granted.lease, Findings(links={job_id: link(event_id=ids[job_id]) for job_id in ("J1", "J2", "J3")})
+    )
+    asked = [*ids.items(), ("J1", "another"), ("J5", "plain id")]
+    assert await store.linked_elsewhere(ANNA, asked) == {"AAMkAD==", "plain id", "AAMk-_=="}
+    assert await store.linked_elsewhere(BEN, asked) == set()
+    assert await store.linked_elsewhere(ANNA, [("J4", "AAMkAD==")]) == set()
+    many = [(f"J{number}", "plain id") for number in range(2000)]
+    assert await store.linked_elsewhere(ANNA, many) == {"plain id"}
+
+
+async def test_a_user_who_may_not_ask_info_can_be_used(valkey_url: str) -> None:
+    user = f"u{uuid4().hex}"
+    async with Redis.from_url(valkey_url) as redis:
+        await redis.execute_command("ACL", "SETUSER", user, "on", ">secret", "~*", "+@all", "-@dangerous")
+        store = RedisStore.connect(valkey_url.replace("://", f"://{user}:secret@"), f"{uuid4()}:", SystemClock())
+        await linked(store)
+        await store.check()
+        await store.close()
+        await redis.execute_command("ACL", "DELUSER", user)

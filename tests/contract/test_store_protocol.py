@@ -81,7 +81,7 @@ async def test_a_time_zone_is_fresh_until_an_hour_has_passed_on_the_stores_clock
     granted = await store.begin(ANNA, APP, "first", [])
     assert isinstance(granted, Grant)
     await store.finish(granted.lease, Findings(zone="Tokyo Standard Time"))
-    key = store._key(f"zone:{ANNA}")
+    key = store._key(f"timezone:{ANNA}")
     entry = await store._redis.get(key)
     for seconds, fresh in ((KEPT_SECONDS - 60, True), (KEPT_SECONDS + 1, False)):
         read_at = int.from_bytes(entry[:8], "big") - seconds * 1000

@@ -45,6 +45,8 @@ class MemoryOutlook:
     views: int = 0
     lists: int = 0
     """How often all tagged events of a mailbox were listed."""
+    list_refusal: Exception | None = None
+    """What a list of all tagged events gets."""
     untagged: int = 0
     """How many of the next creates make an event without its tag, and fail (msgraph-sdk-ruby#38)."""
     strange: bool = False
@@ -276,6 +278,8 @@ class MemoryCalendar:
 
     def _tagged(self, site_id: str) -> tuple[Glimpse, ...]:
         self.outlook.lists += 1
+        if self.outlook.list_refusal is not None:
+            raise self.outlook.list_refusal
         return tuple(
             Glimpse(event.event_id, event.etag, event.tag, event.single, event.end, event.start, event.created)
             for event in self._listed()

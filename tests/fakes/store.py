@@ -213,6 +213,16 @@ class MemoryStore:
         self._reach()
         return {mailbox: links[job_id] for mailbox, links in self.links.items() if job_id in links}
 
+    async def linked_elsewhere(self, mailbox: Mailbox, events: Sequence[tuple[str, str]]) -> set[str]:
+        self._reach()
+        linked = {
+            (job_id, link.event_id)
+            for other, links in self.links.items()
+            for job_id, link in links.items()
+            if other != mailbox and isinstance(link, Link)
+        }
+        return {event_id for job_id, event_id in events if (job_id, event_id) in linked}
+
     async def forget_zone(self, mailbox: Mailbox) -> None:
         self._zones.pop(mailbox, None)
 

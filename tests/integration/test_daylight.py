@@ -221,4 +221,4 @@ async def test_a_zone_that_its_worker_changed_rewrites_the_coming_events_of_that
 def hour_passes(company: Company, site_id: str, address: str) -> None:
     """What was read of the mailbox's zone is forgotten, as it is after an hour."""
     with Redis.from_url(company.stack.redis_url) as redis:
-        assert redis.delete(f"{company.stack.group}:zone:{site_id}/{address}") == 1
+        assert redis.delete(f"{company.stack.group}:timezone:{site_id}/{address}") == 1

@@ -362,7 +362,7 @@ MUTANTS: Final = (
     Mutant(
         "forget_zone does nothing",
         "consumer/store/store.py",
-        'await self._call("DEL", self._key(f"zone:{mailbox}"))',
+        'await self._call("DEL", self._key(f"timezone:{mailbox}"))',
         "pass",
         (f"{STORE}::test_a_zone_that_is_forgotten_is_read_again",),
     ),

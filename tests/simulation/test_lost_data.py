@@ -2,10 +2,13 @@
 
 import asyncio
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from consumer.domain.errors import RequestRefusedError
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.ports import LEASE_SECONDS, Findings, Lease
 from consumer.sync.reconcile import QUIET_SECONDS
@@ -208,3 +211,57 @@ def test_a_request_leaves_only_under_a_lease_that_was_renewed_in_time(age: float
 
 def test_findings_say_by_default_that_nothing_was_learned() -> None:
     assert (Findings().listed_in, Findings().answered) == ("", False)
+
+
+def test_a_mailbox_that_cannot_be_listed_gets_no_new_event_and_its_other_work_goes_on() -> None:
+    async def story() -> None:
+        world = await staffed_world(jobs=1)
+        replica = world.replica()
+        world.store.roll_back(copy.deepcopy(world.store))  # nothing is lost, and no mailbox is known
+        world.outlook.list_refusal = RequestRefusedError(400, "ErrorInvalidRequest")
+        before = event_ids(world)
+        change_some(world, share=1)
+        add_jobs(world, 1, world.core.addresses[0])
+        await asyncio.sleep(60)
+        assert event_ids(world) == before
+        assert replica.refused == []
+        assert all("changed" in event.body for box in world.outlook.events.values() for event in box.values())
+        world.outlook.list_refusal = None
+        await world.until_done()
+        await replica.sweep(world.core)
+        world.judge()
+        replica.kill()
+
+    simulate(story())
+
+
+def test_history_is_neither_linked_nor_asked_about() -> None:
+    async def story() -> None:
+        world = await staffed_world(jobs=1)
+        (address, _), event_id = next(iter(event_ids(world).items()))
+        box, years = world.outlook.events[address], timedelta(days=800)
+        old = box[event_id]
+        assert old.start
+        assert old.end
+        for number in range(50):
+            box[f"old-{number}"] = replace(
+                old, event_id=f"old-{number}", tag=f"acme/old-{number}", start=old.start - years, end=old.end - years
+            )
+        world.store.forget()
+        asked: list[tuple[str, str]] = []
+        elsewhere = world.store.linked_elsewhere
+
+        async def noted(mailbox: Mailbox, events: Sequence[tuple[str, str]]) -> set[str]:
+            asked.extend(events)
+            return await elsewhere(mailbox, events)
+
+        world.store.linked_elsewhere = noted  # type: ignore[method-assign]
+        replica = world.replica()
+        change_some(world, share=1)
+        await world.until_done()
+        assert not any(job_id.startswith("old") for job_id, _ in asked)
+        assert not any(job_id.startswith("old") for links in world.store.links.values() for job_id in links)
+        assert world.outlook.duplicates == []
+        replica.kill()
+
+    simulate(story())

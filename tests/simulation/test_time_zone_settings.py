@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from consumer.domain.errors import ForbiddenError, MailboxRefusedError, RequestRefusedError, TransientError
+from consumer.domain.timezones import mark
 from consumer.sync.reconcile import ZONE_AGAIN_SECONDS, ZONE_PATIENCE_SECONDS
 from tests.simulation.loop import simulate
 from tests.simulation.test_changes import World
@@ -102,6 +103,43 @@ def test_a_setting_whose_reading_is_forbidden_is_the_sites_fault() -> None:
         add_jobs(world, 1, *world.core.addresses[:3])
         await world.until_done()
         assert replica.meter.up["acme"] is False
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_setting_that_alone_is_forbidden_parks_no_mailbox() -> None:
+    async def story() -> None:
+        world = World(1)
+        address = world.core.addresses[0]
+        world.outlook.zone_refusals[address] = ForbiddenError("ErrorAccessDenied")
+        replica = world.replica()
+        add_jobs(world, 1, *world.core.addresses)
+        async with asyncio.timeout(300):
+            await world.until_done()
+        assert not world.store.parked
+        assert replica.meter.up["acme"] is True
+        world.judge()
+        reports = await replica.sweep(world.core)
+        assert all(report.whole for report in reports)
+        replica.kill()
+
+    simulate(story())
+
+
+def test_an_outage_of_graph_puts_no_event_into_the_sites_zone() -> None:
+    async def story() -> None:
+        world = World(1)
+        world.outlook.zones = dict.fromkeys(world.core.addresses, "Tokyo Standard Time")
+        world.outlook.refusals = dict.fromkeys(world.core.addresses, TransientError("503"))
+        replica = world.replica()
+        add_jobs(world, 2, *world.core.addresses)
+        await asyncio.sleep(2 * ZONE_PATIENCE_SECONDS)
+        world.outlook.refusals.clear()
+        await world.until_done()
+        assert world.outlook.zone_reads >= len(world.core.addresses)
+        marks = {link.zone_mark for links in world.store.links.values() for link in links.values()}  # type: ignore[union-attr]
+        assert marks == {mark("Tokyo Standard Time")}
         replica.kill()
 
     simulate(story())
