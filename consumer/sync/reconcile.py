@@ -45,6 +45,7 @@ from consumer.sync.tagged import links_of
 log = structlog.get_logger(__name__)
 
 _RENEW_EARLY_SECONDS: Final = 0.5
+_VIEW: Final = timedelta(hours=1)
 MARGIN: Final = timedelta(days=1)
 """By how much a view is wider than the window."""
 FORGOTTEN_AFTER: Final = timedelta(days=30)
@@ -255,8 +256,7 @@ class Reconciler:
             setting = run.findings.zone = await run.calendar.time_zone()
         except ForbiddenError as error:
             # Perhaps no mailbox of the site lets it be read: the site's others decide, see ``SiteStates.judge``.
-            error.setting = True
-            raise
+            raise ForbiddenError(error.code, setting=True) from None
         except (MailboxRefusedError, RequestRefusedError):
             # A refusal of the mailbox itself comes again from its calendar, and counts there.
             return grant.zone or ""
@@ -287,7 +287,8 @@ class Reconciler:
             try:
                 events = sorted(await run.calendar.tagged(site_id), key=_age)
             except RequestRefusedError as error:
-                # It says nothing about any of the records of this run.
+                # Unless every read of the mailbox is refused, this says nothing about the mailbox or any record.
+                await run.calendar.view(window.start, window.start + _VIEW)
                 raise TransientError(f"the mailbox's events cannot be listed: {error}") from None
             recent = [event for event in events if event.end is None or event.end >= not_before]
             named = [(event.tag.removeprefix(f"{site_id}/"), event) for event in recent]

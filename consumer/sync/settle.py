@@ -160,8 +160,25 @@ class Run:
             return await self._apply(change.job_id, job_tag, standing, situation, planned)
         except DuplicateTransactionError as duplicate:
             seen = await self._made_by_transaction(change.job_id, job_tag, duplicate.event_id)
-            situation = replace(situation, seen=seen)
+        except GoneError:
+            seen = await self._instead_of_gone(change.job_id, job_tag, situation)
+        situation = replace(situation, seen=seen)
+        try:
             return await self._apply(change.job_id, job_tag, standing, situation, plan(situation, self.window))
+        except GoneError:
+            raise TransientError("the event is gone", retry_after=0.0) from None
+
+    async def _instead_of_gone(self, job_id: str, job_tag: str, situation: Situation) -> tuple[SeenEvent, ...]:
+        """What there is with the tag, if the link's event is gone: after a loss of data a link may be an old one.
+
+        Raises:
+            TransientError: nothing; a create needs its intent written first, so come back for it.
+        """
+        seen = await self.calendar.find(job_tag) if situation.seen is None else ()
+        if not seen:
+            self.findings.forgotten.add(job_id)
+            raise TransientError("the event is gone", retry_after=0.0)
+        return seen
 
     async def _looked(self, situation: Situation, change: Change, standing: Standing, job_tag: str) -> Situation:
         """With the assignment's events, where there is reason to look: a create in doubt, or what a sweep saw."""
@@ -232,8 +249,8 @@ class Run:
                 if situation.seen:
                     await self._note_how_it_reads(job_id, event_id, event, standing.memory)
             case Delete(event_ids):
-                for event_id in await self._without_others(job_id, standing.memory, event_ids):
-                    await self._delete(event_id)
+                ours = await self._without_others(job_id, standing.memory, event_ids)
+                await self._delete_all(job_tag, ours, situation)
                 self.findings.buried[job_id] = situation.rank
             case Remake(event_ids):
                 await self._remake(job_id, event_ids)
@@ -290,10 +307,6 @@ class Run:
 
         try:
             written = await self._write(event, send)
-        except GoneError:
-            # Somebody deleted it. A create needs its intent written first, so come back for it.
-            self.findings.forgotten.add(job_id)
-            raise TransientError("the event is gone", retry_after=0.0) from None
         except TransientError as error:
             if error.unknown and not self.window.holds(event.start, event.end):
                 # Should it land after a later one, the sweep's view would not show it.
@@ -388,11 +401,20 @@ class Run:
             raise TransientError("the transactionId is spent", retry_after=0.0)
         return seen
 
-    async def _delete(self, event_id: str) -> None:
+    async def _delete_all(self, job_tag: str, event_ids: Sequence[str], situation: Situation) -> None:
+        were_there = [await self._delete(event_id) for event_id in event_ids]
+        if situation.seen is None and not all(were_there):
+            # After a loss of data the link may be an old one.
+            for found in await self.calendar.find(job_tag):
+                await self._delete(found.event_id)
+
+    async def _delete(self, event_id: str) -> bool:
+        """Whether it was there."""
         try:
             await self.calendar.delete(event_id)
         except GoneError:
-            return
+            return False
+        return True
 
 
 def _is_trusted(memory: Memory | None, wanted: Event | None) -> TypeGuard[Link]:

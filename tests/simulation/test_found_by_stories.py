@@ -102,3 +102,28 @@ def test_a_dragged_event_beside_its_copy_is_not_forgotten_before_it_is_deleted()
         assert link.event_id == "copy"
 
     simulate(story())
+
+
+def test_an_old_link_does_not_hide_the_event_that_replaced_its_own() -> None:
+    """Story ``rollbacks``, seed 142: the link's event was gone, the mailbox was known, and a second event was made."""
+
+    async def story() -> None:
+        world = World()
+        replica = world.replica()
+        job_id = world.job(ANNA)
+        await world.done()
+        await asyncio.sleep(1.0)
+        box = world.outlook.events[ANNA]
+        [(event_id, event)] = box.items()
+        box["replaced"] = replace(box.pop(event_id), event_id="replaced")
+        world.edit(job_id, subject="newer")
+        await world.done()
+        assert list(box) == ["replaced"]
+        assert "Job: newer" in box["replaced"].body
+        box["again"] = replace(box.pop("replaced"), event_id="again")
+        world.edit(job_id, status="cancelled")
+        await world.done()
+        assert not box
+        replica.kill()
+
+    simulate(story())
