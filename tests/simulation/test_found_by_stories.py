@@ -114,7 +114,7 @@ def test_an_old_link_does_not_hide_the_event_that_replaced_its_own() -> None:
         await world.done()
         await asyncio.sleep(1.0)
         box = world.outlook.events[ANNA]
-        [(event_id, event)] = box.items()
+        [event_id] = box
         box["replaced"] = replace(box.pop(event_id), event_id="replaced")
         world.edit(job_id, subject="newer")
         await world.done()
