@@ -44,6 +44,8 @@ _LETTERS_SECONDS: Final = 2.0
 """How long a stop then waits for the dead letters under way; those that are not safe come again."""
 _LEAVE_SECONDS: Final = 8.0
 _LOOK_SECONDS: Final = 5.0
+_READY_SECONDS: Final = 2.0
+"""How long a readiness probe waits for Redis."""
 
 
 class App:
@@ -281,13 +283,15 @@ class App:
         return f"the Kafka pump has not polled for {age:.0f} s" if age > STALE_POLL_SECONDS else None
 
     async def _ready(self) -> str | None:
-        if not self._pump.joined:
-            return "not yet in the consumer group"
+        reasons = [] if self._pump.joined else ["not yet in the consumer group"]
         try:
-            await self._engine.store.check()
+            async with asyncio.timeout(_READY_SECONDS):
+                await self._engine.store.check()
         except StoreUnavailableError as error:
-            return str(error)
-        return None
+            reasons.append(str(error))
+        except TimeoutError:
+            reasons.append("Redis: no answer")
+        return "; ".join(reasons) or None
 
 
 def _on_signal(stop: "asyncio.Future[signal.Signals]", number: signal.Signals) -> None:

@@ -141,7 +141,9 @@ class CoreApi:
 
 
 def _hint(answer: Answer) -> str:
-    return ": is CALSYNC_CORE_API_TOKEN or its file the right one?" if answer.status in (401, 403) else ""
+    if answer.status in (401, 403):
+        return ": is CALSYNC_CORE_API_TOKEN or its file the right one?"
+    return ": check CALSYNC_CORE_API_URL, and the site's id in the sites file" if answer.status == 404 else ""
 
 
 def _problem(answer: Answer) -> dict[str, Any] | None:

@@ -15,6 +15,10 @@ log = structlog.get_logger(__name__)
 
 Argument = bytes | str | int
 _BATCH: Final = 500
+EXCHANGE_SECONDS: Final = 10.0
+"""How long one round trip may take, a new connection included. A server that accepts and never answers would hold every
+caller otherwise: redis-py tries each step of a connection again, each within its own time."""
+_CLOSE_SECONDS: Final = 1.0
 
 
 class Pipeline:
@@ -48,13 +52,13 @@ class Pipeline:
             self._sender = None
 
     async def _exchange(self, batch: list[tuple[tuple[Argument, ...], "asyncio.Future[Any]"]]) -> None:
+        answers: list[Any]
         try:
-            answers = await self._execute([command for command, _ in batch])
-            if any(isinstance(answer, NoScriptError) for answer in answers):
-                await self._load()
-                unknown = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-                for n, answer in zip(unknown, await self._execute([batch[n][0] for n in unknown]), strict=True):
-                    answers[n] = answer
+            async with asyncio.timeout(EXCHANGE_SECONDS):
+                answers = await self._answers([command for command, _ in batch])
+        except TimeoutError:
+            await self._leave_server()
+            answers = [TimeoutError(f"no answer within {EXCHANGE_SECONDS:g} s")] * len(batch)
         except (RedisError, OSError) as error:
             answers = [error] * len(batch)
         except Exception as error:
@@ -71,6 +75,15 @@ class Pipeline:
             else:
                 future.set_result(answer)
 
+    async def _answers(self, commands: list[tuple[Argument, ...]]) -> list[Any]:
+        answers = await self._execute(commands)
+        unknown = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            await self._load()
+            for n, answer in zip(unknown, await self._execute([commands[n] for n in unknown]), strict=True):
+                answers[n] = answer
+        return answers
+
     async def _execute(self, commands: list[tuple[Argument, ...]]) -> list[Any]:
         pipe = self._redis.pipeline(transaction=False)
         for command in commands:
@@ -80,8 +93,9 @@ class Pipeline:
     async def _leave_server(self) -> None:
         """The next command connects anew and resolves the name again: after a failover it leads elsewhere."""
         try:
-            await self._redis.connection_pool.disconnect(inuse_connections=True)
-        except (RedisError, OSError) as error:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._redis.connection_pool.disconnect(inuse_connections=True)
+        except (RedisError, OSError) as error:  # a timeout is an OSError
             log.info("connection to Redis not closed cleanly", reason=str(error))
 
     async def _load(self) -> None:

@@ -171,3 +171,26 @@ async def test_a_full_server_is_not_taken_for_one_that_can_be_written_to(tmp_pat
 )
 def test_a_refusal_is_told_from_other_errors(error: Exception, refused: bool) -> None:
     assert refuses_writes(error) is refused
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[int]:
+    """The port of a server that accepts connections and never answers, as a stopped Redis does."""
+    writers: list[asyncio.StreamWriter] = []
+    listening = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
+    yield listening.sockets[0].getsockname()[1]
+    for writer in writers:
+        writer.close()
+    listening.close()
+
+
+async def test_a_server_that_never_answers_is_given_up_in_time_and_holds_up_nobody(
+    silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumer.store.pipeline.EXCHANGE_SECONDS", 0.2)
+    store = RedisStore.connect(f"redis://127.0.0.1:{silent}/0", "p:", SystemClock())
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            answers = await asyncio.gather(store.check(), begin(store), store.time(), return_exceptions=True)
+            assert all(isinstance(answer, StoreUnavailableError) for answer in answers)
+        await store.close()
