@@ -214,7 +214,9 @@ def user_info(value: str) -> str:
 def readable(value: Path) -> Path:
     """A file that can be read."""
     try:
-        if not value.is_file():
+        if value.exists() and not value.is_file():
+            raise ValueError("is not a file: name the file, not its folder")
+        if not value.exists():
             raise ValueError("no such file: check the path, and that it is mounted")
         value.open("rb").close()
     except OSError as error:

@@ -109,7 +109,7 @@ def read(path: Path) -> Sites:
     except OSError as error:
         raise ConfigurationError([f"CALSYNC_SITES_FILE: {path}: {error.strerror}"]) from None
     except (ValueError, RecursionError, TypeError) as error:
-        raise ConfigurationError([f"CALSYNC_SITES_FILE: {path}: no TOML: {_place(error)}"]) from None
+        raise ConfigurationError([f"CALSYNC_SITES_FILE: {path}: not valid TOML {_place(error)}"]) from None
     entries = document.get("site")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigurationError([f"CALSYNC_SITES_FILE: {path}: must hold [[site]] tables"])
