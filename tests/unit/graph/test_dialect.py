@@ -12,7 +12,7 @@ from consumer.domain.event import TAG_ID, Event, tag
 from consumer.domain.job import Job
 from consumer.domain.render import render
 from consumer.domain.timezones import UTC_ZONE, zone_for
-from consumer.graph.dialect import READ, event_path, find_query, from_json, glimpse, tagged, to_json, user
+from consumer.graph.dialect import READ, created, event_path, find_query, from_json, glimpse, to_json, user
 
 START = datetime(2026, 12, 1, 9, tzinfo=UTC)
 JOB = Job("J-1", "acme", 1, "scheduled", subject="Lift & hoist", client_name="Northwind", address="1 High St")
@@ -61,8 +61,7 @@ def test_all_owned_fields_are_sent_always_and_attendees_never() -> None:
 
 
 def test_a_create_carries_the_tag_and_the_transaction_id_and_an_update_does_not() -> None:
-    created = tagged(event(), "acme/J-1", "t1")
-    assert created == to_json(event()) | {
+    assert created(event(), "acme/J-1", "t1") == to_json(event()) | {
         "transactionId": "t1",
         "singleValueExtendedProperties": [
             {"id": "String {7d0c3f5e-52a4-4c1b-9d55-0b1f5c2e9a60} Name CoreJob", "value": "acme/J-1"}
