@@ -257,7 +257,7 @@ class Reconciler:
         """
         site_id = grant.lease.mailbox.site
         listed: dict[str, list[Glimpse]] = {}
-        for event in sorted(await run.calendar.tagged(site_id), key=_age):
+        for event in sorted(await run.calendar.tagged(site_id, window.start - FORGOTTEN_AFTER), key=_age):
             listed.setdefault(event.tag.removeprefix(f"{site_id}/"), []).append(event)
         unlinked = [job_id for job_id in listed if job_id not in grant.links]
         for job_id, elsewhere in zip(unlinked, await asyncio.gather(*map(run.linked_elsewhere, unlinked)), strict=True):

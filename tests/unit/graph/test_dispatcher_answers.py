@@ -224,7 +224,7 @@ def act(calendar: GraphCalendar, name: str) -> Any:
         "get": lambda: calendar.get("AAMk="),
         "view": lambda: calendar.view(start, start + timedelta(days=1)),
         "find": lambda: calendar.find("acme/J"),
-        "tagged": lambda: calendar.tagged("acme"),
+        "tagged": lambda: calendar.tagged("acme", start),
         "time_zone": lambda: calendar.time_zone(),
     }[name]()
 
