@@ -103,15 +103,17 @@ class MailboxRefusedError(CalsyncError):
 
 
 class ForbiddenError(CalsyncError):
-    """A 403, which alone does not show whether the mailbox or the whole site is refused."""
+    """A 403 or 401, which alone does not show whether the mailbox or the whole site is refused."""
 
-    def __init__(self, code: str, *, write: bool = False, setting: bool = False) -> None:
+    def __init__(self, code: str, *, write: bool = False, setting: bool = False, token: bool = False) -> None:
         super().__init__(code)
         self.code = code
         self.write = write
         """Whether the request was a write: consent may be given for reading only."""
         self.setting = setting
         """Whether it was a read of the mailbox's time-zone setting, which an event does not need."""
+        self.token = token
+        """Whether it was a 401: Graph refused the token, and a new one too."""
 
 
 @dataclass

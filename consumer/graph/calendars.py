@@ -1,6 +1,6 @@
 """The calendars port on Microsoft Graph."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -165,26 +165,33 @@ class GraphCalendar:
 
     async def find(self, tag: str) -> tuple[SeenEvent, ...]:
         """See the port. The value is compared without case by Graph, so exactly here."""
-        listed = await self._list("find", f"{user(self._address)}/events?{find_query(tag)}", from_json)
-        found = {seen.event_id: seen for seen in listed if seen.tag == tag}
+        found: dict[str, SeenEvent] = {}
+        async for page in self._pages("find", f"{user(self._address)}/events?{find_query(tag)}", from_json):
+            found |= {seen.event_id: seen for seen in page if seen.tag == tag}
         return tuple(found.values())
 
     async def view(self, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
         """See the port. Pages may repeat events at their edges (microsoft-graph-docs#16500)."""
         path = f"{user(self._address)}/calendarView?{view_query(start, end)}"
-        listed = await self._list("view", path, glimpse)
-        return tuple({found.event_id: found for found in listed if found is not None}.values())
+        found: dict[str, Glimpse] = {}
+        async for page in self._pages("view", path, glimpse):
+            found |= {event.event_id: event for event in page if event is not None}
+        return tuple(found.values())
 
-    async def tagged(self, site_id: str) -> tuple[Glimpse, ...]:
-        """See the port. Graph compares the value without case, so the prefix is checked here again."""
-        listed = await self._list("tagged", f"{user(self._address)}/events?{tagged_query(site_id)}", glimpse)
+    async def tagged(self, site_id: str, not_before: datetime) -> tuple[Glimpse, ...]:
+        """See the port. Graph compares the value without case, so the prefix is checked here again.
+
+        A mailbox may hold years of events that are over: of each page, only what is returned is kept.
+        """
+        path = f"{user(self._address)}/events?{tagged_query(site_id)}"
         tags = f"{site_id}/"
-        ours = {found.event_id: found for found in listed if found is not None and found.tag.startswith(tags)}
-        return tuple(ours.values())
+        found: dict[str, Glimpse] = {}
+        async for page in self._pages("tagged", path, partial(glimpse, not_before=not_before)):
+            found |= {event.event_id: event for event in page if event is not None and event.tag.startswith(tags)}
+        return tuple(found.values())
 
-    async def _list(self, operation: str, path: str, read: Callable[[Any], T]) -> list[T]:
-        """All pages: one that fails fails the read."""
-        entries: list[T] = []
+    async def _pages(self, operation: str, path: str, read: Callable[[Any], T]) -> AsyncIterator[list[T]]:
+        """The pages of a list, one after another. One that fails fails the read: what came before it is no list."""
         following: str | None = path
         followed: set[str] = set()
         while following is not None:
@@ -192,9 +199,8 @@ class GraphCalendar:
                 raise TransientError("Graph's pages lead round in a ring")
             followed.add(following)
             page: _Page[T] = await self._read(operation, following, partial(_page, read))
-            entries += page.entries
             following = self._calendars.next_page(page.next_link) if page.next_link else None
-        return entries
+            yield page.entries
 
     async def time_zone(self) -> str:
         """See the port. An empty setting is an empty text; one that cannot be read raises."""
@@ -240,7 +246,7 @@ class GraphCalendar:
 
 
 def _page(read: Callable[[Any], T], body: Any) -> _Page[T]:
-    """Raises ``KeyError``, ``TypeError``, ``AttributeError`` or ``ValueError`` if this is no page of a list."""
+    """Raises one of ``UNREADABLE`` if this is no page of a list."""
     entries, link = body["value"], body.get("@odata.nextLink")
     if not isinstance(entries, list) or not (link is None or isinstance(link, str)):
         raise TypeError("not a page of a list")

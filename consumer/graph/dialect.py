@@ -8,6 +8,8 @@ from urllib.parse import quote
 from consumer.domain.event import REMINDER_MINUTES, TAG_ID, Event, Glimpse, SeenEvent
 from consumer.domain.timezones import named
 
+UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
+"""What reading a document raises that is not what Graph answers, whatever stands in it."""
 _SELECT: Final = (
     "id,subject,body,location,start,end,isAllDay,showAs,isReminderOn,reminderMinutesBeforeStart,sensitivity,"
     "importance,type,createdDateTime"
@@ -78,11 +80,12 @@ def view_query(start: datetime, end: datetime) -> str:
     return f"startDateTime={first}Z&endDateTime={last}Z&{_GLIMPSE}"
 
 
-def glimpse(body: Mapping[str, Any]) -> Glimpse | None:
-    """An event of a list, if it carries a tag of ours.
+def glimpse(body: Mapping[str, Any], *, not_before: datetime | None = None) -> Glimpse | None:
+    """An event of a list, if it carries a tag of ours, and did not end before ``not_before``.
 
-    Raises:
-        KeyError, TypeError, AttributeError, ValueError: it is no event.
+    One whose end cannot be read counts as not ended.
+
+    Raises one of ``UNREADABLE`` if it is no event.
     """
     event_id = _id(body)
     tag = _tag(body.get("singleValueExtendedProperties"))
@@ -90,13 +93,16 @@ def glimpse(body: Mapping[str, Any]) -> Glimpse | None:
         return None
     single = body.get("type", "singleInstance") == "singleInstance"
     if not single:
-        event_id = str(body.get("seriesMasterId") or event_id)
+        event_id = _text(body.get("seriesMasterId")) or event_id
+    end = _instant(body.get("end"))
+    if not_before is not None and end is not None and end < not_before:
+        return None
     return Glimpse(
         event_id,
-        str(body.get("@odata.etag") or ""),
+        _text(body.get("@odata.etag")),
         tag,
         single,
-        _instant(body.get("end")),
+        end,
         _instant(body.get("start")),
         _created(body),
     )
@@ -110,35 +116,52 @@ def from_json(body: Mapping[str, Any], wanted: Event | None = None) -> SeenEvent
         wanted: what was just written. A local time that its zone has twice (the repeated hour) is read as the wanted
             instant if it can be that: it was written in UTC, and only this answer cannot tell the two apart.
 
-    Raises:
-        KeyError, TypeError, AttributeError, ValueError: it is no event.
+    Raises one of ``UNREADABLE`` if it is no event.
     """
     return SeenEvent(
         event_id=_id(body),
-        etag=str(body.get("@odata.etag") or ""),
+        etag=_text(body.get("@odata.etag")),
         tag=_tag(body.get("singleValueExtendedProperties")),
-        subject=str(body.get("subject") or ""),
-        location=str((body.get("location") or {}).get("displayName") or ""),
-        body=str((body.get("body") or {}).get("content") or ""),
+        subject=_text(body.get("subject")),
+        location=_text((body.get("location") or {}).get("displayName")),
+        body=_text((body.get("body") or {}).get("content")),
         start=_instant(body.get("start"), wanted.start if wanted else None),
         end=_instant(body.get("end"), wanted.end if wanted else None),
         is_all_day=bool(body.get("isAllDay")),
-        show_as=str(body.get("showAs") or ""),
+        show_as=_text(body.get("showAs")),
         is_reminder_on=bool(body.get("isReminderOn")),
-        reminder_minutes=int(body.get("reminderMinutesBeforeStart") or 0),
-        sensitivity=str(body.get("sensitivity") or ""),
-        importance=str(body.get("importance") or ""),
+        reminder_minutes=_minutes(body.get("reminderMinutesBeforeStart")),
+        sensitivity=_text(body.get("sensitivity")),
+        importance=_text(body.get("importance")),
         single=body.get("type", "singleInstance") == "singleInstance",
         created=_created(body),
     )
 
 
+def _text(value: Any) -> str:
+    """A text; null is an empty one. Raises ``TypeError``."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _minutes(value: Any) -> int:
+    """Whole minutes; null is none. Raises ``TypeError``, or what ``int`` raises for a number that is not finite."""
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("not a number")
+    return int(value)
+
+
 def _tag(properties: Any) -> str | None:
     for entry in properties or ():
-        name = entry.get("id", "")
+        name = _text(entry.get("id"))
         # Exchange gives the id back with the GUID in whatever case it likes; the name keeps its own.
-        if name == TAG_ID or str(name).casefold() == _FOLDED_TAG_ID:
-            return str(entry.get("value", ""))
+        if name == TAG_ID or name.casefold() == _FOLDED_TAG_ID:
+            return _text(entry.get("value"))
     return None
 
 
@@ -176,7 +199,8 @@ def _instant(value: Any, wanted: datetime | None = None) -> datetime | None:
 
 def _created(body: Mapping[str, Any]) -> datetime | None:
     """``"2026-10-06T01:00:00.1234567Z"``: seven digits and a Z, always UTC."""
+    text = body.get("createdDateTime")
     try:
-        return datetime.fromisoformat(f"{str(body.get('createdDateTime'))[:19]}Z")
+        return datetime.fromisoformat(f"{text[:19]}Z") if isinstance(text, str) else None
     except ValueError:
         return None

@@ -9,11 +9,12 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from consumer.domain.errors import CalsyncError, ReadOnlyError, TransientError
+from consumer.domain.errors import CalsyncError, ForbiddenError, ReadOnlyError, TransientError
 from consumer.domain.site import Site
 from consumer.foreign import ForeignAnswers
 from consumer.graph.budget import APP_REQUESTS, APP_SECONDS, MAILBOX_REQUESTS, MAILBOX_SECONDS, Budget
-from consumer.graph.errors import code_of, error_of, refused_token, refuses_token
+from consumer.graph.dialect import UNREADABLE
+from consumer.graph.errors import code_of, error_of
 from consumer.graph.tokens import Tokens
 from consumer.http import Answer, Http, NoAnswerError
 from consumer.json_reader import loads
@@ -70,10 +71,9 @@ class Call:
     lease: Lease | None = None
     """Not sent unless ``Lease.may_send``."""
     read: Callable[[Any], Any] = any_object
-    """What the decoded body of a success says.
-
-    Raises ``KeyError``, ``TypeError``, ``AttributeError`` or ``ValueError`` for a body that is not what Graph answers.
-    """
+    """What the decoded body of a success says. Raises one of ``UNREADABLE`` for a body that is not Graph's."""
+    had_token_refused: bool = False
+    """Graph has refused the token it was sent with, once."""
     reply: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
@@ -215,34 +215,26 @@ class Dispatcher:
             self._land(addresses, sent)
 
     async def _travel(self, calls: list[Call], sent: list[Call]) -> None:
-        """Send what may go, once more with a new token if Graph refuses the first: it refuses valid ones at times.
-
-        ``sent`` gets the calls that left.
-        """
-        answer = None
-        for again in (False, True):
-            token = await self._tokens.get(self._site)
-            # Only now, with the token at hand: fetching it may take longer than a lease lasts.
-            calls = [call for call in calls if self._may_go(call, spend=again)]
-            if not calls:
-                return
-            sent[:] = calls
-            operation = calls[0].operation if len(calls) == 1 else "batch"
-            answer = await self._post(calls, token, operation)
-            body = _json(answer.body)
-            if not refuses_token(answer.status, answer.headers, body):
-                if len(calls) == 1:
-                    self._settle(calls[0], answer.status, answer.headers, body)
-                else:
-                    self._settle_batch(calls, answer, body, token)
-                return
-            self._meter.request(operation, "401")
-            self._tokens.refused(self._site, token)
-        raise refused_token(_json(answer.body) if answer else None)
+        """Send what may go. ``sent`` gets the calls that left."""
+        token = await self._tokens.get(self._site)
+        # Only now, with the token at hand: fetching it may take longer than a lease lasts.
+        calls = [call for call in calls if self._may_go(call)]
+        if not calls:
+            return
+        sent += calls
+        operation = calls[0].operation if len(calls) == 1 else "batch"
+        answer = await self._post(calls, token, operation)
+        body = _json(answer.body)
+        if len(calls) == 1:
+            self._settle(calls[0], answer.status, answer.headers, body, token)
+        else:
+            self._settle_batch(calls, answer, body, token)
 
     def _land(self, addresses: Iterable[str], sent: Sequence[Call]) -> None:
         for call in sent:
-            failed = call.reply.done() and not call.reply.cancelled() and call.reply.exception()
+            if not call.reply.done():
+                continue  # it waits to be sent once more, with a new token
+            failed = not call.reply.cancelled() and call.reply.exception()
             if isinstance(failed, TransientError) and not failed.tenant_wide:
                 self._suspects.add(call.address)
             else:
@@ -271,10 +263,11 @@ class Dispatcher:
         return answer
 
     def _settle_batch(self, calls: list[Call], answer: Answer, body: Any, token: str) -> None:
-        """Hand each call its part. Raises ``TransientError`` if the batch has failed as a whole."""
+        """Hand each call its part, or the trouble if the batch has failed as a whole."""
         # A batch may be 424 as a whole because of one request in it (throttling): the others may be done.
         if answer.status not in (200, 424) or not isinstance(body, dict) or not isinstance(body.get("responses"), list):
-            raise self._batch_error(answer, body)
+            self._fail_batch(calls, answer, body, token)
+            return
         replies = _replies(body["responses"])
         for number, call in enumerate(calls):
             reply = replies.get(str(number))
@@ -284,20 +277,25 @@ class Dispatcher:
                 continue
             headers = reply.get("headers")
             headers = headers if isinstance(headers, dict) else {}
-            if refuses_token(status, headers, reply.get("body")):
-                self._tokens.refused(self._site, token)
-            self._settle(call, status, headers, reply.get("body"))
+            self._settle(call, status, headers, reply.get("body"), token)
 
-    def _batch_error(self, answer: Answer, body: Any) -> TransientError:
+    def _fail_batch(self, calls: list[Call], answer: Answer, body: Any, token: str) -> None:
         if answer.status == 424 and code_of(body):
-            return TransientError("a batch failed as a whole", unknown=True)
-        error = error_of(answer.status, answer.headers, body, write=True)
-        if not isinstance(error, TransientError):
-            # It says nothing of any one of them: each is asked alone next, since its mailbox is suspect now.
-            return TransientError(f"a batch was refused: {error}", retry_after=0.0)
-        if error.foreign:
-            return self._foreign_error(answer.status, answer.headers, unknown=error.unknown)
-        return error
+            error = TransientError("a batch failed as a whole", unknown=True)
+        else:
+            refusal = error_of(answer.status, answer.headers, body, write=True)
+            if isinstance(refusal, ForbiddenError) and refusal.token:
+                self._meter.request("batch", "401")
+                calls = [call for call in calls if not self._goes_again(call, token)]
+            if not isinstance(refusal, TransientError):
+                # It says nothing of any one of them: each is asked alone next, since its mailbox is suspect now.
+                error = TransientError(f"a batch was refused: {refusal}", retry_after=0.0)
+            elif refusal.foreign:
+                error = self._foreign_error(answer.status, answer.headers, unknown=refusal.unknown)
+            else:
+                error = refusal
+        for call in calls:
+            call.fail(_for_call(error, call))
 
     def _may_go(self, call: Call, *, spend: bool = False) -> bool:
         """Whether it may still be sent; else it has failed. ``spend``: it takes another request of the budgets."""
@@ -327,7 +325,20 @@ class Dispatcher:
             return TransientError("the mailbox has had its requests for now", retry_after=wait)
         return None
 
-    def _settle(self, call: Call, status: int, headers: Mapping[str, str], body: Any) -> None:
+    def _goes_again(self, call: Call, token: str) -> bool:
+        """Whether a call whose token was refused is sent with a new one: once, since Graph refuses valid ones at times.
+
+        A new one that is refused too is kept: it may serve the other mailboxes.
+        """
+        if call.had_token_refused:
+            return False
+        call.had_token_refused = True
+        self._tokens.refused(self._site, token)
+        if self._may_go(call, spend=True):
+            self._waiting.setdefault(call.address, deque()).appendleft(call)
+        return True
+
+    def _settle(self, call: Call, status: int, headers: Mapping[str, str], body: Any, token: str) -> None:
         self._meter.request(call.operation, str(status))
         if wait := retry_after(headers):
             self._rests[call.address] = max(self._rests.get(call.address, 0.0), time.monotonic() + wait)
@@ -336,14 +347,19 @@ class Dispatcher:
         if status in _SUCCESSES.get(call.method, ()):
             try:
                 answer = None if status == 204 else call.read(body)
-            except (KeyError, TypeError, AttributeError, ValueError):
+            except UNREADABLE:
                 call.fail(self._foreign_error(status, headers, unknown=call.write))
             else:
                 call.succeed(answer)
             return
         error = error_of(status, headers, body, write=call.write)
-        if isinstance(error, TransientError) and error.foreign:
-            error = self._foreign_error(status, headers, unknown=error.unknown)
+        if isinstance(error, ForbiddenError) and error.token and self._goes_again(call, token):
+            return
+        if isinstance(error, TransientError):
+            if error.foreign:
+                error = self._foreign_error(status, headers, unknown=error.unknown)
+            elif status == 401:
+                self._tokens.refused(self._site, token)  # its code says otherwise, but it may be the token's fault
         call.fail(error)
 
     def _foreign_error(self, status: int, headers: Mapping[str, str], *, unknown: bool) -> TransientError:

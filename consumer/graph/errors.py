@@ -15,7 +15,6 @@ from consumer.domain.errors import (
     GoneError,
     MailboxRefusedError,
     RequestRefusedError,
-    SiteRefusedError,
     TransientError,
     ZoneRefusedError,
 )
@@ -27,6 +26,8 @@ class Kind(Enum):
 
     WAIT = auto()
     """Try again later; a write may have been carried out if the status is 5xx or 408."""
+    DOUBT = auto()
+    """Try again later: something failed inside Graph, so a write may have been carried out whatever the status."""
     CONFLICT = auto()
     """Somebody else wrote at the same moment: look and try again."""
     GONE = auto()
@@ -50,8 +51,6 @@ _BY_CODE: Final = {
     "request_resourcenotfound": Kind.PARK,
     "nonexistentmailbox": Kind.PARK,
     "quotaexceeded": Kind.PARK_HOURLY,
-    "itemnotfound": Kind.GONE,
-    "invalididmalformed": Kind.GONE,
     "irresolvableconflict": Kind.CONFLICT,
     "concurrentitemsave": Kind.CONFLICT,
     "duplicatetransactionid": Kind.DUPLICATE,
@@ -61,12 +60,11 @@ _BY_CODE: Final = {
     "timezonenotsupported": Kind.ZONE,
 }
 _BY_STATUS: Final = {
-    401: Kind.WAIT,
     403: Kind.FORBIDDEN,
-    404: Kind.GONE,
+    404: Kind.DOUBT,
     408: Kind.WAIT,
     409: Kind.CONFLICT,
-    410: Kind.GONE,
+    410: Kind.DOUBT,
     412: Kind.CONFLICT,
     423: Kind.WAIT,
     424: Kind.WAIT,
@@ -74,7 +72,43 @@ _BY_STATUS: Final = {
     429: Kind.WAIT,
     507: Kind.PARK_HOURLY,
 }
+_GONE_CODES: Final = frozenset({"itemnotfound", "invalididmalformed"})
+_GONE_STATUSES: Final = frozenset({400, 404, 410})
+"""Only these codes with one of these statuses say that an event is gone. A 404 with any other code is about something
+else: a mailbox on its way to another server, a folder, a tenant, or Graph's own trouble."""
+_UNKNOWN: Final = "unknownerror"
+"""Graph could not read what the server behind it answered."""
+_DOUBT: Final = frozenset(
+    {
+        _UNKNOWN,
+        "adunavailable",
+        "badgateway",
+        "connectionfailed",
+        "connectionfailedtransienterror",
+        "gatewaytimeout",
+        "generalexception",
+        "insufficientresources",
+        "internalservererror",
+        "internalservertransienterror",
+        "mailboxfailover",
+        "mailboxinfostale",
+        "mailboxmoveinprogress",
+        "mailboxstoreunavailable",
+        "requesttimeout",
+        "serverbusy",
+        "servicenotavailable",
+        "serviceunavailable",
+        "timeoutexpired",
+    }
+)
+"""Transient with any status: Exchange's own status does not always survive the way through Graph. The names are
+Graph's and those of EWS (``ResponseCode``)."""
+_THROTTLING: Final = frozenset(
+    {"activitylimitreached", "applicationthrottled", "exceededconnectioncount", "toomanyrequests"}
+)
 _BEARER: Final = re.compile(r"(?:^|,)\s*bearer\b", re.IGNORECASE)
+_CHALLENGE: Final = "InvalidAuthenticationToken"
+"""Graph's code where a challenge for another token comes without one."""
 _CONFLICT_SECONDS: Final = 0.2
 
 
@@ -88,6 +122,8 @@ def code_of(body: Any) -> str:
 def kind_of(status: int, code: str) -> Kind:
     """What an answer calls for: by its code, else by its status, else by its status's class.
 
+    A 401 is judged as a 403 is: with one and the same token, Graph may refuse one mailbox and serve its neighbours.
+
     Without a code it says nothing about what was asked. Graph itself leaves the code out at times when it is
     overloaded, so a 429 and a 5xx are waits all the same.
     """
@@ -95,14 +131,23 @@ def kind_of(status: int, code: str) -> Kind:
         return Kind.FOREIGN
     if not code:
         return Kind.WAIT if status == 429 or status >= 500 else Kind.FOREIGN
-    known = _BY_CODE.get(code.casefold().removeprefix("error")) or _BY_STATUS.get(status)
+    plain = code.casefold().removeprefix("error")
+    if plain in _THROTTLING or (plain in _DOUBT and status == 429 and plain != _UNKNOWN):
+        return Kind.WAIT
+    if plain in _DOUBT:
+        return Kind.DOUBT
+    if status == 401:
+        return Kind.FORBIDDEN
+    if plain in _GONE_CODES and status in _GONE_STATUSES:
+        return Kind.GONE
+    known = _BY_CODE.get(plain) or _BY_STATUS.get(status)
     if known is not None:
         return known
     return Kind.MALFORMED if status < 500 else Kind.WAIT
 
 
 def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool) -> CalsyncError:
-    """The domain's error for an answer that is no success.
+    """The domain's error for an answer that is no success; of a 401, what it means for a token just issued.
 
     Args:
         status: of the answer; a success or a redirect is a foreign answer here.
@@ -114,7 +159,7 @@ def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool)
     name = code or f"HTTP {status}"
     kind = kind_of(status, code)
     if kind is Kind.FOREIGN and refuses_token(status, headers, body):
-        kind = Kind.WAIT
+        kind, name = Kind.FORBIDDEN, _CHALLENGE
     wait = retry_after(headers)
     match kind:
         case Kind.FOREIGN:
@@ -126,7 +171,7 @@ def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool)
         case Kind.PARK_HOURLY:
             return MailboxRefusedError(name, hourly=True)
         case Kind.FORBIDDEN:
-            return ForbiddenError(name, write=write)
+            return ForbiddenError(name, write=write, token=status == 401)
         case Kind.DUPLICATE:
             existing = body["error"].get("@event.existingEventId")
             return DuplicateTransactionError(existing if isinstance(existing, str) else None)
@@ -140,8 +185,8 @@ def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool)
             return TransientError(
                 f"{status} {name}", retry_after=_CONFLICT_SECONDS if wait is None else wait, unknown=unknown
             )
-        case Kind.WAIT:
-            unknown = write and (status >= 500 or status == 408)
+        case Kind.WAIT | Kind.DOUBT:
+            unknown = write and (kind is Kind.DOUBT or status >= 500 or status == 408)
             return TransientError(f"{status} {name}", retry_after=wait, unknown=unknown)
 
 
@@ -154,18 +199,3 @@ def refuses_token(status: int, headers: Mapping[str, str], body: Any) -> bool:
         return False
     challenges = (value for name, value in headers.items() if name.lower() == "www-authenticate")
     return bool(code_of(body)) or any(_BEARER.search(str(value)) for value in challenges)
-
-
-def refused_token(body: Any) -> SiteRefusedError:
-    """What it means that even a new token is refused with 401."""
-    code = code_of(body)
-    if code and kind_of(401, code) is Kind.FORBIDDEN:
-        return SiteRefusedError(
-            code,
-            "the app's tokens hold no permissions: an administrator must grant admin consent for Calendars.ReadWrite "
-            "and MailboxSettings.Read to the app registration",
-        )
-    return SiteRefusedError(
-        code or "InvalidAuthenticationToken",
-        "Graph refuses the tokens that Entra issues for this app: check the tenant",
-    )

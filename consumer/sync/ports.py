@@ -370,8 +370,11 @@ class Calendar(Protocol):
     async def view(self, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
         """Every event that carries a tag of ours, of any site, and overlaps the time; all pages, each event once."""
 
-    async def tagged(self, site_id: str) -> tuple[Glimpse, ...]:
-        """Every event of the mailbox with a tag of this site, whatever its date; all pages, each event once."""
+    async def tagged(self, site_id: str, not_before: datetime) -> tuple[Glimpse, ...]:
+        """Every event of the mailbox with a tag of this site; all pages, each event once.
+
+        Left out is what ended before ``not_before``; an event whose end cannot be read is listed.
+        """
 
     async def time_zone(self) -> str:
         """The mailbox's time-zone setting as it is; may be empty, custom, Windows or IANA."""

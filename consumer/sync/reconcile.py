@@ -256,7 +256,7 @@ class Reconciler:
             setting = run.findings.zone = await run.calendar.time_zone()
         except ForbiddenError as error:
             # Perhaps no mailbox of the site lets it be read: the site's others decide, see ``SiteStates.judge``.
-            raise ForbiddenError(error.code, setting=True) from None
+            raise ForbiddenError(error.code, setting=not error.token, token=error.token) from None
         except (MailboxRefusedError, RequestRefusedError):
             # A refusal of the mailbox itself comes again from its calendar, and counts there.
             return grant.zone or ""
@@ -285,13 +285,12 @@ class Reconciler:
         listed: dict[str, list[Glimpse]] = {}
         async with self._listing:
             try:
-                events = sorted(await run.calendar.tagged(site_id), key=_age)
+                events = sorted(await run.calendar.tagged(site_id, not_before), key=_age)
             except RequestRefusedError as error:
                 # Unless every read of the mailbox is refused, this says nothing about the mailbox or any record.
                 await run.calendar.view(window.start, window.start + _VIEW)
                 raise TransientError(f"the mailbox's events cannot be listed: {error}") from None
-            recent = [event for event in events if event.end is None or event.end >= not_before]
-            named = [(event.tag.removeprefix(f"{site_id}/"), event) for event in recent]
+            named = [(event.tag.removeprefix(f"{site_id}/"), event) for event in events]
             unlinked = [(job_id, event.event_id) for job_id, event in named if job_id not in grant.links]
             elsewhere = await run.linked_elsewhere(unlinked) if unlinked else set()
         for job_id, event in named:

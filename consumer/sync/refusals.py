@@ -19,6 +19,7 @@ from consumer.domain.errors import (
 Refusal: TypeAlias = MailboxRefusedError | ForbiddenError | RequestRefusedError
 """What Graph said of a mailbox, in its own words. Parked for any of them, if the mailbox alone is refused."""
 Whose: TypeAlias = Literal["mailbox", "site", "unclear", "nobody to ask"]
+_NO_PERMISSIONS: Final = "NoPermissionsInAccessToken"
 _WRITE_ROLE: Final = "Calendars.ReadWrite"
 
 
@@ -84,6 +85,13 @@ def _plain(code: str) -> str:
 
 def _hint(refusal: Refusal) -> str:
     match refusal:
+        case ForbiddenError(token=True) if is_same_code(refusal.code, _NO_PERMISSIONS):
+            return (
+                "the app's tokens hold no permissions: an administrator must grant admin consent for "
+                "Calendars.ReadWrite and MailboxSettings.Read to the app registration"
+            )
+        case ForbiddenError(token=True):
+            return "Graph refuses the tokens that Entra issues for this app: check the tenant"
         case ForbiddenError(write=True):
             return (
                 "Graph lets the app read this site's mailboxes but not write to them: grant admin consent for the "

@@ -253,6 +253,7 @@ class SiteStates:
         if site is None or trouble is None:
             return
         addresses: list[str | None] = [*self._neighbours[site_id].to_probe()]
+        answers: list[Refusal | TransientError] = []
         for number, address in enumerate(addresses or [None]):
             try:
                 answer = await self._answer(site, address, trouble.asks, fresh=number == 0)
@@ -264,6 +265,12 @@ class SiteStates:
                 return
             if isinstance(answer, TransientError) and answer.tenant_wide:
                 return
+            if answer is not None:
+                answers.append(answer)
+        refused = [answer for answer in answers if isinstance(answer, ForbiddenError) and answer.token]
+        if refused and len(refused) == len(answers):
+            # What Entra refused before, it grants now, and no mailbox takes its tokens.
+            self._still(site_id, shared(refused[0], ()))
 
     def _still(self, site_id: str, fault: SiteRefusedError) -> None:
         """The site is refused still, perhaps for another reason by now."""

@@ -206,8 +206,8 @@ class MemoryCalendar:
     async def view(self, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
         return await self.outlook.request(self.lease, lambda: self._view(start, end), write=False)
 
-    async def tagged(self, site_id: str) -> tuple[Glimpse, ...]:
-        return await self.outlook.request(self.lease, lambda: self._tagged(site_id), write=False)
+    async def tagged(self, site_id: str, not_before: datetime) -> tuple[Glimpse, ...]:
+        return await self.outlook.request(self.lease, lambda: self._tagged(site_id, not_before), write=False)
 
     async def time_zone(self) -> str:
         return await self.outlook.request(self.lease, self._time_zone, write=False)
@@ -276,7 +276,7 @@ class MemoryCalendar:
             if event.event_id not in self.outlook.elsewhere
         )
 
-    def _tagged(self, site_id: str) -> tuple[Glimpse, ...]:
+    def _tagged(self, site_id: str, not_before: datetime) -> tuple[Glimpse, ...]:
         self.outlook.lists += 1
         if self.outlook.list_refusal is not None:
             raise self.outlook.list_refusal
@@ -284,6 +284,7 @@ class MemoryCalendar:
             Glimpse(event.event_id, event.etag, event.tag, event.single, event.end, event.start, event.created)
             for event in self._listed()
             if event.tag and event.tag.startswith(f"{site_id}/")
+            if event.end is None or event.end >= not_before
         )
 
     def _listed(self) -> list[SeenEvent]:

@@ -33,6 +33,7 @@ REFUSALS = [
     pytest.param(MailboxRefusedError("ErrorItemNotFound", hourly=True), id="404 to a read"),
     pytest.param(RequestRefusedError(400, "BadRequest"), id="a refused URL"),
     pytest.param(ForbiddenError("ErrorAccessDenied"), id="403"),
+    pytest.param(ForbiddenError("InvalidAuthenticationToken", token=True), id="401"),
 ]
 
 
@@ -385,5 +386,36 @@ def test_a_changed_app_enables_every_mailbox_but_those_that_were_parked_by_hand(
         await enabling
         assert world.store.parked.keys() == {second}
         replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_one_mailbox_with_a_401_is_parked_hourly_and_its_site_stays_up(write: bool) -> None:
+    async def story() -> None:
+        world = World(1)
+        sick, *others = world.core.addresses
+        async with service(world) as served:
+            await served.change(*world.core.addresses)
+            refusal = ForbiddenError("InvalidAuthenticationToken", write=write, token=True)
+            refusals = {sick: refusal}
+            if write:
+                world.outlook.write_refusals = refusals
+                add_jobs(world, 1, sick)
+            else:
+                world.outlook.refusals = refusals
+            await served.swept(2)
+            down = 0
+            for _ in range(1800):
+                await asyncio.sleep(1)
+                down += served.is_suspended
+            assert down == 0
+            assert served.parked == {sick: "InvalidAuthenticationToken"}
+            assert all(parking.hourly for parking, _ in world.store.parked.values())
+            await served.change(*others)
+            refusals.clear()
+            await asyncio.sleep(3700)
+            await served.swept()
+            assert served.parked == {}
 
     simulate(story())

@@ -1,5 +1,7 @@
 """Events to Graph's JSON and back."""
 
+import contextlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -12,7 +14,17 @@ from consumer.domain.event import TAG_ID, Event, tag
 from consumer.domain.job import Job
 from consumer.domain.render import render
 from consumer.domain.timezones import UTC_ZONE, zone_for
-from consumer.graph.dialect import READ, created, event_path, find_query, from_json, glimpse, to_json, user
+from consumer.graph.dialect import (
+    READ,
+    UNREADABLE,
+    created,
+    event_path,
+    find_query,
+    from_json,
+    glimpse,
+    to_json,
+    user,
+)
 
 START = datetime(2026, 12, 1, 9, tzinfo=UTC)
 JOB = Job("J-1", "acme", 1, "scheduled", subject="Lift & hoist", client_name="Northwind", address="1 High St")
@@ -216,3 +228,63 @@ def test_every_read_asks_for_the_tag_and_what_is_owned() -> None:
     query = parse_qs(READ)
     assert query["$expand"] == [f"singleValueExtendedProperties($filter=id eq '{TAG_ID}')"]
     assert {*to_json(event()), "id", "type", "createdDateTime"} == set(query["$select"][0].split(","))
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from([float("inf"), float("nan"), 10**400, 1e308, "9" * 5000, "", "\ud83d", "UTC", TAG_ID])
+    | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "value", "dateTime", "timeZone", "content", "displayName"]) | st.text(),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+TIMES = st.fixed_dictionaries({"dateTime": JSON_VALUES | st.datetimes().map(str), "timeZone": JSON_VALUES})
+
+
+@given(st.dictionaries(st.sampled_from([*shown(), "createdDateTime", "seriesMasterId"]), JSON_VALUES | TIMES))
+def test_whatever_stands_in_an_event_it_is_read_or_is_no_event(changes: dict[str, Any]) -> None:
+    reads: list[Callable[[Any], object]] = [from_json, glimpse, lambda body: from_json(body, event())]
+    for read in reads:
+        with contextlib.suppress(*UNREADABLE):
+            read(shown(**changes))
+
+
+def deep(levels: int) -> Any:
+    nested: Any = "x"
+    for level in range(levels):
+        nested = [nested] if level % 2 else {"a": nested}
+    return nested
+
+
+@pytest.mark.parametrize("name", [*shown(), "createdDateTime", "seriesMasterId"])
+@pytest.mark.parametrize(
+    "value",
+    [float("inf"), float("nan"), -float("inf"), 10**400, 1e308, "9" * 5000, 5, True, [5], {"a": 5}, deep(2_000)],
+)
+def test_any_value_in_any_field_is_read_or_is_no_event(name: str, value: Any) -> None:
+    reads: list[Callable[[Any], object]] = [from_json, glimpse]
+    for read in reads:
+        with contextlib.suppress(*UNREADABLE):
+            read(shown(**{name: value}))
+
+
+@pytest.mark.parametrize("minutes", [float("inf"), float("nan"), "9" * 5000, "x", [], {}, [15], True])
+def test_minutes_that_are_no_number_are_no_event(minutes: Any) -> None:
+    with pytest.raises(UNREADABLE):
+        from_json(shown(reminderMinutesBeforeStart=minutes))
+
+
+@pytest.mark.parametrize("name", ["subject", "showAs", "sensitivity", "importance", "@odata.etag"])
+@pytest.mark.parametrize("value", [5, True, ["x"], {"a": "x"}])
+def test_a_text_that_is_none_is_no_event(name: str, value: Any) -> None:
+    with pytest.raises(UNREADABLE):
+        from_json(shown(**{name: value}))

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from consumer.domain.errors import RequestRefusedError, SiteRefusedError, TransientError
+from consumer.domain.errors import ForbiddenError, RequestRefusedError, SiteRefusedError, TransientError
 from consumer.domain.site import Site
 from consumer.graph.calendars import GraphCalendars
 from consumer.graph.dispatcher import Call, Dispatcher
@@ -124,7 +124,7 @@ async def test_a_token_refused_within_a_batch_is_replaced() -> None:
     tokens = Tokens()
     a, b = await outcomes(dispatcher(Graph(alone={"/b": 401}), tokens), "a", "b")
     assert a == {}
-    assert isinstance(b, TransientError)
+    assert isinstance(b, ForbiddenError)
     assert tokens.refusals == ["secret-0"]
 
 

@@ -26,6 +26,7 @@ from consumer.domain.site import Site
 from consumer.domain.timezones import UTC_ZONE
 from consumer.foreign import ForeignAnswers
 from consumer.graph.calendars import GraphCalendar, GraphCalendars
+from consumer.graph.dialect import from_json
 from consumer.graph.dispatcher import Call, Dispatcher
 from consumer.http import Answer, NoAnswerError
 from consumer.sync.ports import SEND_WITHIN_SECONDS, Lease
@@ -60,7 +61,8 @@ class Tokens:
         return f"token-{len(self.refusals)}"
 
     def refused(self, site: Site, token: str) -> None:
-        self.refusals.append(token)
+        if token == f"token-{len(self.refusals)}":
+            self.refusals.append(token)
 
 
 class Graph:
@@ -224,7 +226,7 @@ def act(calendar: GraphCalendar, name: str) -> Any:
         "get": lambda: calendar.get("AAMk="),
         "view": lambda: calendar.view(start, start + timedelta(days=1)),
         "find": lambda: calendar.find("acme/J"),
-        "tagged": lambda: calendar.tagged("acme"),
+        "tagged": lambda: calendar.tagged("acme", start),
         "time_zone": lambda: calendar.time_zone(),
     }[name]()
 
@@ -253,6 +255,19 @@ async def test_a_success_that_is_not_graphs_is_no_success(name: str, status: int
     assert failed.value.foreign
     assert failed.value.unknown is (name in ("create", "update", "delete"))
     assert foreign == ["graph"]
+
+
+HOSTILE = b'{"id":"AAMk=","reminderMinutesBeforeStart":1e999}'
+
+
+async def test_an_event_that_cannot_be_read_fails_no_other_call_of_its_batch() -> None:
+    inner = b'{"responses":[{"id":"0","status":200,"body":%s},{"id":"1","status":200,"body":{}}]}' % HOSTILE
+    desk = Desk(lambda *_: Answer(200, {}, inner))
+    hostile = Call("update", "PATCH", "/users/a/events/1", "a", {}, None, from_json)
+    read, other = await desk.outcomes(hostile, call("b"))
+    assert type(read) is TransientError
+    assert (read.foreign, read.unknown) == (True, True)
+    assert other == {}
 
 
 # --- what a batch leaves out --------------------------------------------------------------------------------------
@@ -417,10 +432,119 @@ async def test_a_token_that_graph_refuses_is_replaced_once(headers: dict[str, st
     desk = Desk(lambda *_: next(answers))
     assert await desk.outcomes(call()) == [{}]
     assert desk.graph.tokens == ["Bearer token-0", "Bearer token-1"]
-    desk = Desk(lambda *_: Answer(401, headers, body))
-    [refused] = await desk.outcomes(call())
-    assert isinstance(refused, SiteRefusedError)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "code"),
+    [
+        ({}, b'{"error":{"code":"InvalidAuthenticationToken"}}', "InvalidAuthenticationToken"),
+        ({}, b'{"error":{"code":"NoPermissionsInAccessToken"}}', "NoPermissionsInAccessToken"),
+        ({}, b'{"error":{"code":"Unauthorized"}}', "Unauthorized"),
+        ({"WWW-Authenticate": 'Bearer realm="", error="invalid_token"'}, b"", "InvalidAuthenticationToken"),
+    ],
+)
+@pytest.mark.parametrize("write", [True, False])
+async def test_a_fresh_token_that_is_refused_too_decides_nothing_alone(
+    headers: dict[str, str], body: bytes, code: str, *, write: bool
+) -> None:
+    """The site's other mailboxes may answer with the very same token, so that it is as a 403."""
+    desk = Desk(lambda path, _: Answer(401, headers, body) if "/users/a/" in path else Answer(200, {}, b"{}"))
+    [refused] = await desk.outcomes(call(write=write))
+    assert isinstance(refused, ForbiddenError)
+    assert (refused.code, refused.write, refused.token) == (code, write, True)
+    assert desk.graph.tokens == ["Bearer token-0", "Bearer token-1"]
+    assert await desk.outcomes(call("b")) == [{}]
+    assert desk.tokens.refusals == ["token-0"], "the fresh token serves the others"
+
+
+async def test_a_transient_code_is_not_sent_again_at_once_whatever_its_status() -> None:
+    desk = Desk(lambda *_: Answer(401, {}, b'{"error":{"code":"UnknownError"}}'))
+    [outcome] = await desk.outcomes(call(write=True))
+    assert type(outcome) is TransientError
+    assert outcome.unknown
+    assert len(desk.graph.sent) == 1
+    assert desk.tokens.refusals == ["token-0"], "the next request has a new token all the same"
+
+
+def unauthorized(*refused: str, code: str = "InvalidAuthenticationToken") -> Callable[[str, Any], Answer]:
+    """Answers 401 for these addresses, alone and within batches."""
+
+    def one(path: str) -> tuple[int, Any]:
+        return (401, {"error": {"code": code}}) if path.split("/")[2] in refused else (200, {"id": "1"})
+
+    def answer(path: str, body: Any) -> Answer:
+        if path != "/$batch":
+            status, content = one(path)
+            return Answer(status, {}, orjson.dumps(content))
+        inner = [(request["id"], *one(request["url"])) for request in body["requests"]]
+        return replies(*({"id": n, "status": status, "body": content} for n, status, content in inner))(path, body)
+
+    return answer
+
+
+async def test_a_token_refused_within_a_batch_is_replaced_once_and_then_judged() -> None:
+    desk = Desk(unauthorized("b", "c"))
+    a, b, c = await desk.outcomes(call("a"), call("b"), call("c", write=True))
+    assert a == {"id": "1"}
+    for refused, write in ((b, False), (c, True)):
+        assert isinstance(refused, ForbiddenError)
+        assert (refused.code, refused.write, refused.token) == ("InvalidAuthenticationToken", write, True)
+    assert desk.graph.tokens == ["Bearer token-0", "Bearer token-1"]
+    assert desk.graph.sent == [("POST", "/$batch"), ("POST", "/$batch")]
+    assert desk.tokens.refusals == ["token-0"]
+    assert not desk.dispatcher._flying
+    assert not desk.dispatcher._waiting
+
+
+async def test_a_call_of_a_batch_that_the_fresh_token_serves_is_answered() -> None:
+    desk = Desk(lambda *_: Answer(500, {}, b""))
+    desk.graph.answer = lambda path, body: unauthorized(*(["b"] if not desk.tokens.refusals else []))(path, body)
+    assert await desk.outcomes(call("a"), call("b")) == [{"id": "1"}] * 2
+    assert desk.graph.sent == [("POST", "/$batch"), ("GET", "/users/b/events/1")]
+
+
+async def test_a_lease_that_ends_after_a_refused_token_sends_no_second_request() -> None:
+    held = lease("b")
+
+    def answer(path: str, body: Any) -> Answer:
+        held.renewed_at -= SEND_WITHIN_SECONDS + 1
+        return unauthorized("b")(path, body)
+
+    desk = Desk(answer)
+    a, b = await desk.outcomes(call("a"), call("b", write=True, lease=held))
+    assert a == {"id": "1"}
+    assert isinstance(b, TransientError)
+    assert not b.unknown
+    assert len(desk.graph.sent) == 1
+
+
+async def test_a_batch_refused_as_a_whole_twice_has_each_of_its_calls_asked_alone() -> None:
+    refusal = Answer(401, {}, b'{"error":{"code":"InvalidAuthenticationToken"}}')
+    desk = Desk(lambda path, body: refusal if path == "/$batch" else unauthorized("b")(path, body))
+    for outcome in await desk.outcomes(call("a"), call("b")):
+        assert type(outcome) is TransientError
+        assert (outcome.retry_after, outcome.unknown) == (0.0, False)
+    assert desk.graph.tokens == ["Bearer token-0", "Bearer token-1"]
+    a, b = await desk.outcomes(call("a"), call("b"))
+    assert a == {"id": "1"}
+    assert isinstance(b, ForbiddenError)
+
+
+async def test_a_cancelled_call_is_not_sent_again() -> None:
+    sending: list[asyncio.Task[Any]] = []
+
+    def answer(path: str, body: Any) -> Answer:
+        sending[0].cancel()
+        return Answer(401, {}, b'{"error":{"code":"InvalidAuthenticationToken"}}')
+
+    desk = Desk(answer)
+    sending.append(asyncio.create_task(desk.dispatcher.send(call())))
+    with pytest.raises(asyncio.CancelledError):
+        await sending[0]
+    desk.graph.answer = unauthorized()
+    assert await desk.outcomes(call("b")) == [{"id": "1"}]
     assert len(desk.graph.sent) == 2
+    assert not desk.dispatcher._waiting
 
 
 async def test_a_page_at_the_second_try_refuses_no_site() -> None:

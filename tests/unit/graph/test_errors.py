@@ -39,9 +39,11 @@ def answer(status: int, code: str, *, write: bool = True, headers: dict[str, str
         (409, "ErrorDuplicateTransactionId", DuplicateTransactionError),
         (400, "ErrorInvalidIdMalformed", GoneError),
         (404, "ErrorItemNotFound", GoneError),
-        (404, "NotFound", GoneError),
-        (410, "SyncStateNotFound", GoneError),
-        (401, "InvalidAuthenticationToken", TransientError),
+        (404, "ErrorInvalidIdMalformed", GoneError),
+        (410, "ErrorItemNotFound", GoneError),
+        (404, "NotFound", TransientError),
+        (410, "SyncStateNotFound", TransientError),
+        (401, "InvalidAuthenticationToken", ForbiddenError),
         (401, "NoPermissionsInAccessToken", ForbiddenError),
         (403, "NoPermissionsInAccessToken", ForbiddenError),
         (403, "ErrorAccessDenied", ForbiddenError),
@@ -114,7 +116,6 @@ def test_what_the_other_side_can_cure_is_tried_hourly(code: str, *, hourly: bool
         (409, "ErrorIrresolvableConflict", False),
         (412, "ErrorIrresolvableConflict", False),
         (429, "ApplicationThrottled", False),
-        (401, "InvalidAuthenticationToken", False),
         (424, "FailedDependency", False),
         (408, "RequestTimeout", True),
         (423, "Locked", False),
@@ -180,7 +181,7 @@ YES, NO = True, False  # the outcome is unknown, or the answer foreign
 TABLE: list[tuple[int, str, type[CalsyncError], bool, bool]] = [
     # status, Graph's code, class; and for a write: unknown, foreign
     (400, "ErrorInvalidRequest", RequestRefusedError, NO, NO),
-    (401, "InvalidAuthenticationToken", TransientError, NO, NO),
+    (401, "InvalidAuthenticationToken", ForbiddenError, NO, NO),
     (403, "ErrorAccessDenied", ForbiddenError, NO, NO),
     (404, "ErrorItemNotFound", GoneError, NO, NO),
     (404, "ResourceNotFound", MailboxRefusedError, NO, NO),
@@ -188,7 +189,7 @@ TABLE: list[tuple[int, str, type[CalsyncError], bool, bool]] = [
     (408, "RequestTimeout", TransientError, YES, NO),
     (409, "ErrorIrresolvableConflict", TransientError, NO, NO),
     (409, "ConcurrentItemSave", TransientError, YES, NO),
-    (410, "Gone", GoneError, NO, NO),
+    (410, "Gone", TransientError, YES, NO),
     (412, "ErrorIrresolvableConflict", TransientError, NO, NO),
     (413, "RequestTooLarge", RequestRefusedError, NO, NO),
     (423, "Locked", TransientError, NO, NO),
@@ -285,8 +286,91 @@ def test_a_401_is_the_tokens_fault_only_if_graph_says_so(headers: dict[str, str]
     assert refuses_token(401, headers, body) is graphs
     assert not refuses_token(403, headers, body)
     error = error_of(401, headers, body, write=True)
-    assert isinstance(error, TransientError)
-    assert (error.foreign, error.unknown) == (not graphs, not graphs)
+    if graphs:
+        assert isinstance(error, ForbiddenError)
+        assert (error.code, error.write, error.token) == ("InvalidAuthenticationToken", True, True)
+    else:
+        assert isinstance(error, TransientError)
+        assert (error.foreign, error.unknown) == (True, True)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 410, 412, 413, 423, 500, 503])
+@pytest.mark.parametrize("code", ["ErrorItemNotFound", "ErrorInvalidIdMalformed"])
+def test_only_a_400_404_or_410_says_that_an_event_is_gone(status: int, code: str) -> None:
+    assert isinstance(answer(status, code), GoneError) is (status in (400, 404, 410))
+
+
+NOT_GONE = [
+    "UnknownError",
+    "generalException",
+    "NotFound",
+    "InternalServerError",
+    "BadRequest",
+    "ErrorMailboxMoveInProgress",
+    "ErrorFolderNotFound",
+    "ErrorCalendarFolderNotFound",
+    "MailboxInfoStale",
+    "OrganizationFromTenantGuidNotFound",
+    "SyncStateNotFound",
+    "UserNotFound",
+    "ErrorItemNotFoundException",
+    "InvalidId",
+]
+
+
+@pytest.mark.parametrize("code", NOT_GONE)
+@pytest.mark.parametrize("status", [404, 410])
+def test_any_other_404_leaves_the_event_in_doubt(status: int, code: str) -> None:
+    for write in (W, R):
+        error = answer(status, code, write=write)
+        assert type(error) is TransientError
+        assert (error.unknown, error.foreign) == (write, False)
+
+
+IN_DOUBT = [
+    "UnknownError",
+    "ErrorInternalServerError",
+    "ErrorInternalServerTransientError",
+    "generalException",
+    "ErrorServerBusy",
+    "ErrorMailboxStoreUnavailable",
+    "ErrorMailboxMoveInProgress",
+    "MailboxInfoStale",
+    "ErrorTimeoutExpired",
+    "serviceNotAvailable",
+    "ServiceUnavailable",
+    "GatewayTimeout",
+]
+THROTTLING = ["TooManyRequests", "ApplicationThrottled", "activityLimitReached"]
+
+
+def spellings(code: str) -> list[str]:
+    bare = code.removeprefix("Error")
+    return [bare, f"Error{bare}", bare.upper(), f"ERROR{bare.lower()}"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 410, 412, 413, 422, 423, 429, 500, 503, 504, 507])
+@pytest.mark.parametrize("code", [*IN_DOUBT, *THROTTLING])
+def test_what_graph_calls_transient_waits_whatever_the_status(status: int, code: str) -> None:
+    throttled = code in THROTTLING or (status == 429 and code != "UnknownError")
+    for spelling in spellings(code):
+        for write in (W, R):
+            error = answer(status, spelling, write=write, headers={"Retry-After": "7"})
+            assert type(error) is TransientError
+            assert (error.unknown, error.foreign) == (write and not (throttled and status < 500), False)
+            assert error.retry_after == 7
+
+
+@pytest.mark.parametrize("code", ["InvalidAuthenticationToken", "NoPermissionsInAccessToken", "Unauthorized", "x"])
+def test_a_401_is_told_apart_from_a_403(code: str) -> None:
+    for status in (401, 403):
+        for write in (W, R):
+            error = answer(status, code, write=write)
+            if isinstance(error, TransientError):
+                assert (status, code) == (403, "InvalidAuthenticationToken")
+                continue
+            assert isinstance(error, ForbiddenError)
+            assert (error.code, error.write, error.token) == (code, write, status == 401)
 
 
 ANYTHING = st.recursive(

@@ -1,5 +1,6 @@
 """Lists of Graph's in pages: all of them, each event once, or a failed read."""
 
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -61,7 +62,7 @@ def view(pages: Pages) -> Awaitable[Any]:
 
 
 def tagged(pages: Pages) -> Awaitable[Any]:
-    return GraphCalendar(pages, SITE, "ann@acme.example", None).tagged("acme")
+    return GraphCalendar(pages, SITE, "ann@acme.example", None).tagged("acme", NOW)
 
 
 Lists = pytest.mark.parametrize("listed", [view, tagged])
@@ -110,3 +111,42 @@ async def test_pages_in_a_ring_fail_the_read(listed: Callable[[Pages], Awaitable
     ring = [page(number, following=f"{GRAPH}/next?a={number % 2}") for number in range(5)]
     with pytest.raises(TransientError, match="ring"):
         await listed(Pages(*ring))
+
+
+def ending(number: int, end: Any) -> dict[str, Any]:
+    return event(number) | {"end": end}
+
+
+async def test_events_that_ended_before_are_dropped_and_those_without_a_readable_end_are_kept() -> None:
+    ends = ["2026-12-01T08:59:59.9999999", "2026-12-01T09:00:00.0000000", "2019-01-01T00:00:00.0000000", "soon"]
+    listed = [ending(number, {"dateTime": text, "timeZone": "UTC"}) for number, text in enumerate(ends)]
+    listed += [ending(4, None), ending(5, {"dateTime": ends[0], "timeZone": "Middle-earth Standard Time"})]
+    pages = Pages({"value": listed[:3], "@odata.nextLink": f"{GRAPH}/next"}, {"value": listed[3:]})
+    assert [found.event_id for found in await tagged(pages)] == ["E1", "E3", "E4", "E5"]
+
+
+class History(Pages):
+    """Pages of events that ended years ago."""
+
+    def __init__(self, pages: int) -> None:
+        super().__init__()
+        self.pages = pages
+
+    async def send(self, site: Site, call: Call) -> Any:
+        self.asked.append(call.path)
+        old = {"dateTime": "2019-01-01T00:00:00.0000000", "timeZone": "UTC"}
+        listed = [ending(len(self.asked) * 250 + number, old) for number in range(250)]
+        link = {"@odata.nextLink": f"{GRAPH}/next?{len(self.asked)}"} if len(self.asked) < self.pages else {}
+        return call.read({"value": listed, **link})
+
+
+async def test_a_list_of_years_of_history_takes_no_more_memory_than_a_page() -> None:
+    peaks = []
+    for pages in (1, 20):
+        tracemalloc.start()
+        try:
+            assert await tagged(History(pages)) == ()
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]

@@ -22,7 +22,7 @@ START = datetime(2026, 12, 1, 9, tzinfo=UTC)
 LISTS: dict[str, Callable[[GraphCalendar], Any]] = {
     "view": lambda calendar: calendar.view(START, START + timedelta(days=1)),
     "find": lambda calendar: calendar.find("acme/J"),
-    "tagged": lambda calendar: calendar.tagged("acme"),
+    "tagged": lambda calendar: calendar.tagged("acme", START),
 }
 
 

@@ -89,6 +89,8 @@ async def test_a_probe_reads_the_calendar_and_the_setting_and_tries_to_write_onl
         (404, "MailboxNotEnabledForRESTAPI", MailboxRefusedError),
         (400, "BadRequest", RequestRefusedError),
         (403, "ErrorAccessDenied", ForbiddenError),
+        (401, "InvalidAuthenticationToken", ForbiddenError),
+        (404, "UnknownError", TransientError),
         (503, "MailboxInfoStale", TransientError),
     ],
 )
@@ -106,6 +108,11 @@ async def test_a_refused_write_is_no_success_and_names_itself() -> None:
     with pytest.raises(ForbiddenError) as refused:
         await probe(Graph(**{DELETE: (403, {"error": {"code": "ErrorAccessDenied"}})}), WRITE)
     assert refused.value.write is True
+
+
+async def test_a_404_with_another_code_does_not_show_that_we_may_write() -> None:
+    with pytest.raises(TransientError):
+        await probe(Graph(**{DELETE: (404, {"error": {"code": "UnknownError"}})}), WRITE)
 
 
 @pytest.mark.parametrize("fresh", [True, False])

@@ -42,6 +42,10 @@ def test_whose_fault_a_refusal_is(others: list[Compared], expected: str) -> None
     [
         (ForbiddenError("ErrorAccessDenied"), "MailboxSettings.Read"),
         (ForbiddenError("ErrorAccessDenied", write=True), "Calendars.Read is not enough"),
+        (ForbiddenError("NoPermissionsInAccessToken", token=True), "the app's tokens hold no permissions"),
+        (ForbiddenError("nopermissionsinaccesstoken", write=True, token=True), "admin consent for Calendars.ReadWrite"),
+        (ForbiddenError("InvalidAuthenticationToken", token=True), "check the tenant"),
+        (ForbiddenError("Unauthorized", write=True, token=True), "check the tenant"),
         (MISSING, "licensed"),
         (RequestRefusedError(400, "BadRequest"), "calendar emails in Core"),
     ],

@@ -113,3 +113,29 @@ async def test_a_sites_file_that_changes_meanwhile_voids_the_judgement() -> None
     with pytest.raises(TransientError, match="sites file"):
         await sites.judge(ACME, "refused", MISSING, more)
     assert sites.suspended("acme") is None
+
+
+REFUSED_TOKEN = ForbiddenError("InvalidAuthenticationToken", token=True)
+
+
+async def test_a_probe_that_gets_a_401_resumes_no_site_and_says_what_is_refused_now() -> None:
+    graph = Graph(a=REFUSED_TOKEN, b=REFUSED_TOKEN)
+    sites = states(graph, "a", "b")
+    sites.suspend("acme", SiteRefusedError("AADSTS7000222", "renew the secret"))
+    await sites._probe("acme")
+    fault = sites.suspended("acme")
+    assert fault is not None
+    assert fault.code == "InvalidAuthenticationToken"
+    assert "check the tenant" in fault.remedy
+    del graph.refusals["a"]
+    await sites._probe("acme")
+    assert sites.suspended("acme") is None
+
+
+async def test_one_mailboxs_401_in_a_probe_does_not_speak_for_its_site() -> None:
+    expired = SiteRefusedError("ResourceNotFound", "check in Microsoft 365")
+    graph = Graph(a=REFUSED_TOKEN, b=MISSING)
+    sites = states(graph, "a", "b")
+    sites.suspend("acme", expired)
+    await sites._probe("acme")
+    assert sites.suspended("acme") == expired
