@@ -36,7 +36,7 @@ class Overruns:
     Of the pump's thread. Nothing is concluded from a broker that does not answer.
     """
 
-    def __init__(self, topic: str, on_overrun: Callable[[], None]) -> None:
+    def __init__(self, topic: str, on_overrun: Callable[[], object]) -> None:
         """``on_overrun`` is called for each partition with records that were deleted before they were consumed."""
         self._topic = topic
         self._on_overrun = on_overrun

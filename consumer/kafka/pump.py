@@ -9,6 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final, cast
 
@@ -97,7 +98,7 @@ class Pump:
         self._loop = loop
         self._deliver = deliver
         self._on_end = on_end
-        self._overruns = Overruns(topic, lambda: loop.call_soon_threadsafe(on_overrun))
+        self._overruns = Overruns(topic, partial(self._loop.call_soon_threadsafe, on_overrun))
         self._on_pressure = on_pressure
         self._identify = identify
         self._high_water = high_water
