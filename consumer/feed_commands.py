@@ -248,8 +248,9 @@ class _Way:
 
     async def refuse(self, change: Change, refusal: RequestRefusedError) -> None:
         """Graph calls the event malformed, still."""
-        if isinstance(change.receipt.record, Record):
-            await self._letters.put(change.receipt.record, f"refused: {refusal}")
+        records = [receipt.record for receipt in change.records_owed() if isinstance(receipt.record, Record)]
+        for record in records[:1]:
+            await self._letters.put(record, f"refused: {refusal}")
 
     def _give_back(self, _receipt: Receipt, result: str) -> None:
         self.records += 1

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -20,6 +21,7 @@ _ENCODE: Final = "percent-encode special characters in the password"
 _REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 _REDIS_OPTIONS: Final = frozenset({"db", "protocol", "client_name", "username", "password"})
 _TLS_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
+_TLS_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _LONGEST_SOCKET: Final = 107
 """Bytes of a Unix socket's path (unix(7): sun_path)."""
 
@@ -134,11 +136,14 @@ def redis_url(value: str) -> str:
 def _require_redis_options(query: str, scheme: str, hint: str) -> None:
     known = _REDIS_OPTIONS | _TLS_OPTIONS if scheme == "rediss" else _REDIS_OPTIONS
     try:
-        options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+        given_options = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
         raise ValueError(f"the part behind ? holds no options{hint}") from None
+    options = dict(given_options)
     if not options.keys() <= known:
         raise ValueError(f"the part behind ? may hold {', '.join(sorted(known))} only{hint}")
+    if len(options) != len(given_options):
+        raise ValueError("an option is given twice")
     allowed = {
         "db": r"[0-9]{1,9}",
         "protocol": "[23]",
@@ -148,6 +153,42 @@ def _require_redis_options(query: str, scheme: str, hint: str) -> None:
     for name, given in options.items():
         if not given or not re.fullmatch(allowed.get(name, ".*"), given):
             raise ValueError(f"the option {name} has a value that cannot be used")
+    # redis-py decodes the values once more.
+    _require_tls_files({name: Path(unquote(options[name])) for name in _TLS_FILES & options.keys()})
+
+
+def _require_tls_files(files: Mapping[str, Path]) -> None:
+    """Files that redis-py reads whenever it connects: without them it would never connect."""
+    checks = {
+        "ssl_ca_certs": lambda path: authorities(readable(path)),
+        "ssl_certfile": readable,
+        "ssl_keyfile": readable,
+    }
+    for name in sorted(files):
+        try:
+            checks[name](files[name])
+        except ValueError as error:
+            raise ValueError(f"the option {name}: {error}") from None
+    certificate, key = files.get("ssl_certfile"), files.get("ssl_keyfile")
+    if certificate is not None:
+        _require_chain(certificate, key)
+    elif key is not None:
+        raise ValueError("the option ssl_keyfile needs ssl_certfile beside it")
+
+
+def _require_chain(certificate: Path, key: Path | None) -> None:
+    """A client's certificate and its private key, both as PEM; without a key file, the certificate's file has both."""
+    named = "ssl_certfile and ssl_keyfile" if key else "ssl_certfile"
+    try:
+        # With a password of its own, OpenSSL does not ask for one on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password=lambda: b"")
+    except OSError as error:  # ssl.SSLError is one
+        if "KEY_VALUES_MISMATCH" in str(error):
+            raise ValueError(f"the options {named}: the key is not the certificate's") from None
+        hint = "" if key else ", or the key is in a file of its own: name it with ssl_keyfile"
+        raise ValueError(
+            f"the option {named}: must hold a certificate and its private key in PEM form, without a passphrase{hint}"
+        ) from None
 
 
 def bootstrap_servers(value: str) -> str:

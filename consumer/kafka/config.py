@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from consumer.domain.errors import ConfigurationError
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
 from consumer.operator_text import clean, read_text, require_one_line
+from consumer.setting_values import readable
 
 Config = dict[str, Any]
 T = TypeVar("T")
@@ -34,6 +35,20 @@ _CONSUMER: Final[Config] = {
 _CLASSIC_ONLY: Final = frozenset({"partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms"})
 _PYTHONS_OWN: Final = frozenset({"logger", "on_commit", "default.topic.config"})
 """Of confluent_kafka: no line of a file can hold their values."""
+_FILES: Final = frozenset(
+    {
+        "ssl.certificate.location",
+        "ssl.key.location",
+        "ssl.keystore.location",
+        "ssl.crl.location",
+        "sasl.kerberos.keytab",
+        "sasl.oauthbearer.assertion.file",
+        "sasl.oauthbearer.assertion.private.key.file",
+        "sasl.oauthbearer.assertion.jwt.template.file",
+    }
+)
+"""Properties that name a file. Those that may name a directory too (ssl.ca.location, https.ca.location) are checked by
+librdkafka alone."""
 _WITH_UNIT: Final = re.compile(r"[+-]?[0-9]+\s*[A-Za-z]+")
 _FIXED: Final = frozenset(
     {
@@ -91,11 +106,33 @@ def checked_properties(path: Path | None, bootstrap: str) -> Config:
     Without brokers it connects to none. Raises ``ConfigurationError``.
     """
     properties = read_properties(path)
+    _check_files(properties)
     group = consumer_config("", "calsync", properties)
     del group["bootstrap.servers"]
     make(Consumer, group | {"logger": LibrdkafkaLog()}).close()
     _check_protocols(bootstrap, properties)
     return properties
+
+
+def _check_files(properties: Config) -> None:
+    """The files that librdkafka will read with this protocol; some of them it reads only when it logs in.
+
+    Their contents are for librdkafka to judge. Raises ``ConfigurationError``.
+    """
+    protocol = str(properties.get("security.protocol", "plaintext")).lower()
+    problems = []
+    for key, value in properties.items():
+        is_used = (key.startswith("ssl.") and protocol.endswith("ssl")) or (
+            key.startswith("sasl.") and protocol.startswith("sasl")
+        )
+        if not is_used or key not in _FILES:
+            continue
+        try:
+            readable(Path(value))
+        except ValueError as error:
+            problems.append(f"CALSYNC_KAFKA_CONFIG_FILE: {key}: {error}")
+    if problems:
+        raise ConfigurationError(problems)
 
 
 def _fault(key: str, value: str) -> str | None:

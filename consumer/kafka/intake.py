@@ -61,10 +61,10 @@ class JobSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """A record whose event Graph calls malformed, on its way to the dead letters."""
+    """A change whose event Graph calls malformed, on its way to the dead letters."""
 
-    record: Record
     receipts: list[Receipt]
+    """Of the records that led to it, that of the newest state first."""
     reason: str
 
 
@@ -138,29 +138,39 @@ class Intake:
                     self._something_is_ready.clear()
 
     async def _write(self, refused: "_Refused") -> None:
-        with self._waits.of(refused.record) as wait:
-            await self._bury(refused.record, "refused", refused.reason, wait)
+        """Dead-letter the newest record that this replica still answers for; its letter covers the older ones."""
+        buried: Receipt | None = None
         for receipt in refused.receipts:
-            receipt.part_done("dead_lettered")
+            record = receipt.record
+            assert isinstance(record, Record)  # noqa: S101 (see `refuse`)
+            if not record.epoch.live:
+                continue  # its partition's new owner gets it again, but not those of other partitions
+            with self._waits.of(record) as wait:
+                if await self._bury(record, "refused", refused.reason, wait):
+                    buried = receipt
+                    break
+        for receipt in refused.receipts:
+            receipt.part_done("dead_lettered" if receipt is buried else "superseded")
         self._letters_out -= 1
         if not self._letters_out:
             self._no_letters_out.set()
 
     def refuse(self, change: Change, refusal: RequestRefusedError) -> None:
-        """Dead-letter the record of a change that Graph calls malformed.
+        """Dead-letter the newest record of a change that Graph calls malformed.
 
-        Returns at once, so that the mailbox goes on. A part of each of the change's receipts is kept until the letter
-        is safe, so that no offset is committed before.
+        Returns at once, so that the mailbox goes on. A part of each record's receipt is kept until the letter is safe,
+        so that no offset is committed before. A sweep's repair that no record asked for has no letter: the sweep keeps
+        its mark, and each later sweep tries and logs it again.
         """
-        record = change.receipt.record
-        if isinstance(record, Record):
-            receipts = [change.receipt, *change.older]
-            for receipt in receipts:
-                receipt.split(2)
-            self._refused.append(_Refused(record, receipts, str(refusal)))
-            self._letters_out += 1
-            self._no_letters_out.clear()
-            self._something_is_ready.set()
+        receipts = [receipt for receipt in change.records_owed() if isinstance(receipt.record, Record)]
+        if not receipts:
+            return
+        for receipt in receipts:
+            receipt.split(2)
+        self._refused.append(_Refused(receipts, str(refusal)))
+        self._letters_out += 1
+        self._no_letters_out.clear()
+        self._something_is_ready.set()
 
     async def drain(self, deadline: float) -> None:
         """Wait until the letters of refused changes are safe, at most ``deadline`` seconds."""

@@ -9,6 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final, cast
 
@@ -18,6 +19,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from consumer.kafka.config import Config
 from consumer.kafka.ledger import Ledger
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
+from consumer.kafka.overruns import Overruns
 from consumer.kafka.pauses import Pauses, over_their_share
 from consumer.kafka.record import Epoch, Headers, Record
 from consumer.kafka.remedies import remedy
@@ -30,6 +32,11 @@ HIGH_WATER_BYTES: Final = 32 * 2**20
 """The same for their size: a job with long notes takes a multiple of the usual half a kilobyte."""
 _RESUME_AT: Final = 0.95
 """How full it may be to resume. During an outage as much as waits for Graph stays: what is new must fit beside it."""
+_ASK_SECONDS: Final = 3.0
+"""How long everything that a rebalance callback asks the broker may take. Meanwhile nothing is polled, and /livez ages;
+what is not answered by then is asked later, outside the callback."""
+_IDENTIFY_SECONDS: Final = 2.0
+"""How much of that is for the topic's id."""
 _IDENTIFY_TRIES: Final = 3
 _PRESSURE_AT: Final = 0.8
 _PRESSURE_SECONDS: Final = 1.0
@@ -39,7 +46,6 @@ _POLL_SECONDS: Final = 0.1
 _POLL_RECORDS: Final = 500
 _COMMIT_SECONDS: Final = 1.0
 _LAST_COMMIT_SECONDS: Final = 2.0
-_ASK_SECONDS: Final = 5.0
 _TOLD_SECONDS: Final = 30.0
 _RETRIABLE: Final = frozenset(
     {
@@ -71,7 +77,7 @@ class Pump:
         on_overrun: Callable[[], None],
         *,
         on_pressure: Callable[[], None],
-        identify: Callable[[], str | None],
+        identify: Callable[[float], str | None],
         high_water: int = HIGH_WATER,
     ) -> None:
         """
@@ -83,7 +89,8 @@ class Pump:
             on_end: called when the thread ends; with a reason if it must not have ended.
             on_overrun: called when the broker has deleted records that were not consumed.
             on_pressure: called once a second while the high-water mark is nearly reached.
-            identify: the topic's id, as :meth:`consumer.kafka.topic.TopicIdentity.ask`; called in the pump's thread.
+            identify: gets how many seconds it may block, and returns the topic's id, as
+                :meth:`consumer.kafka.topic.TopicIdentity.ask`; called in the pump's thread.
             high_water: see ``HIGH_WATER``.
         """
         self._config = {**config, "error_cb": self._on_error, "on_commit": self._on_commit, "logger": LibrdkafkaLog()}
@@ -91,7 +98,7 @@ class Pump:
         self._loop = loop
         self._deliver = deliver
         self._on_end = on_end
-        self._on_overrun = on_overrun
+        self._overruns = Overruns(topic, partial(self._loop.call_soon_threadsafe, on_overrun))
         self._on_pressure = on_pressure
         self._identify = identify
         self._high_water = high_water
@@ -227,6 +234,7 @@ class Pump:
                 self._commit(consumer)
                 for partition, (_, ledger) in self._ledgers.items():
                     self.oldest[partition] = ledger.oldest() or self._waiting_since.get(partition)
+            self._overruns.step(consumer)
         return None
 
     def _take(self, message: Message) -> list[Record]:
@@ -242,6 +250,7 @@ class Pump:
             return []
         timestamp = message.timestamp()[1] / 1000
         key, value = _bytes(message.key()), _bytes(message.value())
+        self._overruns.read(epoch.partition, offset)
         ledger.add(offset, timestamp, len(key or b"") + len(value or b""))
         headers = cast("Headers", message.headers() or [])
         record = Record(self._topic, epoch.partition, offset, key, value, headers, timestamp, epoch)
@@ -356,7 +365,7 @@ class Pump:
         return True
 
     def _commit(self, consumer: Consumer) -> None:
-        offsets = self._positions(list(self._ledgers))
+        offsets = self._positions(sorted(self._ledgers.keys() - self._overruns.unsettled))
         if not offsets:
             return
         try:
@@ -413,10 +422,13 @@ class Pump:
                 self._uncommitted([offset], fault)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if partitions and not self._stopping.is_set():
-            # Before any record is routed: Redis compares offsets only within one topic id.
-            tries = (self._identify() for _ in range(_IDENTIFY_TRIES))
-            self._look_at_log(next((log for log in tries if log is not None), None))
+        deadline = time.monotonic() + _ASK_SECONDS
+        # One that is leaving the group gets no answer any more, and would wait for it.
+        may_ask = bool(partitions) and not self._stopping.is_set()
+        if may_ask:
+            # Before any record is routed: Redis compares offsets only within one topic id. One that is not known now
+            # is asked for again and again by another thread: see `saw`.
+            self._look_at_log(self._identity(deadline - _ASK_SECONDS + _IDENTIFY_SECONDS))
         for partition in partitions:
             self._ledgers[partition.partition] = (Epoch(partition.partition, self._log), Ledger())
             self.oldest[partition.partition] = None
@@ -427,8 +439,21 @@ class Pump:
         self._held |= {partition.partition: None for partition in partitions if partition.partition in self._blocked}
         self._pauses.assigned(consumer, partitions)
         self._pause(consumer)
-        self._tell_overrun(consumer, partitions)
+        if may_ask:
+            self._overruns.assigned(partition.partition for partition in partitions)
+            self._overruns.ask(consumer, deadline - time.monotonic())
         log.info("partitions assigned", partitions=[partition.partition for partition in partitions])
+
+    def _identity(self, deadline: float) -> str | None:
+        """The topic's id; ``None`` if nobody says it before the deadline, on the monotonic clock."""
+        for _ in range(_IDENTIFY_TRIES):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            log_id = self._identify(left)
+            if log_id is not None:
+                return log_id
+        return None
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = [partition.partition for partition in partitions]
@@ -436,7 +461,9 @@ class Pump:
             self._take_receipts()
             offsets = self._positions([number for number in numbers if number in self._ledgers])
             if offsets:
-                consumer.commit(offsets=offsets, asynchronous=False)
+                # Not waited for: a broker that does not answer would hold the thread for more than a minute. librdkafka
+                # sends it before it rejoins the group, so whoever is given the partitions finds it.
+                consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             # An exception in here would be raised from poll() and again from close(): the records come again instead.
             log.info("commit at revocation failed", error=error.args[0].name())
@@ -459,24 +486,7 @@ class Pump:
             self.oldest.pop(partition, None)
             self._pauses.dropped(partition)
             self._over_share.discard(partition)
-
-    def _tell_overrun(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Records that the broker deleted before they were consumed: nothing else would say so."""
-        if not partitions or self._stopping.is_set():
-            return  # one that is leaving the group gets no answer any more, and would wait for it
-        try:
-            for committed in consumer.committed(partitions, timeout=_ASK_SECONDS):
-                low, _ = consumer.get_watermark_offsets(committed, timeout=_ASK_SECONDS, cached=False)
-                if 0 <= committed.offset < low:
-                    log.error(
-                        "the broker has deleted records that were not consumed: raise the topic's retention; "
-                        "the next sweep repairs what they said",
-                        partition=committed.partition,
-                        records=low - committed.offset,
-                    )
-                    self._loop.call_soon_threadsafe(self._on_overrun)
-        except KafkaException as error:
-            log.info("the committed positions could not be checked", error=error.args[0].name())
+            self._overruns.dropped(partition)
 
     def _on_error(self, error: KafkaError) -> None:
         # While a broker is away, librdkafka says so twenty times a second.

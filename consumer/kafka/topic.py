@@ -1,5 +1,6 @@
 """How a topic is set up, and which topic of that name it is."""
 
+import time
 from typing import Final
 
 from confluent_kafka import KafkaException, TopicCollection
@@ -11,7 +12,9 @@ from consumer.kafka.config import Config, make
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
 
 _TIMEOUT_SECONDS: Final = 10.0
-_IDENTITY_SECONDS: Final = 5.0
+_IDENTITY_SECONDS: Final = 10.0
+_SHORTEST_SECONDS: Final = 0.05
+"""librdkafka refuses a timeout below a millisecond."""
 _NO_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"
 """Sixteen zero bytes in base64: what a broker without topic ids answers."""
 
@@ -23,14 +26,21 @@ class TopicIdentity:
         self._admin = make(AdminClient, {**config, "logger": LibrdkafkaLog()})
         self._topic = topic
 
-    def ask(self) -> str | None:
-        """The topic's id; empty if the broker has no such ids; ``None`` if it is not known now. Blocks."""
+    def ask(self, seconds: float = _IDENTITY_SECONDS) -> str | None:
+        """The topic's id; empty if the broker has no such ids; ``None`` if it is not known within these seconds.
+
+        Blocks for about that long at most.
+        """
+        deadline = time.monotonic() + seconds
         try:
-            cluster = self._admin.list_topics(self._topic, timeout=_IDENTITY_SECONDS)
+            cluster = self._admin.list_topics(self._topic, timeout=seconds)
             if cluster.controller_id not in cluster.brokers:
                 return ""  # librdkafka asks the controller, and would wait for one: the embedded broker has none
-            described = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=_IDENTITY_SECONDS)
-            topic_id = str(described[self._topic].result(_IDENTITY_SECONDS).topic_id)
+            left = deadline - time.monotonic()
+            if left < _SHORTEST_SECONDS:
+                return None
+            described = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=left)
+            topic_id = str(described[self._topic].result(left).topic_id)
         except (KafkaException, TimeoutError):
             return None
         return "" if topic_id == _NO_ID else topic_id

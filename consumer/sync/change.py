@@ -37,6 +37,9 @@ class Change:
     failing_since: float | None = None
     """Since when, on the monotonic clock, it fails while others of its app are served; ``None``: it does not."""
 
+    def __post_init__(self) -> None:
+        self.receipt.rank = self.state.rank
+
     @property
     def live(self) -> bool:
         """Whether any partition still waits for it."""
@@ -66,9 +69,17 @@ class Change:
             return self.receipt.covers(present.receipt)
         return self.state.rank > present.state.rank
 
+    def records_owed(self) -> list[Receipt]:
+        """The receipts that stand for records, that of the newest state first. A sweep's own stands for none."""
+        owed = [receipt for receipt in (self.receipt, *self.older) if receipt.record is not None]
+        return sorted(owed, key=lambda receipt: receipt.rank, reverse=True)
+
     def done(self, result: str) -> None:
         """Give every receipt back."""
-        self.receipt.part_done(result)
         behind = result if result in {"handed_over", "skipped"} else "superseded"
-        for receipt in self.older:
-            receipt.part_done(behind)
+        for receipt in (self.receipt, *self.older):
+            if result == "dated":
+                # Only a sweep can ask Core once more. A record's state is older than what is known, and that is all.
+                receipt.part_done("dated" if receipt.record is None else "superseded")
+            else:
+                receipt.part_done(result if receipt is self.receipt else behind)

@@ -557,7 +557,10 @@ class Lanes:
         """Dead-letter what Graph calls malformed in a mailbox that it does answer for."""
         for job_id, refusal in refused.items():
             if job_id in lane.running:
-                log.error("Graph refuses what we sent", job=job_id, status=refusal.status, code=refusal.code)
+                site_id = lane.mailbox.site
+                log.error(
+                    "Graph refuses what we sent", site=site_id, job=job_id, status=refusal.status, code=refusal.code
+                )
                 await self._dead_letter(lane.running[job_id], refusal)
                 self._drop(lane, lane.running[job_id], "dead_lettered")
 

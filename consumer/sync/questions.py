@@ -35,7 +35,8 @@ class Questions:
         self.jobs_before = 0
         """As the last complete sweep counted them, where this one reads one mailbox alone."""
         self.left: set[str] = set()
-        """Jobs whose marks stay: nothing follows for them in this sweep, or they were handed over once more."""
+        """Jobs whose marks stay: nothing follows for them in this sweep, they were handed over again, or Graph refuses
+        their events."""
 
     @property
     def is_fuse_blown(self) -> bool:

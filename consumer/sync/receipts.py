@@ -27,7 +27,7 @@ class Place(NamedTuple):
 class Receipt:
     """Given back exactly once, when every part of the record's work has ended."""
 
-    __slots__ = ("_give_back", "_live", "_parts", "_result", "heir", "place", "record")
+    __slots__ = ("_give_back", "_live", "_parts", "_result", "heir", "place", "rank", "record")
 
     def __init__(
         self,
@@ -49,6 +49,8 @@ class Receipt:
         self.place = place
         self.heir: Place | None = None
         """Of the later record that covers it, or a part of it."""
+        self.rank = 0
+        """Of the state that it stands for; 0 until that is known."""
         self._parts = 1
         self._result = "skipped"
 

@@ -22,7 +22,7 @@ REPAIRS_AT_ONCE: Final = 2048
 PATIENCE_SECONDS: Final = 300.0
 """How long one repair may take. A mailbox that fails alone is handed over long before; if nothing of the site gets
 through, its sweep must end all the same, so that other sites have their turn."""
-_NOTHING_DONE: Final = frozenset({"unchanged", "stale", "superseded", "dated", "skipped", "dead_lettered"})
+_NOTHING_DONE: Final = frozenset({"unchanged", "stale", "superseded", "dated", "skipped"})
 Repair = tuple[Mailbox, Finding, State]
 
 
@@ -49,7 +49,8 @@ class Repairs:
         result = await self._carried_out(mailbox, finding.job_id, state, look)
         if result == "dated":
             result = await self._insist(mailbox, finding)
-        if result == "handed_over":
+        if result in ("handed_over", "dead_lettered"):
+            # Graph refuses what we sent: without its mark, a job outside the window would be forgotten with its fault.
             self._questions.left.add(finding.job_id)
         elif result not in _NOTHING_DONE:
             self._report.repairs[finding.cause] += 1

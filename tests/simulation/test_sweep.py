@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from consumer.domain.errors import StoreUnavailableError
+from consumer.domain.errors import RequestRefusedError, StoreUnavailableError
 from consumer.domain.job import Job
 from consumer.domain.link import Link, Pending
 from consumer.domain.mailbox import Mailbox
@@ -454,6 +454,38 @@ def test_sweeps_and_a_burst_of_changes_on_the_same_jobs_with_every_fault(seed: i
         world.outlook.overwritten.clear()
         await second_sweep_is_idle(world, replica)
         assert not world.store.marks
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_mark_stays_while_graph_calls_the_repair_malformed() -> None:
+    """Beyond the window, nothing but its mark leads a sweep to it."""
+
+    async def story() -> None:
+        world = World(1)
+        replica = world.replica()
+        address = world.core.addresses[0]
+        world.core.create("acme", frozenset({address}))
+        await world.until_done()
+        [job] = world.core.jobs.values()
+        assert job.starts_at is not None
+        assert job.ends_at is not None
+        later = timedelta(days=60)
+        moved = replace(job, revision=job.revision + 100, starts_at=job.starts_at + later, ends_at=job.ends_at + later)
+        world.core.jobs[job.job_id] = moved
+        mark = (Mailbox("acme", address), job.job_id)
+        await world.store.mark_dirty([mark])
+        world.outlook.write_refusals[address] = RequestRefusedError(400, "ErrorInvalidRequest")
+        for tries in (1, 2):
+            await replica.sweep(world.core)
+            assert len(replica.refused) == tries
+            assert set(world.store.marks) == {mark}
+        world.outlook.write_refusals.clear()
+        await replica.sweep(world.core)
+        assert not world.store.marks
+        [event] = world.outlook.events[address].values()
+        assert event.start == moved.starts_at
         replica.kill()
 
     simulate(story())

@@ -46,6 +46,8 @@ VALUES = {
         "redis://[s3cret",
         "https://s3cret",
         "unix://s3cret",
+        "rediss://redis/0?ssl_ca_certs=/nowhere/s3cret",
+        "rediss://redis/0?ssl_certfile=/nowhere/s3cret",
     ],
     "CALSYNC_REDIS_PREFIX": ["s3cret\x02:"],
     "CALSYNC_CORE_API_URL": [
@@ -81,6 +83,21 @@ PROPERTIES = {
     "callback": "error_cb=s3cret",
     "logger": "logger=s3cret",
     "no such file": "security.protocol=ssl\nssl.ca.location=/nowhere/ca.pem",
+    "no such certificate": "security.protocol=ssl\nssl.certificate.location=/nowhere/cert.pem",
+    "no such key": "security.protocol=SASL_SSL\nssl.key.location=/nowhere/key.pem",
+    "no such keystore": "security.protocol=ssl\nssl.keystore.location=/nowhere/s.p12\nssl.keystore.password=s3cret",
+    "no such list of revoked certificates": "security.protocol=ssl\nssl.crl.location=/nowhere/crl.pem",
+    "authorities that are none": "security.protocol=ssl\nssl.ca.location=/dev/null",
+    "a certificate that is none": "security.protocol=ssl\nssl.certificate.location=/proc/self/status",
+    "a keystore that is none": (
+        "security.protocol=ssl\nssl.keystore.location=/proc/self/status\nssl.keystore.password=s3cret"
+    ),
+    "no authorities for https": "https.ca.location=/nowhere/ca.pem",
+    "no such assertion": (
+        "security.protocol=sasl_ssl\nsasl.mechanisms=OAUTHBEARER\nsasl.oauthbearer.method=oidc\n"
+        "sasl.oauthbearer.grant.type=urn:ietf:params:oauth:grant-type:jwt-bearer\n"
+        "sasl.oauthbearer.assertion.file=/nowhere/token\nsasl.oauthbearer.token.endpoint.url=https://x.example/t"
+    ),
     "no such mechanism": "security.protocol=sasl_ssl\nsasl.mechanisms=S3CRET",
     "no user": "security.protocol=sasl_ssl\nsasl.mechanisms=SCRAM-SHA-512\nsasl.password=s3cret",
     "a key that is none": "security.protocol=ssl\nssl.key.pem=s3cret",

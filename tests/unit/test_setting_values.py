@@ -3,11 +3,13 @@
 import codecs
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
 import redis.asyncio
 import trustme
+from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -257,6 +259,71 @@ def test_a_redis_url_that_can_never_work_is_refused_without_its_value(settings, 
     assert SECRET not in problem
     if "password with" in next(name for name, bad in BAD_REDIS_URLS.items() if bad == url):
         assert "percent-encode special characters in the password" in problem
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with certificates and keys, good and bad."""
+    folder = tmp_path_factory.mktemp("pem s3cret")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    issued = authority.issue_cert("calsync")
+    issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    issued.private_key_and_cert_chain_pem.write_to_path(folder / "both.pem")
+    authority.issue_cert("other").private_key_pem.write_to_path(folder / "other.pem")
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(SECRET.encode()),
+    )
+    (folder / "encrypted.pem").write_bytes(encrypted)
+    (folder / "junk.pem").write_text("s3cret")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["ssl_ca_certs=ca.pem", "ssl_certfile=cert.pem&ssl_keyfile=key.pem", "ssl_certfile=both.pem"],
+)
+def test_files_named_in_a_redis_url_that_can_be_used_are_taken_and_the_client_can_use_them(
+    settings, pem: Path, options: str
+) -> None:
+    url = "rediss://redis/0?" + options.replace("=", f"={quote(str(pem))}/")
+    assert settings(CALSYNC_REDIS_URL=url).redis_url.get_secret_value() == url
+    connection = redis.asyncio.Redis.from_url(url).connection_pool.make_connection()
+    assert connection.ssl_context.get()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ("ssl_ca_certs=absent.pem", "ssl_ca_certs: no such file"),
+        ("ssl_ca_certs=junk.pem", "ssl_ca_certs: holds no certificate"),
+        ("ssl_ca_certs=key.pem", "ssl_ca_certs: holds no certificate"),
+        ("ssl_ca_certs=", "ssl_ca_certs: "),
+        ("ssl_certfile=absent.pem", "ssl_certfile: no such file"),
+        ("ssl_certfile=absent.pem&ssl_keyfile=key.pem", "ssl_certfile: no such file"),
+        ("ssl_certfile=cert.pem&ssl_keyfile=absent.pem", "ssl_keyfile: no such file"),
+        ("ssl_certfile=cert.pem", "name it with ssl_keyfile"),
+        ("ssl_keyfile=key.pem", "ssl_keyfile needs ssl_certfile"),
+        ("ssl_certfile=junk.pem&ssl_keyfile=key.pem", "ssl_certfile and ssl_keyfile"),
+        ("ssl_certfile=cert.pem&ssl_keyfile=junk.pem", "ssl_certfile and ssl_keyfile"),
+        ("ssl_certfile=cert.pem&ssl_keyfile=other.pem", "the key is not the certificate's"),
+        ("ssl_certfile=cert.pem&ssl_keyfile=encrypted.pem", "without a passphrase"),
+        ("ssl_ca_certs=ca.pem&ssl_ca_certs=absent.pem", "given twice"),
+    ],
+)
+def test_files_named_in_a_redis_url_that_can_never_be_used_are_refused(
+    settings, pem: Path, options: str, named: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        settings(CALSYNC_REDIS_URL="rediss://:s3cret@redis/0?" + options.replace("=", f"={quote(str(pem))}/"))
+    [problem] = caught.value.problems
+    assert problem.startswith("CALSYNC_REDIS_URL: ")
+    assert named in problem
+    assert SECRET not in problem
 
 
 @given(st.text(alphabet="rediss:/[]@.?#%a1 \\é&=0"))

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ from consumer.kafka.decode import Changed, Decoded, Deleted, Ignored, Incomplete
 from consumer.kafka.intake import UNREADABLE_RUN, Intake
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.waiting import Wait
-from consumer.sync.change import Change
+from consumer.sync.change import Change, Look
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival
 
@@ -385,11 +385,80 @@ async def test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_
         assert not drained.done()
         world.letters.open.set()
         await drained
-    assert sorted(world.back) == [(3, 0, "dead_lettered"), (3, 1, "dead_lettered")]
+    assert sorted(world.back) == [(3, 0, "dead_lettered"), (3, 1, "superseded")]
     [(_, reason)] = world.written
     assert reason.startswith("refused: ")
     assert world.kinds == ["refused"]
     assert world.waiting[-1] == frozenset()
+
+
+def _owed(world: World, revision: int, partition: int) -> Change:
+    """A record's change, and what it stands for."""
+    record = world.record(partition, "job:A")
+
+    def give_back(receipt: Receipt, result: str) -> None:
+        if record.epoch.live:
+            world.give_back(receipt, result)
+
+    place = Place(partition, record.offset)
+    return Change(
+        "A", replace(_job("A"), revision=revision), Receipt(record, give_back, lambda: record.epoch.live, place)
+    )
+
+
+def _swept(revision: int, answers: list[str]) -> Change:
+    receipt = Receipt(None, lambda _, result: answers.append(result), lambda: True)
+    return Change("A", replace(_job("A"), revision=revision), receipt, look=Look(None, None))
+
+
+def _refuse(intake: Intake, change: Change) -> None:
+    """As a lane does."""
+    intake.refuse(change, RequestRefusedError(400, "Bad"))
+    change.done("dead_lettered")
+
+
+@pytest.mark.parametrize("swept_revision", [2, 3])
+async def test_the_newest_record_under_a_sweeps_refused_repair_is_dead_lettered_before_any_receipt_is_back(
+    swept_revision: int,
+) -> None:
+    world = World()
+    world.letters.open.clear()
+    answers: list[str] = []
+    change = _swept(swept_revision, answers).merge(_owed(world, 1, 0)).merge(_owed(world, 2, 1))
+    assert change.receipt.record is None
+    async with running(world) as intake:
+        _refuse(intake, change)
+        await world.letters.asked.wait()
+        await settled()
+        # The sweep need not wait for the letter.
+        assert answers == ["dead_lettered"]
+        assert world.back == []
+        assert world.waiting == [{1}]
+        world.letters.open.set()
+        await intake.drain(60.0)
+    assert sorted(world.back) == [(0, 0, "superseded"), (1, 0, "dead_lettered")]
+    assert [(record.partition, record.offset) for record, _ in world.written] == [(1, 0)]
+
+
+@pytest.mark.parametrize("revoked_before", [True, False])
+async def test_an_older_record_is_dead_lettered_itself_if_the_newest_ones_partition_moves_away(
+    revoked_before: bool,
+) -> None:
+    world = World()
+    world.letters.open.clear()
+    older, newest = _owed(world, 1, 0), _owed(world, 2, 1)
+    async with running(world) as intake:
+        if revoked_before:
+            world.epochs[1].live = False
+        _refuse(intake, older.merge(newest))
+        await world.letters.asked.wait()
+        world.epochs[1].live = False
+        await settled()
+        assert world.back == []
+        world.letters.open.set()
+        await intake.drain(60.0)
+    assert [(record.partition, record.offset) for record, _ in world.written] == [(0, 0)]
+    assert world.back == [(0, 0, "dead_lettered")]
 
 
 async def test_a_change_that_no_record_asked_for_has_no_letter() -> None:

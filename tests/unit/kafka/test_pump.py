@@ -86,7 +86,7 @@ async def test_a_commit_that_the_broker_refuses_later_is_made_again(monkeypatch:
         ended.set_result,
         lambda: None,
         on_pressure=lambda: None,
-        identify=lambda: "",
+        identify=lambda _seconds: "",
     )
     running.start()
     running.done(await taken)

@@ -79,7 +79,7 @@ class World:
             self.ended.append,
             lambda: None,
             on_pressure=self.press,
-            identify=lambda: self.topic_id,
+            identify=lambda _seconds: self.topic_id,
             high_water=self.high_water,
         )
         self.pump._run()

@@ -103,3 +103,25 @@ def test_a_deletion_replaces_the_state_before_it() -> None:
     kept = ledger.change(1, 10).merge(ledger.of(Deletion("J1", 3), Place(0, 11)))
     assert isinstance(kept.state, Deletion)
     assert ledger.results == {Place(0, 10): "superseded"}
+
+
+def test_records_under_a_sweeps_state_are_owed_and_the_newest_is_first() -> None:
+    ledger = Ledger()
+    swept: State = Job("J1", "acme", 9, "scheduled")
+    kept = ledger.change(1, 10).merge(Change("J1", swept, Receipt(None, lambda *_: None, lambda: True)))
+    kept = kept.merge(ledger.change(3, 11)).merge(ledger.change(2, 12))
+    assert [receipt.place for receipt in kept.records_owed()] == [Place(0, 11), Place(0, 12), Place(0, 10)]
+    assert ledger.results == {}
+
+
+@pytest.mark.parametrize("sweep_first", [True, False])
+def test_only_a_sweep_learns_that_core_may_be_right_against_a_newer_state(sweep_first: bool) -> None:
+    ledger = Ledger()
+    answers: list[str] = []
+    state: State = Job("J1", "acme", 1, "scheduled")
+    receipt = Receipt(None, lambda _, result: answers.append(result), lambda: True)
+    swept, record = Change("J1", state, receipt, look=Look(None, ())), ledger.change(1, 10)
+    kept = swept.merge(record) if sweep_first else record.merge(swept)
+    kept.done("dated")
+    assert answers == ["dated"]
+    assert ledger.results == {Place(0, 10): "superseded"}

@@ -1,0 +1,284 @@
+"""What the pump asks the broker in a rebalance, and afterwards: it never waits for long, and silence says nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from structlog.testing import capture_logs
+
+from consumer.kafka import overruns as module
+from consumer.kafka import pump as pump_module
+from consumer.kafka.overruns import Overruns
+from consumer.kafka.pump import Pump
+from tests.unit.kafka import test_pump_steps as steps
+
+REBALANCE_SECONDS = 3.0
+"""What a rebalance callback may take, whatever the broker does."""
+
+
+class Clock:
+    """Time that passes only while somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+
+@dataclass
+class Broker:
+    """What is asked of a broker that answers after some time; ``None``: never."""
+
+    clock: Clock
+    latency: float | None = 0.0
+    committed_offsets: dict[int, int] = field(default_factory=dict)
+    low: dict[int, int] = field(default_factory=dict)
+    silent: set[int] = field(default_factory=set)
+    """Partitions whose leader does not answer."""
+    waits: list[float] = field(default_factory=list)
+
+    def wait(self, timeout: float, *, silent: bool = False) -> None:
+        assert timeout > 0
+        taken = timeout if silent or self.latency is None else min(timeout, self.latency)
+        self.clock.now += taken
+        self.waits.append(taken)
+        if silent or self.latency is None or self.latency > timeout:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
+        self.wait(timeout)
+        return [
+            TopicPartition("topic", each.partition, self.committed_offsets.get(each.partition, -1001))
+            for each in partitions
+        ]
+
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float, *, cached: bool) -> tuple[int, int]:
+        assert not cached
+        self.wait(timeout, silent=partition.partition in self.silent)
+        return self.low.get(partition.partition, 0), 1000
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(pump_module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def found() -> list[None]:
+    return []
+
+
+@pytest.fixture
+def overruns(clock: Clock, found: list[None]) -> Overruns:
+    return Overruns("topic", lambda: found.append(None))
+
+
+def consumer_of(broker: Broker) -> Any:
+    return broker
+
+
+def test_deleted_records_are_reported_once_with_their_number(
+    clock: Clock, overruns: Overruns, found: list[None]
+) -> None:
+    broker = Broker(clock, committed_offsets={0: 5, 1: 7}, low={0: 9, 1: 7})
+    overruns.assigned([0, 1, 2])
+    with capture_logs() as logs:
+        overruns.ask(consumer_of(broker), 3.0)
+    [line] = logs
+    assert (line["log_level"], line["partition"], line["records"]) == ("error", 0, 4)
+    assert len(found) == 1
+    clock.now += 60
+    overruns.step(consumer_of(broker))
+    assert len(broker.waits) == 3
+
+
+def test_a_silent_broker_is_asked_a_second_at_a_time_with_rests_between(
+    clock: Clock, overruns: Overruns, found: list[None]
+) -> None:
+    broker = Broker(clock, latency=None, committed_offsets={0: 5}, low={0: 9})
+    overruns.assigned([0])
+    began = clock.now
+    while clock.now < began + 12:
+        before = clock.now
+        overruns.step(consumer_of(broker))
+        assert clock.now - before <= 1.0
+        clock.now += 0.1
+    assert len(broker.waits) == 3
+    assert overruns.unsettled == {0}
+    assert found == []
+    broker.latency = 0.5
+    clock.now += 3
+    overruns.step(consumer_of(broker))
+    assert overruns.unsettled == set()
+    assert len(found) == 1
+
+
+def test_a_broker_that_stays_silent_is_given_up_aloud(clock: Clock, overruns: Overruns, found: list[None]) -> None:
+    broker = Broker(clock, latency=None, committed_offsets={0: 5}, low={0: 9})
+    overruns.assigned([0])
+    with capture_logs() as logs:
+        for _ in range(100):
+            overruns.step(consumer_of(broker))
+            clock.now += 1
+    assert [line["partitions"] for line in logs if line["log_level"] == "warning"] == [[0]]
+    assert overruns.unsettled == set()
+    assert found == []
+
+
+def test_a_leader_that_does_not_answer_holds_up_no_other_partition(
+    clock: Clock, overruns: Overruns, found: list[None]
+) -> None:
+    broker = Broker(clock, committed_offsets={0: 5, 1: 5}, low={0: 9, 1: 9}, silent={0})
+    overruns.assigned([0, 1])
+    overruns.ask(consumer_of(broker), 1.0)
+    clock.now += 3
+    overruns.step(consumer_of(broker))
+    assert len(found) == 1
+    broker.silent = set()
+    clock.now += 3
+    overruns.step(consumer_of(broker))
+    assert len(found) == 2
+
+
+def test_records_that_were_deleted_after_they_were_read_are_no_overrun(
+    clock: Clock, overruns: Overruns, found: list[None]
+) -> None:
+    broker = Broker(clock, latency=None, committed_offsets={0: 5}, low={0: 9})
+    overruns.assigned([0])
+    overruns.ask(consumer_of(broker), 1.0)
+    overruns.read(0, 5)
+    overruns.read(0, 6)
+    broker.latency, clock.now = 0.0, clock.now + 3
+    overruns.step(consumer_of(broker))
+    assert found == []
+
+
+def test_a_partition_that_has_gone_is_not_asked_about(clock: Clock, overruns: Overruns) -> None:
+    broker = Broker(clock, latency=None)
+    overruns.assigned([0])
+    overruns.dropped(0)
+    overruns.step(consumer_of(broker))
+    assert broker.waits == []
+
+
+class Consumer(steps.Consumer):
+    """One membership of the group, at a broker that may be slow."""
+
+    broker: Broker
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return self.broker.committed(partitions, timeout)
+
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float, *, cached: bool) -> tuple[int, int]:
+        return self.broker.get_watermark_offsets(partition, timeout, cached=cached)
+
+
+@dataclass
+class World(steps.World):
+    """Everything around the pump; no poll takes longer than the clock says."""
+
+    overrun: int = 0
+
+    def play(self, monkeypatch: pytest.MonkeyPatch, broker: Broker) -> None:
+        class Member(Consumer):
+            pass
+
+        Member.broker = broker
+        monkeypatch.setattr(pump_module, "Consumer", lambda _config: Member(self))
+
+        def identify(seconds: float) -> str | None:
+            try:
+                broker.wait(seconds)
+            except KafkaException:
+                return None
+            return "first"
+
+        def count() -> None:
+            self.overrun += 1
+
+        loop: Any = self
+        self.pump = Pump(
+            {},
+            "topic",
+            loop,
+            self.records.extend,
+            self.ended.append,
+            count,
+            on_pressure=self.press,
+            identify=identify,
+            high_water=self.high_water,
+        )
+        self.pump._run()
+        assert self.ended == [None]
+
+
+def test_a_silent_broker_holds_a_rebalance_for_three_seconds_at_most(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    broker = Broker(clock, latency=None, committed_offsets=dict.fromkeys(range(64), 5))
+    began = clock.now
+
+    def polled(world: steps.World) -> None:
+        assert clock.now - began <= REBALANCE_SECONDS
+        assert world.pump.partitions == list(range(64))
+
+    World([polled], partitions=tuple(range(64))).play(monkeypatch, broker)
+
+
+def test_a_slow_broker_is_asked_for_everything_within_one_deadline(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    broker = Broker(clock, latency=0.5, committed_offsets=dict.fromkeys(range(64), 5), low=dict.fromkeys(range(64), 9))
+    began = clock.now
+
+    def polled(_world: steps.World) -> None:
+        assert clock.now - began <= REBALANCE_SECONDS
+
+    def pause(_world: steps.World) -> None:
+        clock.now += 4
+
+    world = World([polled, *[pause] * 64], partitions=tuple(range(64)))
+    world.play(monkeypatch, broker)
+    assert world.overrun > 3
+
+
+def test_until_the_committed_offset_is_known_no_other_replaces_it(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    monkeypatch.setattr(pump_module, "_COMMIT_SECONDS", 0.0)
+    broker = Broker(clock, latency=None, committed_offsets={0: 5}, low={0: 9})
+
+    def uncommitted(world: steps.World) -> None:
+        assert world.committed == {}
+        broker.latency = 0.0
+        clock.now += 4
+
+    def committed(world: steps.World) -> None:
+        assert world.committed == {0: 10}
+
+    world = World([steps.records(9), steps.done(9), steps.nothing, uncommitted, steps.nothing, committed])
+    world.play(monkeypatch, broker)
+    assert world.overrun == 1
+
+
+def test_the_commit_of_a_revoked_partition_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setattr(pump_module, "_COMMIT_SECONDS", 3600.0)
+
+    def revoke(world: steps.World) -> None:
+        member: Any = steps.Consumer(world)
+        world.calls.clear()
+        world.pump._on_revoke(member, [TopicPartition("topic", 0)])
+        assert world.calls == ["commit"]
+        assert world.committed == {0: 5}
+
+    world = World([steps.nothing, steps.records(4), steps.done(4), revoke])
+    world.play(monkeypatch, Broker(clock))
