@@ -22,7 +22,7 @@ from consumer.domain.event import Glimpse
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
-from consumer.domain.timezones import UTC_ZONE, Zone, zone_for
+from consumer.domain.timezones import UTC_ZONE, zone_for
 from consumer.domain.window import Window
 from consumer.sync.change import Change
 from consumer.sync.ports import (
@@ -53,8 +53,8 @@ FORGOTTEN_AFTER: Final = timedelta(days=30)
 QUIET_SECONDS: Final = SEND_WITHIN_SECONDS + 1.0
 """How long no run begins after the store has lost data: by then every run that began before has stopped sending."""
 _SHORTEST_WAIT: Final = 0.01
-LISTINGS_AT_ONCE: Final = 16
-"""How many mailboxes' events are listed at once: each list may be years long."""
+LISTINGS_AT_ONCE: Final = 256
+"""How many mailboxes' events are listed at once: each list may have many pages, one of which is in memory at a time."""
 ZONE_PATIENCE_SECONDS: Final = 60.0
 """For how long a time-zone setting may fail to be read before the site's time zone serves instead."""
 ZONE_AGAIN_SECONDS: Final = 3600.0
@@ -210,35 +210,40 @@ class Reconciler:
             standing = grant.standings[job_id]
             if not standing.newest:
                 run.verdict.results[job_id] = "dated" if standing.dated else "superseded"
-        try:
-            run.zone = await self._zone(site, grant, run, work)
-        except FAILURES as error:
-            for change in work:
-                run.fail(change.job_id, grant.standings[change.job_id], error)
-        else:
-            work = await self._without_unlisted(grant, run, work, window)
-            # A lone change, the common case when little happens, is spared the task.
-            settling = [run.settle(change, grant.standings[change.job_id]) for change in work]
-            await (settling[0] if len(settling) == 1 else asyncio.gather(*settling))
+        work = await self._prepare(site, grant, run, work, window)
+        # A lone change, the common case when little happens, is spared the task.
+        settling = [run.settle(change, grant.standings[change.job_id]) for change in work]
+        await (settling[0] if len(settling) == 1 else asyncio.gather(*settling))
         return await self._finish(grant.lease, run, changes)
 
-    async def _without_unlisted(self, grant: Grant, run: Run, work: list[Change], window: Window) -> list[Change]:
-        """The work that can be done: nothing is created in a mailbox that is not known and cannot be listed."""
-        creating = {job_id for job_id, standing in grant.standings.items() if standing.transaction_id is not None}
-        if grant.is_known or not creating:
-            return work
-        try:
-            run.listed = await self._learn(grant, run, window)
-        except FAILURES as error:
-            for job_id in creating:
-                run.fail(job_id, grant.standings[job_id], error)
-            return [change for change in work if change.job_id not in creating]
+    async def _prepare(self, site: Site, grant: Grant, run: Run, work: list[Change], window: Window) -> list[Change]:
+        """Read what the work needs; returns what can be done.
+
+        Without the time zone nothing can. Nothing is created in a mailbox that is not known and cannot be listed.
+        """
+        reads = [self._zone(site, grant, run, work)]
+        creating: set[str] = set()
+        if not grant.is_known:
+            creating = {change.job_id for change in work if grant.standings[change.job_id].transaction_id is not None}
+        if creating:
+            reads.append(self._list(grant, run, window))
+        answers = await asyncio.gather(*reads, return_exceptions=True)
+        impossible = ({change.job_id for change in work}, creating)
+        for answer, jobs in zip(answers, impossible, strict=False):
+            if isinstance(answer, FAILURES):
+                for job_id in jobs:
+                    run.fail(job_id, grant.standings[job_id], answer)
+                work = [change for change in work if change.job_id not in jobs]
+            elif isinstance(answer, BaseException):
+                raise answer
         return work
 
-    async def _zone(self, site: Site, grant: Grant, run: Run, work: list[Change]) -> Zone:
-        if not any(span(change.state, grant.lease.mailbox) for change in work):
-            return UTC_ZONE
-        return zone_for(await self._zone_setting(grant, run), site.timezone)
+    async def _list(self, grant: Grant, run: Run, window: Window) -> None:
+        run.listed = await self._learn(grant, run, window)
+
+    async def _zone(self, site: Site, grant: Grant, run: Run, work: list[Change]) -> None:
+        if any(span(change.state, grant.lease.mailbox) for change in work):
+            run.zone = zone_for(await self._zone_setting(grant, run), site.timezone)
 
     async def _zone_setting(self, grant: Grant, run: Run) -> str:
         """The mailbox's time-zone setting, read again hourly.
