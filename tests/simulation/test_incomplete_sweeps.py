@@ -27,7 +27,7 @@ from consumer.sync.rounds import Rounds
 from tests.fakes.calendars import MemoryCalendar
 from tests.simulation.loop import SimulatedClock, simulate
 from tests.simulation.test_changes import World
-from tests.simulation.test_sweep import events, second_sweep_is_idle, settled_world
+from tests.simulation.test_sweep import any_in_window, events, second_sweep_is_idle, settled_world
 from tests.simulation.world import SITES, Core, Log, Replica
 
 ACME = SITES["acme"]
@@ -89,7 +89,7 @@ def test_a_mailbox_that_fails_at_first_is_read_again_at_the_end_of_the_same_swee
 ) -> None:
     async def story() -> None:
         world, replica, _ = await swept_world()
-        address, event_id = min(events(world))
+        address, event_id = any_in_window(world)
         world.outlook.events[address][event_id] = replace(
             world.outlook.events[address][event_id], subject="Mine", etag="mine"
         )
@@ -122,7 +122,7 @@ def test_a_mailbox_that_fails_in_three_sweeps_in_a_row_is_unavailable_until_it_a
 
     async def story() -> None:
         world, replica, _ = await swept_world()
-        address, event_id = min(events(world))
+        address, event_id = any_in_window(world)
         before = dict(world.outlook.events[address])
         world.outlook.refusals = {address: SICK}
         job_id = str(before[event_id].tag).partition("/")[2]
@@ -268,7 +268,7 @@ def test_an_unexpected_error_in_one_mailbox_stops_neither_its_sweep_nor_the_late
 ) -> None:
     async def story() -> None:
         world, replica, known = await swept_world()
-        address, event_id = min(events(world))
+        address, event_id = any_in_window(world)
         view, broken = MemoryCalendar.view, True
 
         async def failing(calendar: MemoryCalendar, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
@@ -309,7 +309,7 @@ def test_an_unexpected_error_in_one_mailbox_stops_neither_its_sweep_nor_the_late
 def test_an_unexpected_error_in_a_run_ends_the_sweep_that_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
         world, replica, _ = await swept_world()
-        address, event_id = min(events(world))
+        address, event_id = any_in_window(world)
         run = replica.reconciler.run
 
         async def failing(site: Any, mailbox: Mailbox, changes: Any) -> Any:
@@ -517,7 +517,7 @@ def test_a_sweep_that_is_given_up_does_not_spoil_the_next_inspection() -> None:
 def test_what_a_failed_sweep_had_not_begun_to_repair_is_not_done() -> None:
     async def story() -> None:
         world, replica, _ = await swept_world()
-        address, event_id = min(events(world))
+        address, event_id = any_in_window(world)
         tag = str(world.outlook.events[address][event_id].tag)
         state = replace(world.core.jobs[tag.partition("/")[2]], revision=world.core.revision + 1, subject="too late")
         world.outlook.refusals = {address: TransientError("429", retry_after=30.0)}

@@ -7,18 +7,8 @@ import pytest
 
 from tests.simulation.loop import simulate
 from tests.simulation.test_changes import World
-from tests.simulation.test_sweep import events, second_sweep_is_idle, settled_world
+from tests.simulation.test_sweep import any_in_window, events, second_sweep_is_idle, settled_world
 from tests.simulation.world import Replica
-
-
-def any_in_window(world: World) -> tuple[str, str]:
-    """The address and id of an event that must be in its calendar."""
-    wanted = world.core.wanted()
-    return next(
-        (address, event_id)
-        for address, event_id in sorted(events(world))
-        if (address, world.outlook.events[address][event_id].tag) in wanted
-    )
 
 
 def drag(world: World, address: str, event_id: str) -> None:
