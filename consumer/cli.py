@@ -45,8 +45,8 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of
 T = TypeVar("T")
 
 # A file or a pipe has no width: there, nothing is cut or folded to fit one.
-output = Console(markup=False, width=None if sys.stdout.isatty() else 200)
-errors = Console(stderr=True, highlight=False, markup=False)
+output = Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def _version(asked: bool) -> None:
