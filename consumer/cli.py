@@ -15,6 +15,7 @@ from consumer import __version__, app, commands, feed_commands, feed_tables, set
 from consumer.domain.errors import ConfigurationError, CoreUnavailableError, StoreUnavailableError, TransientError
 from consumer.ops import logging, tables
 from consumer.ops.progress import counted_progress, sweep_progress
+from consumer.ops.redis_hint import redis_hint
 from consumer.sync.report import Report
 
 FAULT = 1
@@ -44,8 +45,8 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of
 T = TypeVar("T")
 
 # A file or a pipe has no width: there, nothing is cut or folded to fit one.
-output = Console(markup=False, width=None if sys.stdout.isatty() else 200)
-errors = Console(stderr=True, highlight=False, markup=False)
+output = Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def _version(asked: bool) -> None:
@@ -226,6 +227,10 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     return uvloop.run(work)
 
 
+def _tell_redis(reason: str) -> None:
+    errors.print(f"calsync: CALSYNC_REDIS_URL: {reason.rstrip('. ')}; {redis_hint(reason)}", soft_wrap=True)
+
+
 def _tell(reports: list[Report], *, dry_run: bool, as_json: bool) -> NoReturn:
     """Print what sweeps did, and end with the exit code that says how they went."""
     if as_json:
@@ -235,6 +240,8 @@ def _tell(reports: list[Report], *, dry_run: bool, as_json: bool) -> NoReturn:
             for line in (*tables.planned_lines(report), *tables.unavailable_lines(report)):
                 sys.stdout.write(f"{line}\n")
         output.print(tables.sweep_table(reports, dry_run=dry_run))
+    for reason in dict.fromkeys(report.failure for report in reports if report.failure and "Redis: " in report.failure):
+        _tell_redis(f"Redis: {reason.partition('Redis: ')[2]}")
     raise typer.Exit(0 if all(report.whole for report in reports) else FAULT)
 
 
@@ -264,7 +271,7 @@ def main() -> None:
             errors.print(f"calsync: {problem}", soft_wrap=True)
         sys.exit(USAGE)
     except StoreUnavailableError as error:
-        errors.print(f"calsync: CALSYNC_REDIS_URL: {error}", soft_wrap=True)
+        _tell_redis(str(error))
         sys.exit(FAULT)
     except CoreUnavailableError as error:
         errors.print(f"calsync: CALSYNC_CORE_API_URL: {error}", soft_wrap=True)

@@ -50,8 +50,11 @@ async def sweep(
     Raises:
         ConfigurationError: the sites file cannot be used or does not name one of the sites, or no site is known to
             have the mailbox.
+        StoreUnavailableError: Redis cannot be reached or takes no writes: nothing was begun.
     """
     async with opened(settings, dry_run=dry_run) as (engine, sites):
+        if not dry_run:
+            await engine.store.check()
         chosen = _named(site_ids, sites)
         only = None if mailbox is None else _address(mailbox)
         paused = await engine.store.paused()

@@ -87,6 +87,7 @@ async def replay_letters(settings: Settings, progress: Progress) -> Replayed:
         TransientError: Graph serves nobody; what was not replayed stays so.
     """
     async with opened(settings) as (engine, sites), _way(settings, engine, sites) as way:
+        await engine.store.check()
         engine.states.pause(await engine.store.paused())
         replayed_of = await _replayed_of(settings)
         offsets = await engine.store.replayed(replayed_of)
@@ -123,6 +124,7 @@ async def replay(settings: Settings, since: float, progress: Progress) -> Replay
         TransientError: Graph serves nobody.
     """
     async with opened(settings) as (engine, sites), _way(settings, engine, sites) as way:
+        await engine.store.check()
         engine.states.pause(await engine.store.paused())
         with span(_config(settings), settings.kafka_topic, settings.kafka_group) as topic:
             await asyncio.to_thread(topic.from_time, since)
