@@ -234,6 +234,8 @@ def token(value: str) -> str:
     """A bearer token: what may stand in a header (RFC 6750, section 2.1)."""
     if value.lower().startswith("bearer "):
         raise ValueError('must be the token alone, without "Bearer" before it')
+    if value[:1] in ("'", '"') and value[:1] == value[-1:]:
+        raise ValueError("stands in quotes, which are read as a part of it: remove them")
     if not _TOKEN.fullmatch(value):
         raise ValueError("must be a token without spaces and other special characters")
     return value

@@ -395,6 +395,8 @@ TOKENS = {
     "space inside": "s3cret x",
     "tab inside": "s3cret\tx",
     "scheme": "Bearer s3cret",
+    "in quotes": '"s3cret"',
+    "in single quotes": "'s3cret'",
     "beyond ASCII": "s3crét",
     "zero-width space": "s3cret\u200b",
     "BOM inside": "s3\ufeffcret",
