@@ -115,10 +115,8 @@ MUTANTS: Final = (
     Mutant(
         "the receipt is given back before the letter is safe",
         "consumer/kafka/intake.py",
-        '            await self._bury(refused.record, "refused", refused.reason, wait)\n',
-        "            for early in refused.receipts:\n"
-        '                early.part_done("dead_lettered")\n'
-        '            await self._bury(refused.record, "refused", refused.reason, wait)\n',
+        "receipt.split(2)",
+        "receipt.split(1)",
         (
             (
                 "tests/unit/kafka/test_intake.py::"
@@ -266,8 +264,8 @@ MUTANTS: Final = (
     Mutant(
         "connections to a server that refuses writes are kept",
         "consumer/store/pipeline.py",
-        "await self._leave_server()",
-        "pass",
+        "refuses_writes(answer) for answer in answers):\n            await self._leave_server()",
+        "refuses_writes(answer) for answer in answers):\n            pass",
         ("tests/contract/test_store_failover.py",),
     ),
     Mutant(
@@ -390,8 +388,8 @@ MUTANTS: Final = (
     Mutant(
         "a mailbox that is not known is not listed",
         "consumer/sync/reconcile.py",
-        "if not grant.is_known and any(",
-        "if grant.is_known is None and any(",
+        "reads.append(self._list(grant, run, window))",
+        "pass",
         (
             (
                 "tests/simulation/test_lost_data.py::"
