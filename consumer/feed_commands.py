@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 _ROUTED_AT_ONCE: Final = 200
 _QUESTIONS_AT_ONCE: Final = 4
+_PATIENCE_SECONDS: Final = 30.0
+"""How long a command waits for the schema registry."""
 _SILENT_SECONDS: Final = HAND_OVER_SECONDS + 60.0
 """A sick mailbox is handed over before; if nothing comes back for so long, all of Graph is away, or a tenant."""
 
@@ -132,7 +134,9 @@ async def replay(settings: Settings, since: float, progress: Progress) -> Replay
             async for batch in _batches(topic, progress):
                 for record in batch:
                     try:
-                        job_id, site_id = _named(await decode(way.decoder, way.registry, record))
+                        job_id, site_id = _named(
+                            await decode(way.decoder, way.registry, record, patience=_PATIENCE_SECONDS)
+                        )
                     except (UndecodableError, InvalidRecordError):
                         way.results["unreadable"] += 1
                         continue
@@ -173,7 +177,7 @@ async def check_feed(settings: Settings, topic: str | None, count: int) -> FeedC
             await asyncio.to_thread(found.newest, count)
             async for record in _records(found):
                 try:
-                    check.read(record, await decode(decoder, registry, record))
+                    check.read(record, await decode(decoder, registry, record, patience=_PATIENCE_SECONDS))
                 except (UndecodableError, InvalidRecordError) as error:
                     check.unreadable(record, str(error))
             policy = await asyncio.to_thread(cleanup_policy, _config(settings), name)
@@ -206,9 +210,9 @@ class _Way:
             if letter.truncated:
                 # Its value cannot be read any more, and so its site is not known either.
                 key_alone = replace(record, value=None, headers=own_headers(record))
-                job_id, _ = _named(await decode(self.decoder, self.registry, key_alone))
+                job_id, _ = _named(await decode(self.decoder, self.registry, key_alone, patience=_PATIENCE_SECONDS))
                 return await self.ask(job_id or "", None, record, self._sites)
-            job_id, site_id = _named(await decode(self.decoder, self.registry, record))
+            job_id, site_id = _named(await decode(self.decoder, self.registry, record, patience=_PATIENCE_SECONDS))
             if job_id is not None:
                 return await self.ask(job_id, site_id, record)
             result = "skipped"

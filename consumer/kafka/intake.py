@@ -6,6 +6,7 @@ partition waits for that task, and every other partition goes on.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -330,15 +331,19 @@ def _arrival(record: Record, receipt: Receipt, decoded: Changed | Deleted | Trun
     return None
 
 
-async def decode(decoder: Decoder, registry: Registry, record: Record, wait: Wait | None = None) -> Decoded:
+async def decode(
+    decoder: Decoder, registry: Registry, record: Record, wait: Wait | None = None, *, patience: float = math.inf
+) -> Decoded:
     """What a record says, its schema fetched if need be. While the registry gives no answer, this waits.
 
     Raises:
+        TransientError: the registry has given no answer for ``patience`` seconds.
         RevokedError: the record's partition was revoked before its schema could be read.
         UndecodableError: these bytes are no record of ours.
         InvalidRecordError: it can be read, but states something impossible.
     """
     wait = wait or Wait(record)
+    give_up_at = asyncio.get_running_loop().time() + patience
     while record.epoch.live:
         try:
             return decoder.decode(record)
@@ -346,6 +351,8 @@ async def decode(decoder: Decoder, registry: Registry, record: Record, wait: Wai
             try:
                 await registry.fetch(needed.schema_id)
             except TransientError as error:
+                if asyncio.get_running_loop().time() >= give_up_at:
+                    raise
                 reason = f"schema {needed.schema_id}: {error}"
                 await asyncio.sleep(wait.failed("schema", reason, _SCHEMA_HINT))
     raise RevokedError
