@@ -18,8 +18,9 @@ install: .venv/.installed ## Make the development environment (PYTHON=… choose
 demo: .venv/.installed ## Run the service against a world of its own, to watch (ONCE=1: once through, then end)
 	@$(BIN)/python -m sandbox.demo $(if $(ONCE),--once)
 
+# Twice as many workers as processors: the tests of the whole service mostly wait.
 test: .venv/.installed ## Run all tests that need nothing but this environment (ARGS=… goes to pytest)
-	@$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
+	@$(BIN)/pytest --numprocesses $$($(BIN)/python -c 'import os; print(2 * (os.cpu_count() or 1))') --dist worksteal $(ARGS)
 
 sim: .venv/.installed ## Play many stories of faults in simulated time (SEEDS=…, of each kind; ARGS="--first 500")
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),100) $(ARGS)
