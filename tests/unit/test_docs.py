@@ -1,6 +1,7 @@
 """What the documents say is true."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,37 +12,64 @@ from consumer.ops.metrics import Metrics
 from consumer.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, SETTINGS, COMMANDS, METRICS, INDEX = (
+    (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "docs/settings.md", "docs/commands.md", "docs/metrics.md", "docs/index.md")
+)
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def test_the_readme_names_every_setting_with_its_default() -> None:
-    table = dict(re.findall(r"^\| `(CALSYNC_\w+)` \| (.+?) \|", README, re.MULTILINE))
+def test_settings_page_names_every_setting_once_with_its_default() -> None:
+    rows = re.findall(r"^\| `(CALSYNC_\w+)` \| (.+?) \|", SETTINGS, re.MULTILINE)
     expected = {}
     for name, field in Settings.model_fields.items():
         default = "required" if field.is_required() else "none" if field.default is None else f"`{field.default}`"
         expected[PREFIX + name.upper()] = default
     for name in ("CALSYNC_CORE_API_TOKEN", "CALSYNC_CORE_API_TOKEN_FILE"):
         expected[name] = "one of the two"
-    assert table == expected
+    assert sorted(rows) == sorted(expected.items())
 
 
-def test_the_readme_names_every_metric_and_no_other() -> None:
+def test_readme_names_only_settings_that_exist() -> None:
+    assert set(re.findall(r"CALSYNC_\w+", README)) <= {PREFIX + name.upper() for name in Settings.model_fields}
+
+
+def test_metrics_page_names_every_metric_once_and_no_other() -> None:
     exposed = set(re.findall(r"^# TYPE (calsync_\w+)", Metrics().render().decode(), re.MULTILINE))
-    rows = re.findall(r"^\| (`calsync_.+?) \|", README, re.MULTILINE)
-    named = {name for row in rows for name in re.findall(r"`(calsync_\w+)", row)}
-    assert named == {name for name in exposed if not name.endswith("_created")}
+    rows = re.findall(r"^\| (`calsync_.+?) \|", METRICS, re.MULTILINE)
+    named = Counter(name for row in rows for name in re.findall(r"`(calsync_\w+)", row))
+    assert named == Counter(name for name in exposed if not name.endswith("_created"))
 
 
-def test_the_readme_names_every_command_with_its_options() -> None:
+def test_commands_page_names_every_command_once_with_its_options() -> None:
     expected = {}
     for name, command in getattr(get_command(cli), "commands", {}).items():
         within = getattr(command, "commands", {})
         for full, each in {f"{name} {inner}": part for inner, part in within.items()}.items() or [(name, command)]:
             options = {option for parameter in each.params for option in parameter.opts if option.startswith("--")}
             expected[full] = options - {"--help"}
-    rows = re.findall(r"^\| `calsync ([a-z]+(?:-[a-z]+)*(?: [a-z]+)?)(.*?)` \|", README, re.MULTILINE)
+    rows = re.findall(r"^\| `calsync ([a-z]+(?:-[a-z]+)*(?: [a-z]+)?)(.*?)` \|", COMMANDS, re.MULTILINE)
     assert {name: set(re.findall(r"--[a-z-]+", options)) for name, options in rows} == expected
+    assert len(rows) == len(expected)
+
+
+def test_index_lists_every_page_once() -> None:
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    listed = Counter(re.findall(r"^- \[.+?\]\(([\w-]+\.md)\)", INDEX, re.MULTILINE))
+    assert listed == Counter(pages)
+
+
+def _anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_to_a_heading_leads_somewhere(document: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", document.read_text(encoding="utf-8")):
+        page = document.parent / target if target else document
+        assert anchor in _anchors(page), f"{target}#{anchor}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -52,5 +80,5 @@ def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
 
 def test_every_make_target_that_the_readme_names_is_there() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"\bmake ([a-z][a-z0-9]*)", README):
+    for target in re.findall(r"\bmake ([a-z][a-z0-9-]*)", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
