@@ -1,4 +1,4 @@
-"""The JSON of an event as a client sends it: what Graph accepts, and what it refuses (docs/facts/graph.md 1.1, 1.10)."""
+"""The JSON of an event as a client sends it: what Graph takes, and what it refuses (docs/facts/graph.md 1.1, 1.10)."""
 
 import re
 from collections.abc import Callable, Mapping
