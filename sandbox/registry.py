@@ -18,7 +18,7 @@ A schema may name types of others: then `"references"`, `[{"name", "subject", "v
 in requests and answers. An `"id"` beside a schema that is registered is the one it gets, as when Confluent's registry
 is in its mode IMPORT.
 
-Sources: Confluent's Schema Registry API reference; "facts/kafka-and-cdc.md part 2". One schema has one id under
+Sources: Confluent's Schema Registry API reference; docs/facts/kafka.md 2.1. One schema has one id under
 whatever subject it is registered, and ids are never given out twice.
 """
 

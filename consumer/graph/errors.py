@@ -1,6 +1,6 @@
 """Graph's errors, sorted by what to do next. The table is data; codes are compared without case or ``Error`` prefix.
 
-Sources: Microsoft's error reference, and the threads cited in the project's Graph facts, part 5.
+Sources: Microsoft's error reference, and the threads cited in docs/facts/graph.md, part 5.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Core's change feed: changes of `calendar_job` as the records that Debezium writes, byte for byte.
 
 Shapes come from a real run of Debezium 3.6 over PostgreSQL with Confluent's Avro converter
-("facts/kafka-and-cdc.md part 1"; Debezium documentation, PostgreSQL connector). Pure: nothing is sent here.
+(docs/facts/kafka.md, part 1; Debezium documentation, PostgreSQL connector). Pure: nothing is sent here.
 """
 
 import json

@@ -64,7 +64,7 @@ class Change:
     """One change of `calendar_job` as logical decoding sees it, with REPLICA IDENTITY DEFAULT.
 
     That identity keeps nothing of the old row but its key, so a change knows the new row alone
-    ("facts/kafka-and-cdc.md 1.4"; Debezium documentation, PostgreSQL connector, "Replica identity").
+    (docs/facts/kafka.md 1.3; Debezium documentation, PostgreSQL connector, "Replica identity").
     """
 
     op: Op

@@ -1,4 +1,4 @@
-"""JSON batching (facts/graph.md, part 4): four requests at a time, one at a time with dependsOn."""
+"""JSON batching (docs/facts/graph.md, part 4): four requests at a time, one at a time with dependsOn."""
 
 import asyncio
 import base64

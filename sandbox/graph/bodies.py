@@ -1,4 +1,4 @@
-"""What Exchange makes of an event's body (facts/graph.md 1.9)."""
+"""What Exchange makes of an event's body (docs/facts/graph.md 1.9)."""
 
 import html
 import re

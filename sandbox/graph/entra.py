@@ -1,4 +1,4 @@
-"""Entra: the openid document, tokens by client secret, and its errors (facts/graph.md, part 6)."""
+"""Entra: the openid document, tokens by client secret, and its errors (docs/facts/graph.md, part 6)."""
 
 import base64
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Answers, and the errors Graph gives (facts/graph.md, part 5)."""
+"""Answers, and the errors Graph gives (docs/facts/graph.md, part 5)."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -50,7 +50,7 @@ class GraphError(Exception):
             "request-id": request_id,
             "client-request-id": client_request_id,
         }
-        if self.code == "TooManyRequests":  # the gateway's own sample differs: facts/graph.md part 5
+        if self.code == "TooManyRequests":  # the gateway's own sample differs: docs/facts/graph.md, part 5
             inner = {"code": "429", "message": "Please retry after", "status": "429"} | inner
         error = {
             "code": _spelt(self.code, code_style),

@@ -1,4 +1,4 @@
-"""Writing events: create, update, delete, and the rules of each (facts/graph.md 1.1 to 1.3, part 2)."""
+"""Writing events: create, update, delete, and the rules of each (docs/facts/graph.md 1.1 to 1.3, part 2)."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -41,7 +41,7 @@ _DAY = timedelta(days=1)
 def find(world: World, mailbox: Mailbox, event_id: str, *, immutable: bool) -> Event:
     """The event of that id in the format asked for. Raises GraphError: 400 malformed, 404 not found.
 
-    An id of another mailbox, or of the other format, is malformed rather than unknown (facts/graph.md, part 5).
+    An id of another mailbox, or of the other format, is malformed rather than unknown (docs/facts/graph.md, part 5).
     """
     switches = world.switches
     if len(event_id) == 72 and event_id.startswith(immutable_start(mailbox)):
@@ -142,7 +142,7 @@ def check_match(event: Event, if_match: str | None) -> None:
 
 
 def bump_later(world: World, event: Event) -> None:
-    """Lets Exchange change the event by itself after a write, as often as the switch says (facts/graph.md 1.9)."""
+    """Lets Exchange change the event by itself after a write, as often as the switch says (docs/facts/graph.md 1.9)."""
     loop = asyncio.get_running_loop()
     delay = world.switches.background_bump_delay_ms / 1000
     for number in range(world.switches.background_bumps):
@@ -154,7 +154,7 @@ def _malformed() -> GraphError:
 
 
 def _repeated(world: World, mailbox: Mailbox, calendar: str, transaction: str, fingerprint: bytes) -> Event | None:
-    """The event an identical request made before, or None if this one is to make one (facts/graph.md, part 2)."""
+    """The event an identical request made before, or None if this one is to make one (docs/facts/graph.md, part 2)."""
     switches = world.switches
     known = mailbox.transactions.get(transaction)
     if known is None or world.now() - known.made >= switches.transaction_memory_seconds:
@@ -190,7 +190,7 @@ def _apply(world: World, event: Event, changes: dict[str, Any]) -> None:
         body = changes["body"]
         event.body = bodies.stored(body.kind, body.content, world.switches.body_style)
         event.preview = bodies.preview(event.body)
-    if "location" in changes:  # replaces the whole collection (facts/graph.md 1.2)
+    if "location" in changes:  # replaces the whole collection (docs/facts/graph.md 1.2)
         given = changes["location"]
         event.locations = [given] if given and any(given.values()) else []
     elif "locations" in changes:

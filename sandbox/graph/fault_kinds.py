@@ -1,4 +1,4 @@
-"""The kinds of faults: what a struck request is told, or suffers in silence (facts/graph.md, part 5)."""
+"""The kinds of faults: what a struck request is told, or suffers in silence (docs/facts/graph.md, part 5)."""
 
 from sandbox.graph import errors
 from sandbox.graph.errors import CONFLICT, RAOP

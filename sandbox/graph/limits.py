@@ -1,4 +1,4 @@
-"""Outlook's limits for one app on one mailbox, and Graph's for one app (facts/graph.md, part 5)."""
+"""Outlook's limits for one app on one mailbox, and Graph's for one app (docs/facts/graph.md, part 5)."""
 
 from sandbox.graph.errors import Answer, GraphError
 from sandbox.graph.switches import Switches

@@ -1,4 +1,4 @@
-"""Lists of events: /events and calendarView, with their pages (facts/graph.md 1.6)."""
+"""Lists of events: /events and calendarView, with their pages (docs/facts/graph.md 1.6)."""
 
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode

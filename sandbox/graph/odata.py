@@ -1,4 +1,4 @@
-"""Query options: $select, $expand, $filter, $orderby, $top, $skip (facts/graph.md 1.6, part 3)."""
+"""Query options: $select, $expand, $filter, $orderby, $top, $skip (docs/facts/graph.md 1.6, part 3)."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The JSON of an event as a client sends it: what Graph accepts, and what it refuses (facts/graph.md 1.1, 1.10)."""
+"""The JSON of an event as a client sends it: what Graph takes, and what it refuses (docs/facts/graph.md 1.1, 1.10)."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from sandbox.graph.errors import GraphError, invalid_request, unreadable
 from sandbox.graph.properties import property_id
 
-# dateTime carries no offset: offset-bearing strings are outside the contract (facts/graph.md 1.1)
+# dateTime carries no offset: offset-bearing strings are outside the contract (docs/facts/graph.md 1.1)
 _LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,7})?)?")
 _LOCATION = {
     "displayName": str,

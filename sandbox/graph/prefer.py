@@ -1,4 +1,4 @@
-"""The Prefer header (facts/graph.md 1.4, 1.8): several lines or one comma-separated value."""
+"""The Prefer header (docs/facts/graph.md 1.4, 1.8): several lines or one comma-separated value."""
 
 import re
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Single-value extended properties: their ids (facts/graph.md, part 3)."""
+"""Single-value extended properties: their ids (docs/facts/graph.md, part 3)."""
 
 import re
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Events as Graph's JSON (facts/graph.md 1.1)."""
+"""Events as Graph's JSON (docs/facts/graph.md 1.1)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

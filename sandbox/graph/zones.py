@@ -1,4 +1,4 @@
-"""Time zone names and local times as Graph takes them (facts/graph.md 1.4)."""
+"""Time zone names and local times as Graph takes them (docs/facts/graph.md 1.4)."""
 
 from datetime import UTC, datetime
 from functools import lru_cache

@@ -4,7 +4,7 @@ Prints `listening HOST:PORT` and serves until SIGTERM or Ctrl-C. Real consumers 
 commits and cooperative rebalances work. Topics appear with 4 partitions when they are first asked for or
 produced to; those named as arguments exist from the start. It holds about 5 MB a partition, in memory, and
 silently drops older records; CreateTopics and Java clients do not work. Source: librdkafka's
-`test.mock.num.brokers` (facts/kafka-and-cdc.md 2).
+`test.mock.num.brokers` (docs/facts/kafka.md 2.2).
 """
 
 import signal

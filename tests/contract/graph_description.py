@@ -1,7 +1,8 @@
 """Microsoft's own description of Graph's calendar paths (OpenAPI), and what requests it finds wrong.
 
-The file is no part of this repository: the environment variable CALSYNC_GRAPH_OPENAPI names it, else it is looked
-for beside the repository, at ../shared/facts/graph-openapi.yml.
+Source: microsoftgraph/msgraph-sdk-powershell, openApiDocs/v1.0/Calendar.yml, with each ``allOf`` merged
+(docs/facts/graph.md, part 8). The file is not in this repository: the environment variable CALSYNC_GRAPH_OPENAPI
+names it; without the variable, a file beside the repository is used if there is one (``_BESIDE``).
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What every request to Entra and Graph must be (facts/graph.md, parts 1 to 6), and what it must never be.
+"""What every request to Entra and Graph must be (docs/facts/graph.md, parts 1 to 6), and what it must never be.
 
 Microsoft's own description of Graph (tests/contract/graph_description.py) says nothing of batches, headers, of what
 must be there, or of what we have promised beyond it. Requests come as the sandbox records them.
