@@ -61,7 +61,7 @@ def main_options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """Settings are environment variables, CALSYNC_…: see the README."""
+    """Settings are environment variables, CALSYNC_…: see docs/settings.md."""
 
 
 @cli.command()
