@@ -128,18 +128,21 @@ class Settings(BaseSettings):
 
         The platform replaces the file when it rotates the token. While it cannot be used, the last token is kept.
         """
-        if self.core_api_token_file is None:
-            assert self.core_api_token is not None  # noqa: S101 (validated above)
+        if self.core_api_token is not None:
             return self.core_api_token.get_secret_value()
+        if self.core_api_token_file is not None:
+            self._reread_token(self.core_api_token_file)
+        return self._last_token
+
+    def _reread_token(self, token_file: Path) -> None:
         try:
-            self._last_token = values.token_of(self.core_api_token_file)
+            self._last_token = values.token_of(token_file)
             self._token_problem = ""
         except (OSError, ValueError) as error:
             problem = error.strerror if isinstance(error, OSError) else str(error)
             if problem != self._token_problem:
                 self._token_problem = problem or "cannot be read"
                 log.error("CALSYNC_CORE_API_TOKEN_FILE cannot be used, the last token is kept", reason=problem)
-        return self._last_token
 
     def schema_registry_urls(self) -> list[str]:
         """The schema registry's URLs, in the order in which they are tried; empty if there is no registry."""

@@ -31,7 +31,7 @@ class Mailbox:
 
 
 class IngressControl:
-    """The ingress in front of a stand-in; see sandbox/ingress.py. Raises as GraphControl does."""
+    """The ingress in front of a stand-in; see sandbox/ingress.py. Raises as the stand-in's control does."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         """``client`` leads to the stand-in's ``/_sandbox``."""
@@ -82,32 +82,10 @@ class IngressControl:
         await _ask(self._client, "DELETE", "/ingress")
 
 
-class RegistryControl:
-    """The control endpoints of the stand-in registry at `url`, and what a converter does; closed as GraphControl is."""
+class _Control:
+    """The control endpoints of a stand-in at `url`, such as `http://127.0.0.1:8080`.
 
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        self._client = httpx.AsyncClient(base_url=f"{self.url}/_sandbox", timeout=60, verify=False)
-        self.ingress = IngressControl(self._client)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._client.aclose()
-
-    async def register(self, subject: str, schema: str) -> int:
-        """Registers an Avro schema and returns its id."""
-        url = f"{self.url}/subjects/{quote(subject, safe='')}/versions"
-        return int(_object(await _ask(self._client, "POST", url, {"schema": schema}))["id"])
-
-
-class GraphControl:
-    """The control endpoints of the sandbox at `url`, such as `http://127.0.0.1:8080`.
-
-    Every method raises httpx.HTTPStatusError for what the sandbox refuses; its text tells why. Close it, or use
+    Every method raises httpx.HTTPStatusError for what the stand-in refuses; its text tells why. Close it, or use
     it as an asynchronous context manager.
     """
 
@@ -128,6 +106,19 @@ class GraphControl:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+class RegistryControl(_Control):
+    """The stand-in registry's, and what a converter does."""
+
+    async def register(self, subject: str, schema: str) -> int:
+        """Registers an Avro schema and returns its id."""
+        url = f"{self.url}/subjects/{quote(subject, safe='')}/versions"
+        return int(_object(await _ask(self._client, "POST", url, {"schema": schema}))["id"])
+
+
+class GraphControl(_Control):
+    """The sandbox's Graph and Entra."""
 
     async def add_tenant(self, tenant: str) -> None:
         await self._ask("PUT", f"/tenants/{tenant}")
@@ -324,20 +315,8 @@ class GraphControl:
         return await _ask(self._client, method, path, document)
 
 
-class CoreControl:
-    """The control endpoints of the stand-in for Core at `url`; raises as GraphControl does, and is closed as it is."""
-
-    def __init__(self, url: str) -> None:
-        self._client = httpx.AsyncClient(base_url=f"{url.rstrip('/')}/_sandbox", timeout=60, verify=False)
-        self.ingress = IngressControl(self._client)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._client.aclose()
+class CoreControl(_Control):
+    """The stand-in for Core."""
 
     async def put_schedule(self, document: Document) -> None:
         """Puts a dumped schedule (sandbox.core.document) in place of Core's; nothing is sent to a topic."""

@@ -143,25 +143,25 @@ class GraphCalendar:
     async def create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
         """See the port."""
         path, body = f"{user(self._address)}/events", created(event, tag, transaction_id)
-        return _seen(await self._send("create", "POST", path, partial(from_json, wanted=event), body))
+        return await self._send("create", "POST", path, partial(from_json, wanted=event), body)
 
     async def update(self, event_id: str, event: Event) -> SeenEvent:
         """See the port."""
         path, body = event_path(self._address, event_id), to_json(event)
-        return _seen(await self._send("update", "PATCH", path, partial(from_json, wanted=event), body))
+        return await self._send("update", "PATCH", path, partial(from_json, wanted=event), body)
 
     async def claim(self, event_id: str, event: Event, tag: str) -> SeenEvent:
         """See the port."""
         path, body = event_path(self._address, event_id), tagged(event, tag)
-        return _seen(await self._send("update", "PATCH", path, partial(from_json, wanted=event), body))
+        return await self._send("update", "PATCH", path, partial(from_json, wanted=event), body)
 
     async def delete(self, event_id: str) -> None:
         """See the port."""
-        await self._send("delete", "DELETE", event_path(self._address, event_id))
+        await self._send("delete", "DELETE", event_path(self._address, event_id), any_object)
 
     async def get(self, event_id: str) -> SeenEvent:
         """See the port."""
-        return _seen(await self._send("get", "GET", f"{event_path(self._address, event_id)}?{READ}", from_json))
+        return await self._send("get", "GET", f"{event_path(self._address, event_id)}?{READ}", from_json)
 
     async def find(self, tag: str) -> tuple[SeenEvent, ...]:
         """See the port. The value is compared without case by Graph, so exactly here."""
@@ -213,7 +213,7 @@ class GraphCalendar:
         "malformed id".
         """
         try:
-            await self._send("probe", "DELETE", event_path(self._address, NO_EVENT))
+            await self._send("probe", "DELETE", event_path(self._address, NO_EVENT), any_object)
         except GoneError:
             return
 
@@ -229,12 +229,12 @@ class GraphCalendar:
         operation: str,
         method: str,
         path: str,
-        read: Callable[[Any], Any] = any_object,
+        read: Callable[[Any], T],
         body: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> T:
         call = Call(operation, method, path, self._address, body, self._lease, read)
         try:
-            return await self._calendars.send(self._site, call)
+            answer: T = await self._calendars.send(self._site, call)
         except GoneError as error:
             if operation == "create":
                 raise MailboxRefusedError(str(error), hourly=True) from None
@@ -243,6 +243,7 @@ class GraphCalendar:
             if operation == "create":
                 raise
             raise RequestRefusedError(400, "ErrorDuplicateTransactionId") from None
+        return answer
 
 
 def _page(read: Callable[[Any], T], body: Any) -> _Page[T]:
@@ -259,8 +260,3 @@ def _setting(body: Any) -> str:
     if value is not None and not isinstance(value, str):
         raise TypeError("not a text")
     return value or ""
-
-
-def _seen(event: Any) -> SeenEvent:
-    assert isinstance(event, SeenEvent)  # noqa: S101 (``from_json`` made it)
-    return event

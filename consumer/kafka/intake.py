@@ -64,8 +64,8 @@ class JobSource(Protocol):
 class _Refused:
     """A change whose event Graph calls malformed, on its way to the dead letters."""
 
-    receipts: list[Receipt]
-    """Of the records that led to it, that of the newest state first."""
+    owed: list[tuple[Receipt, Record]]
+    """The records that led to it, that of the newest state first."""
     reason: str
 
 
@@ -105,8 +105,9 @@ class Intake:
         self._waits = Waits(on_waiting)
         self._unreadable: dict[Epoch, int] = {}
         """Of each partition held: how many unreadable records came in a row."""
-        self._ready: deque[Record | Arrival] = deque()
-        self._behind: dict[Epoch, deque[Record | Arrival]] = {}
+        self._ready: deque[tuple[Record, Arrival | None]] = deque()
+        """Each record, with what it says if that is known already."""
+        self._behind: dict[Epoch, deque[tuple[Record, Arrival | None]]] = {}
         """Of each partition that waits: the records that came behind the one it waits for."""
         self._something_is_ready = asyncio.Event()
         self._refused: deque[_Refused] = deque()
@@ -119,7 +120,7 @@ class Intake:
 
     def deliver(self, records: Sequence[Record]) -> None:
         """Take the records of one poll."""
-        self._ready.extend(records)
+        self._ready.extend((record, None) for record in records)
         self._something_is_ready.set()
 
     def waiting(self) -> list[Wait]:
@@ -141,16 +142,14 @@ class Intake:
     async def _write(self, refused: "_Refused") -> None:
         """Dead-letter the newest record that this replica still answers for; its letter covers the older ones."""
         buried: Receipt | None = None
-        for receipt in refused.receipts:
-            record = receipt.record
-            assert isinstance(record, Record)  # noqa: S101 (see `refuse`)
+        for receipt, record in refused.owed:
             if not record.epoch.live:
                 continue  # its partition's new owner gets it again, but not those of other partitions
             with self._waits.of(record) as wait:
                 if await self._bury(record, "refused", refused.reason, wait):
                     buried = receipt
                     break
-        for receipt in refused.receipts:
+        for receipt, _ in refused.owed:
             receipt.part_done("dead_lettered" if receipt is buried else "superseded")
         self._letters_out -= 1
         if not self._letters_out:
@@ -163,12 +162,12 @@ class Intake:
         so that no offset is committed before. A sweep's repair that no record asked for has no letter: the sweep keeps
         its mark, and each later sweep tries and logs it again.
         """
-        receipts = [receipt for receipt in change.records_owed() if isinstance(receipt.record, Record)]
-        if not receipts:
+        owed = [(receipt, record) for receipt in change.records_owed() if isinstance(record := receipt.record, Record)]
+        if not owed:
             return
-        for receipt in receipts:
+        for receipt, _ in owed:
             receipt.split(2)
-        self._refused.append(_Refused(receipts, str(refusal)))
+        self._refused.append(_Refused(owed, str(refusal)))
         self._letters_out += 1
         self._no_letters_out.clear()
         self._something_is_ready.set()
@@ -183,18 +182,16 @@ class Intake:
         """What can be routed now, in order; what cannot gets a task, and what comes behind it waits."""
         arrivals: list[Arrival] = []
         while self._ready and len(arrivals) < ROUTED_AT_ONCE:
-            item = self._ready.popleft()
-            record = item if isinstance(item, Record) else item.receipt.record
-            assert isinstance(record, Record)  # noqa: S101 (the receipts made here stand for records)
+            record, arrival = self._ready.popleft()
             epoch = record.epoch
             if not epoch.live or epoch.stopped:
                 continue
             if epoch in self._behind:
-                self._behind[epoch].append(item)
-            elif isinstance(item, Arrival):
-                arrivals.append(item)
+                self._behind[epoch].append((record, arrival))
+            elif arrival is not None:
+                arrivals.append(arrival)
             else:
-                self._understand(item, arrivals, tasks)
+                self._understand(record, arrivals, tasks)
         return arrivals
 
     def _understand(self, record: Record, arrivals: list[Arrival], tasks: asyncio.TaskGroup) -> None:
@@ -236,7 +233,7 @@ class Intake:
             arrival = await self._arrival(record, receipt, wait)
         behind = self._behind.pop(record.epoch)
         if arrival is not None:
-            behind.appendleft(arrival)
+            behind.appendleft((record, arrival))
         self._ready.extendleft(reversed(behind))
         self._something_is_ready.set()
 
