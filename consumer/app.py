@@ -184,7 +184,7 @@ class App:
 
     def _resumed(self, site_id: str) -> None:
         self._engine.lanes.wake(site_id)
-        # What was handed over while the site was suspended shall not wait for its next turn.
+        # What was handed over while the site was suspended must not wait for its next turn.
         self._aside(self._rounds.afresh(site_id, every_mailbox=False))
 
     def _aside(self, work: Coroutine[Any, Any, None]) -> None:
@@ -201,7 +201,7 @@ class App:
         task.add_done_callback(self._asides.discard)
 
     def _owns(self, site_id: str) -> bool:
-        """A site belongs to the partition that its id hashes to, and so to whoever holds that."""
+        """A site belongs to the partition that its id hashes to, and so to the replica that holds that."""
         return bool(self._partition_count) and owner(site_id, self._partition_count) in self._pump.partitions
 
     async def _refuse(self, change: Change, refusal: RequestRefusedError) -> None:
@@ -216,7 +216,7 @@ class App:
     async def _block(self, record: Record) -> None:
         """Wherever the partition goes from here: nobody reads it any further."""
         log.error(
-            "so many unreadable records in a row that the partition is blocked: see calsync dead-letters",
+            "partition blocked: too many unreadable records in a row; see calsync dead-letters",
             partition=record.partition,
             offset=record.offset,
         )

@@ -254,7 +254,7 @@ def _tell_replayed(replayed: feed_commands.Replayed, *, as_json: bool) -> NoRetu
 
 
 def _require_text(arguments: list[str]) -> None:
-    """Raises ``ConfigurationError`` for bytes that are no text: they could be sent nowhere."""
+    """Raises ``ConfigurationError`` for bytes that are not text: they could be sent nowhere."""
     try:
         "".join(arguments).encode()
     except UnicodeEncodeError:

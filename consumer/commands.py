@@ -103,7 +103,7 @@ async def park_mailbox(settings: Settings, address: str, site_id: str | None, no
     """Try the mailbox no more until it is enabled.
 
     Raises:
-        ConfigurationError: it is not said, and not clear, whose it is; or that is no address.
+        ConfigurationError: it is not said, and not clear, whose it is; or that is not an address.
     """
     async with opened(settings) as (engine, sites):
         [site, *others] = _named([site_id] if site_id else [], sites)

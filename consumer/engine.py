@@ -1,4 +1,4 @@
-"""What brings calendars in line, whoever asks: built and wired here, for the running service and for commands."""
+"""What brings calendars in line: built and wired here, for the running service and for commands."""
 
 import asyncio
 import gc
@@ -35,7 +35,7 @@ _RENEW_LOOK_SECONDS: Final = 0.5
 
 
 class Engine:
-    """What brings calendars in line, whoever asks: the running service or a command."""
+    """What brings calendars in line, for the running service and for commands."""
 
     def __init__(
         self,

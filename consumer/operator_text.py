@@ -43,7 +43,7 @@ def read_secret(path: Path) -> str:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is empty, holds more than one line, or is no text. The message names no content.
+        ValueError: it is empty, holds more than one line, or is not text. The message names no content.
     """
     secret = clean(read_text(path))
     if not secret:

@@ -83,8 +83,8 @@ def _read(environment: Mapping[str, str], scheme: str, problems: list[str]) -> P
         host, port, parts = None, None, urlsplit("")
     if not host or parts.scheme not in _PORTS or parts.path not in ("", "/") or parts.query or parts.fragment:
         problems.append(
-            f"{variable}: is no proxy URL such as http://proxy.example:3128; only http and https proxies can be used, "
-            "and special characters in a user or password must be percent-encoded"
+            f"{variable}: is not a proxy URL such as http://proxy.example:3128; only http and https proxies can be "
+            "used, and special characters in a user or password must be percent-encoded"
         )
         return None
     authorization = None

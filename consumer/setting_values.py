@@ -32,22 +32,22 @@ def require_host(host: str) -> None:
         try:
             ipaddress.IPv6Address(host)
         except ValueError:
-            raise ValueError("the host is no IPv6 address") from None
+            raise ValueError("the host is not an IPv6 address") from None
         if "%" in host:
             raise ValueError("the host must not name a network interface")
         return
     try:
         name = host if host.isascii() else idna.encode(host, uts46=True).decode()
     except (idna.IDNAError, UnicodeError):
-        raise ValueError("the host is no valid name") from None
+        raise ValueError("the host is not a valid name") from None
     labels = name.removesuffix(".").split(".")
     if len(name) > 253 or not all(map(_LABEL.fullmatch, labels)):
-        raise ValueError("the host is no valid name")
+        raise ValueError("the host is not a valid name")
     if labels[-1].isdigit():  # as resolvers see it, an IPv4 address
         try:
             ipaddress.IPv4Address(name)
         except ValueError:
-            raise ValueError("the host is no IPv4 address") from None
+            raise ValueError("the host is not an IPv4 address") from None
 
 
 def _split(value: str, hint: str = "") -> tuple[SplitResult, int | None]:
@@ -58,7 +58,7 @@ def _split(value: str, hint: str = "") -> tuple[SplitResult, int | None]:
         parts = urlsplit(value)
     except ValueError:
         # The library's message quotes the host's part, a password included.
-        raise ValueError(f"is no URL{hint}") from None
+        raise ValueError(f"is not a URL{hint}") from None
     try:
         port = parts.port
     except ValueError:

@@ -155,9 +155,9 @@ def _wrong(entry: Mapping[str, Any]) -> list[str]:
     if _is_text(entry.get("client_id")) and " " in entry["client_id"]:
         problems.append("client_id must not hold spaces: copy the Application (client) ID of the app")
     if _is_text(entry.get("tenant_id")) and not _TENANT.fullmatch(entry["tenant_id"]):
-        problems.append("tenant_id is no id or domain: copy the Directory (tenant) ID of the app")
+        problems.append("tenant_id is not an id or domain: copy the Directory (tenant) ID of the app")
     if _is_text(entry.get("timezone")) and not is_iana(entry["timezone"]):
-        problems.append("timezone is no IANA time zone, such as Europe/London")
+        problems.append("timezone is not an IANA time zone, such as Europe/London")
     expires = entry.get("client_secret_expires")
     if expires is not None and type(expires) is not date:
         problems.append("client_secret_expires must be a date, such as 2027-03-31")

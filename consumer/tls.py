@@ -22,7 +22,7 @@ def context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def refusal(error: BaseException) -> str | None:
-    """Why a certificate was refused, in OpenSSL's words; ``None`` if the error is no refused certificate.
+    """Why a certificate was refused, in OpenSSL's words; ``None`` if the error is not a refused certificate.
 
     The words name no content: "unable to get local issuer certificate", "certificate has expired". The error may be
     wrapped in those of a library.

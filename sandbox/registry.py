@@ -96,7 +96,7 @@ class Registry:
     ) -> int:
         """Adds a schema (JSON) to a subject and gives its id, which is `schema_id` if that is given.
 
-        Raises ValueError if it is no Avro schema, or another one has that id.
+        Raises ValueError if it is not an Avro schema, or another one has that id.
         """
         try:
             document = json.loads(schema)

@@ -18,7 +18,7 @@ from consumer.unusable import Found, ignore
 
 TIMEOUT_SECONDS: Final = 30.0
 _EMPTY_PAGES: Final = 100
-"""So many in a row are no schedule: it would be read for ever."""
+"""More in a row are not a schedule: it would be read for ever."""
 _PROBLEM: Final = "application/problem+json"
 _JOB_FIELDS: Final = frozenset(("job_id", "site_id", "revision", "status", "starts_at", "ends_at", "workers"))
 """Without one of these, a job would read as unscheduled or as nobody's, and its events would be deleted."""

@@ -14,7 +14,7 @@ from consumer.unusable import Found, ignore
 MOST_MISPLACED: Final = 100
 """Workers of one read that may stand in the wrong place because of their address's white space."""
 MOST_MALFORMED: Final = 100
-"""Workers of one read without a readable calendar email. More are no oversight but another format."""
+"""Workers of one read without a readable calendar email. More mean another format, not an oversight."""
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Page:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Page":
-        """Raises ``CoreUnavailableError`` if it is no page of a schedule; single workers are not judged here."""
+        """Raises ``CoreUnavailableError`` if it is not a page of a schedule; single workers are not judged here."""
         workers, cursor = document.get("workers"), document.get("next_cursor", "")
         if not isinstance(workers, list):
             raise CoreUnavailableError("Core's schedule has a page without workers")
@@ -162,7 +162,7 @@ async def _in_order(workers: AsyncIterator[_Worker]) -> AsyncIterator[_Worker]:
             misplaced(worker)
         else:
             undecided.append(worker)
-            if len(undecided) > MOST_MISPLACED:  # so many in order are in order
+            if len(undecided) > MOST_MISPLACED:  # enough are in order to trust the order
                 last = undecided[0].key
                 yield undecided.popleft()
     for worker in (*undecided, *sorted(late, key=lambda worker: worker.key)):

@@ -10,8 +10,8 @@ _RANGE: Final = 2.0**64
 class Distinct:
     """Counts different names: exactly up to ``kept`` of them, then as an estimate.
 
-    Only the ``kept`` smallest of the names' 8-byte hashes are remembered. If there were more, the largest of them tells
-    how densely the hashes lie (the k-minimum-values sketch: Bar-Yossef et al., "Counting distinct elements in a data
+    Only the ``kept`` smallest of the names' 8-byte hashes are kept. If there were more, the largest hash kept shows
+    how densely they lie (the k-minimum-values sketch: Bar-Yossef et al., "Counting distinct elements in a data
     stream", 2002). At 4,096 hashes the estimate is 1.6 % wrong (standard error).
     """
 

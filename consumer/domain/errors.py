@@ -19,7 +19,7 @@ class ConfigurationError(CalsyncError):
 
 @contextmanager
 def collected(problems: list[str]) -> Iterator[None]:
-    """Note what a part of the configuration has wrong, and go on to the next: all is told at once."""
+    """Note what a part of the configuration has wrong, and go on to the next: all problems are reported at once."""
     try:
         yield
     except ConfigurationError as error:
@@ -31,7 +31,7 @@ class InvalidRecordError(CalsyncError):
 
 
 class UndecodableError(CalsyncError):
-    """Bytes that are no record: they go to the dead letters as they are."""
+    """Bytes that are not a record: they go to the dead letters as they are."""
 
 
 class TransientError(CalsyncError):
@@ -123,7 +123,7 @@ class SiteRefusedError(CalsyncError):
     code: str
     """``AADSTS…`` or Graph's code."""
     remedy: str
-    """What the site's administrator shall do, in the words of the guide's troubleshooting."""
+    """What the site's administrator should do, in the words of the guide's troubleshooting."""
 
     def __str__(self) -> str:
         return f"{self.code}: {self.remedy}"

@@ -1,4 +1,4 @@
-"""The calendar event of an assignment: as it shall be, and as Graph shows it."""
+"""The calendar event of an assignment: as it should be, and as Graph shows it."""
 
 import hashlib
 from dataclasses import dataclass, replace

@@ -7,7 +7,7 @@ SHARE: Final = 0.3
 
 
 def is_blown(vanished: int, jobs: int) -> bool:
-    """Whether so many of a site's jobs would lose their events, because they vanished, that Core may be wrong.
+    """Whether too many of a site's jobs vanished at once, and would lose their events, to believe Core.
 
     Args:
         vanished: jobs that are gone from Core and have an event to lose: one that is linked or seen, and not past.

@@ -41,14 +41,14 @@ class Job:
 
     @property
     def scheduled(self) -> tuple[datetime, datetime] | None:
-        """Start and end of a job that shall be in calendars; ``None`` if cancelled or without both times."""
+        """Start and end of a job that belongs in calendars; ``None`` if cancelled or without both times."""
         if self.status == CANCELLED or self.starts_at is None or self.ends_at is None:
             return None
         return self.starts_at, self.ends_at
 
     @property
     def mailboxes(self) -> set[Mailbox]:
-        """Where the job shall be, wherever its time is."""
+        """Where the job belongs, wherever its time is."""
         if self.scheduled is None:
             return set()
         return {Mailbox(self.site_id, address) for address in self.addresses}

@@ -51,10 +51,10 @@ def is_usable(address: str) -> bool:
     space, a byte-order mark, a soft hyphen), with characters that came broken, or of more than ``LONGEST_ADDRESS``
     characters. Such an address says nothing about which mailbox is meant: repairing it would be a guess, and a wrong
     guess shows one person's work to another. Everything else is for Graph to judge, a space inside too: it refuses
-    the address, which is then parked, and whoever looks for the worker's events finds the reason.
+    the address, and `calsync mailbox list` then shows it as parked, with the reason.
     """
     trimmed = address.strip()
-    if type(address) is not str or len(trimmed) > LONGEST_ADDRESS:  # a BrokenText is no str as such
+    if type(address) is not str or len(trimmed) > LONGEST_ADDRESS:  # a BrokenText has a type of its own
         return False
     if trimmed.isascii():
         return trimmed.isprintable()

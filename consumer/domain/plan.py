@@ -1,4 +1,4 @@
-"""The one decision of this service: what to do so that an assignment has the event it shall have."""
+"""The one decision of this service: what to do so that an assignment has the event it should have."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ class Situation:
     """All that is known of one assignment."""
 
     wanted: Event | None
-    """``None``: the assignment shall have no event."""
+    """``None``: the assignment should have no event."""
     rank: int
     """Of the state that says so."""
     memory: Memory | None

@@ -92,7 +92,7 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str | None]:
     texts = {name: row.get(name) for name in _TEXTS}
     if not _TEXT_TYPES.issuperset(map(type, texts.values())):
         [wrong, *_] = (name for name, value in texts.items() if type(value) not in _TEXT_TYPES)
-        what = "holds broken characters" if isinstance(texts[wrong], BrokenText) else "is no text"
+        what = "holds broken characters" if isinstance(texts[wrong], BrokenText) else "is not text"
         raise InvalidRecordError(f"{wrong} {what}")
     return texts
 
@@ -108,9 +108,9 @@ def _time(row: Mapping[str, Any], name: str) -> datetime | None:
         except ValueError:
             value = None
         if value is None:
-            raise InvalidRecordError(f"{name} is no RFC 3339 time")
+            raise InvalidRecordError(f"{name} is not an RFC 3339 time")
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise InvalidRecordError(f"{name} is no time with an offset")
+        raise InvalidRecordError(f"{name} is not a time with an offset")
     if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
         raise InvalidRecordError(f"{name} is out of range")
     return value.astimezone(UTC)
@@ -131,7 +131,7 @@ def _addresses(workers: Any) -> tuple[frozenset[str], int]:
             raise InvalidRecordError("workers has an entry without worker_id")
         email = worker.get("calendar_email")
         if email is not None and not isinstance(email, str):
-            raise InvalidRecordError("workers has a calendar_email that is no text")
+            raise InvalidRecordError("workers has a calendar_email that is not text")
         if email is None or (address := normalise(email)) is None:
             continue
         if is_usable(email):
@@ -147,4 +147,4 @@ def _parsed(workers: Any) -> Any:
     try:
         return loads(workers)
     except ValueError:
-        raise InvalidRecordError("workers is no JSON") from None
+        raise InvalidRecordError("workers is not JSON") from None

@@ -12,7 +12,7 @@ _FORGET_AT: Final = 10_000
 
 
 class Budget:
-    """At most so many requests within any span, for each key: half of them at once, the others as time goes by.
+    """A limit of requests within any span, for each key: half of them at once, the others as time goes by.
 
     It keeps one number a key: when all that was taken will have been earned again (the generic cell rate algorithm).
     """

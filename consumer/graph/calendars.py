@@ -191,7 +191,7 @@ class GraphCalendar:
         return tuple(found.values())
 
     async def _pages(self, operation: str, path: str, read: Callable[[Any], T]) -> AsyncIterator[list[T]]:
-        """The pages of a list, one after another. One that fails fails the read: what came before it is no list."""
+        """The pages of a list, one after another. One that fails fails the read: what came before it is not a list."""
         following: str | None = path
         followed: set[str] = set()
         while following is not None:
@@ -247,7 +247,7 @@ class GraphCalendar:
 
 
 def _page(read: Callable[[Any], T], body: Any) -> _Page[T]:
-    """Raises one of ``UNREADABLE`` if this is no page of a list."""
+    """Raises one of ``UNREADABLE`` if this is not a page of a list."""
     entries, link = body["value"], body.get("@odata.nextLink")
     if not isinstance(entries, list) or not (link is None or isinstance(link, str)):
         raise TypeError("not a page of a list")

@@ -85,7 +85,7 @@ def glimpse(body: Mapping[str, Any], *, not_before: datetime | None = None) -> G
 
     One whose end cannot be read counts as not ended.
 
-    Raises one of ``UNREADABLE`` if it is no event.
+    Raises one of ``UNREADABLE`` if it is not an event.
     """
     event_id = _id(body)
     tag = _tag(body.get("singleValueExtendedProperties"))
@@ -116,7 +116,7 @@ def from_json(body: Mapping[str, Any], wanted: Event | None = None) -> SeenEvent
         wanted: what was just written. A local time that its zone has twice (the repeated hour) is read as the wanted
             instant if it can be that: it was written in UTC, and only this answer cannot tell the two apart.
 
-    Raises one of ``UNREADABLE`` if it is no event.
+    Raises one of ``UNREADABLE`` if it is not an event.
     """
     return SeenEvent(
         event_id=_id(body),
@@ -177,7 +177,7 @@ def _instant(value: Any, wanted: datetime | None = None) -> datetime | None:
 
     The zone is UTC by the documentation. Answers to a write have come in the zone that was sent
     (microsoftgraph/microsoft-graph-docs-contrib#8645), so whatever zone is named is read. ``None`` if the zone is
-    unknown or this is no time.
+    unknown or this is not a time.
     """
     if not isinstance(value, dict):
         return None

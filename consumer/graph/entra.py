@@ -17,7 +17,7 @@ _REMEDIES: Final = {
     "AADSTS700016": "the app is not known in this tenant: check client_id and tenant_id, and that an administrator of "
     "the tenant has granted consent to the app",
     "AADSTS90002": "the tenant does not exist: check tenant_id in the sites file",
-    "AADSTS900023": "tenant_id in the sites file is no tenant id: copy the Directory (tenant) ID of the app",
+    "AADSTS900023": "tenant_id in the sites file is not a tenant id: copy the Directory (tenant) ID of the app",
     "AADSTS65001": "nobody has consented to the app: an administrator must grant admin consent in Entra",
     "AADSTS7000112": "the app is disabled in this tenant: an administrator must enable it in Enterprise applications",
     "AADSTS7000229": "the app has no service principal in this tenant: an administrator must grant admin consent",

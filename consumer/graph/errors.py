@@ -147,7 +147,7 @@ def kind_of(status: int, code: str) -> Kind:
 
 
 def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool) -> CalsyncError:
-    """The domain's error for an answer that is no success; of a 401, what it means for a token just issued.
+    """The domain's error for an answer that is not a success; of a 401, what it means for a token just issued.
 
     Args:
         status: of the answer; a success or a redirect is a foreign answer here.
@@ -163,7 +163,7 @@ def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool)
     wait = retry_after(headers)
     match kind:
         case Kind.FOREIGN:
-            return TransientError(f"{name} is no answer of Graph", retry_after=wait, unknown=write, foreign=True)
+            return TransientError(f"{name} is not an answer of Graph", retry_after=wait, unknown=write, foreign=True)
         case Kind.GONE:
             return GoneError(name)
         case Kind.PARK:

@@ -31,7 +31,7 @@ _MARGIN_SECONDS: Final = 300.0
 _THREADS: Final = 32
 """MSAL blocks its thread while Entra answers. An app fetches one token at a time, so a slow tenant takes one."""
 _AGAIN_SECONDS: Final = 1.0
-"""After a failure without ``Retry-After``, whoever asks for the same token meets the same failure for this long."""
+"""After a failure without ``Retry-After``, requests for the same token fail in the same way for this many seconds."""
 
 Connect = Callable[[Site], EntraHttp]
 
@@ -179,7 +179,7 @@ def roles_of(token: str) -> frozenset[str]:
     """The app roles that an access token shows; empty if it shows none.
 
     Graph's tokens are not ours to read, and their form may change without notice
-    (learn.microsoft.com/entra/identity-platform/access-tokens): so a form that we do not know is no error.
+    (learn.microsoft.com/entra/identity-platform/access-tokens): so a form that we do not know is not an error.
     """
     try:
         payload = token.split(".")[1]
@@ -193,7 +193,7 @@ def roles_of(token: str) -> frozenset[str]:
 def _ended(app: _App, task: "asyncio.Task[str]") -> None:
     app.fetching = None
     if not task.cancelled():
-        task.exception()  # whoever waited has it; if all were cancelled, nobody needs it
+        task.exception()  # everyone who waited has it; if all were cancelled, nobody needs it
 
 
 def _again(failure: TransientError, seconds: float) -> TransientError:

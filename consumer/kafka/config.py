@@ -70,7 +70,7 @@ def read_properties(path: Path | None) -> Config:
     """The operator's ``key=value`` lines; ``#`` begins a comment.
 
     Raises:
-        ConfigurationError: the file cannot be read, a line is no property, or it changes what must not change.
+        ConfigurationError: the file cannot be read, a line is not a property, or it changes what must not change.
     """
     if path is None:
         return {}
@@ -79,7 +79,7 @@ def read_properties(path: Path | None) -> Config:
     except OSError as error:
         raise ConfigurationError([f"CALSYNC_KAFKA_CONFIG_FILE: cannot read {path}: {error.strerror}"]) from None
     except ValueError:
-        raise ConfigurationError([f"CALSYNC_KAFKA_CONFIG_FILE: {path} is no UTF-8 text"]) from None
+        raise ConfigurationError([f"CALSYNC_KAFKA_CONFIG_FILE: {path} is not UTF-8 text"]) from None
     properties: Config = {}
     problems = []
     for number, line in enumerate(lines, 1):
@@ -142,7 +142,7 @@ def _fault(key: str, value: str) -> str | None:
     except ValueError as error:
         return str(error)
     if key.endswith("_cb") or key in _PYTHONS_OWN:
-        return f"{key} is no property of librdkafka"
+        return f"{key} is not a property of librdkafka"
     if _WITH_UNIT.fullmatch(value) and _is_number(key):
         return f"{key} must be a number without a unit"
     return None

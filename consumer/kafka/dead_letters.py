@@ -65,7 +65,7 @@ class DeadLetters:
             wait: is given each failure.
 
         Returns:
-            ``False`` if the record's partition was revoked meanwhile: whoever has it now gets the record again.
+            ``False`` if the record's partition was revoked meanwhile: its new owner gets the record again.
         """
         wait = wait or Wait(record)
         room, make_key = Room.whole(record), False
@@ -117,7 +117,7 @@ class DeadLetters:
             self._on_their_way -= 1
 
     async def _poll(self) -> None:
-        """While letters are on their way: librdkafka reports deliveries to whoever polls."""
+        """While letters are on their way: librdkafka reports deliveries only in a poll."""
         loop = asyncio.get_running_loop()
         while self._on_their_way:
             await loop.run_in_executor(self._threads, self._producer.poll, _POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""From a record's bytes to what it says. The framing is told by the first bytes, the schema by the framing."""
+"""From a record's bytes to what it says. The first bytes show the framing, and the framing names the schema."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -36,7 +36,7 @@ class Changed:
 
     job: Job
     committed_at: float | None
-    """Unix time of the commit; ``None`` for snapshot reads, which are no news."""
+    """Unix time of the commit; ``None`` for snapshot reads, which are not news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Decoder:
 
         Raises:
             SchemaNeededError: fetch this schema and decode again.
-            UndecodableError: these bytes are no record of ours.
+            UndecodableError: these bytes are not a record of ours.
             InvalidRecordError: it can be read, but states something impossible.
         """
         if record.headers and not _IDS_IN_HEADERS.isdisjoint(name for name, _ in record.headers):
@@ -97,7 +97,7 @@ class Decoder:
         schema, start = self._schema(record.value)
         envelope = schema.decode(record.value, start)
         if not isinstance(envelope, dict) or "op" not in envelope:
-            raise UndecodableError("the value is no change event: it has no op")
+            raise UndecodableError("the value is not a change event: it has no op")
         return self._change(record, schema, envelope)
 
     def job_id(self, record: Record) -> str:

@@ -50,7 +50,7 @@ _SCHEMA_HINT: Final = "check CALSYNC_SCHEMA_REGISTRY_URL and CALSYNC_SCHEMA_REGI
 
 
 class RevokedError(Exception):
-    """The record's partition was revoked: whoever has it now gets the record again."""
+    """The record's partition was revoked: its new owner gets the record again."""
 
 
 class JobSource(Protocol):
@@ -336,7 +336,7 @@ async def decode(
     Raises:
         TransientError: the registry has given no answer for ``patience`` seconds.
         RevokedError: the record's partition was revoked before its schema could be read.
-        UndecodableError: these bytes are no record of ours.
+        UndecodableError: these bytes are not a record of ours.
         InvalidRecordError: it can be read, but states something impossible.
     """
     wait = wait or Wait(record)

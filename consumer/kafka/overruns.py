@@ -115,7 +115,7 @@ class Overruns:
         except KafkaException:
             self._questions[partition] = question  # behind the others: its broker alone may not answer
             raise
-        # What was deleted after it was read is no loss.
+        # What was deleted after it was read is not a loss.
         low = low if question.first is None else min(low, question.first)
         if question.committed < low:
             log.error(

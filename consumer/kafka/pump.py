@@ -462,7 +462,7 @@ class Pump:
             offsets = self._positions([number for number in numbers if number in self._ledgers])
             if offsets:
                 # Not waited for: a broker that does not answer would hold the thread for more than a minute. librdkafka
-                # sends it before it rejoins the group, so whoever is given the partitions finds it.
+                # sends it before it rejoins the group, so the new owner of the partitions finds it.
                 consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             # An exception in here would be raised from poll() and again from close(): the records come again instead.

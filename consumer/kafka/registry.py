@@ -100,7 +100,7 @@ class Registry:
 
         Raises:
             UndecodableError: no registry is configured; or it says itself that it does not know the id, or what the
-                schema refers to, or this is no Avro schema, which it is not asked again for half a minute.
+                schema refers to, or this is not an Avro schema, which it is not asked again for half a minute.
             TransientError: the registry cannot be reached, is ill, or somebody else answers in its place.
         """
         if not self._urls:
@@ -160,13 +160,13 @@ class Registry:
             raise UndecodableError(f"the schema registry has no {what}")
         try:
             if (body.get("schemaType") or "AVRO") != "AVRO":
-                raise UndecodableError(f"{what} is no Avro schema")
+                raise UndecodableError(f"{what} is not an Avro schema")
             references = [
                 _Reference(str(each["subject"]), int(each["version"])) for each in body.get("references") or ()
             ]
             return _Document(loads(body["schema"]), tuple(references))
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise TransientError("the schema registry's answer is no schema") from None
+            raise TransientError("the schema registry's answer is not a schema") from None
 
     async def _answer(self, path: str, *, everywhere: bool = False) -> dict[str, Any] | None:
         """The first object that a URL answers with; ``None`` if the registry says that there is none.

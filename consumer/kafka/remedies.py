@@ -1,4 +1,4 @@
-"""What to do about Kafka's errors, in words for whoever runs the service."""
+"""What to do about Kafka's errors, in words for the people who run the service."""
 
 from typing import Final
 

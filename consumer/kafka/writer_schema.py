@@ -28,7 +28,7 @@ class WriterSchema:
         """``parts`` are schemas that this one names and does not hold, each behind those that it names itself.
 
         Raises:
-            fastavro.schema.SchemaParseException: it is no Avro schema, or names what nobody defines.
+            fastavro.schema.SchemaParseException: it is not an Avro schema, or names what nobody defines.
         """
         named: dict[str, Any] = {}
         try:
@@ -46,14 +46,14 @@ class WriterSchema:
         """The datum that begins at ``start``.
 
         Raises:
-            UndecodableError: it ends too early or too late, or is no datum of this schema.
+            UndecodableError: it ends too early or too late, or is not a datum of this schema.
         """
         stream = BytesIO(data)
         stream.seek(start)
         try:
             datum: Any = fastavro.schemaless_reader(stream, self._schema, None)
         except (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
-            raise UndecodableError(f"the bytes are no datum of their schema: {type(error).__name__}") from None
+            raise UndecodableError(f"the bytes are not a datum of their schema: {type(error).__name__}") from None
         if stream.tell() != len(data):
             # fastavro ignores what follows; a datum of another schema often ends early.
             raise UndecodableError("bytes are left over behind the datum")

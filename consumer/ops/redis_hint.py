@@ -1,4 +1,4 @@
-"""What to do about Redis' refusals, in words for whoever runs the service."""
+"""What to do about Redis' refusals, in words for the people who run the service."""
 
 import re
 from typing import Final

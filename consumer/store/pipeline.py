@@ -69,7 +69,7 @@ class Pipeline:
             await self._leave_server()
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():
-                continue  # whoever asked was cancelled
+                continue  # the caller was cancelled
             if isinstance(answer, Exception):
                 future.set_exception(StoreUnavailableError(f"Redis: {answer}"))
             else:
@@ -91,7 +91,7 @@ class Pipeline:
         return await pipe.execute(raise_on_error=False)
 
     async def _leave_server(self) -> None:
-        """The next command connects anew and resolves the name again: after a failover it leads elsewhere."""
+        """The next command connects again and resolves the name again: after a failover it leads elsewhere."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._redis.connection_pool.disconnect(inuse_connections=True)

@@ -18,7 +18,7 @@ Keys, below the prefix:
 ``replayed:{topic}``      hash    partition of the dead letters → the first that was not replayed
 ``born``                  string  when this store was first used
 ``blocked:{topic}``       hash    partition → JSON: offset, since; too many unreadable records in a row
-``dirty:{site}``          hash    address, NUL, job: what the sweep shall look at → when it was marked (µs)
+``dirty:{site}``          hash    address, NUL, job: what the sweep must look at → when it was marked (µs)
 ``deleted:{site}``        set     8-byte hashes of jobs whose rows were deleted within one sweep interval
 ``events:{site}``         string  how many jobs with an event in the window the last complete sweep found
 ``unread:{site}``         hash    address → in how many sweeps in a row it could not be read

@@ -42,7 +42,7 @@ HAND_OVER_SECONDS: Final = 120.0
 If it was not, Graph is down as a whole, or the tenant is: then nothing is handed over, and the lag pages.
 """
 OVERDUE_SHARE: Final = 10
-"""One run in so many is for a sweep that is overdue, whatever changes wait."""
+"""One run in this number is for an overdue sweep, even while changes wait."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 _TELL_SECONDS: Final = 60.0
 _SILENT_SECONDS: Final = 10.0
@@ -148,7 +148,7 @@ class Lanes:
         lane = self._lanes.get(mailbox)
         if lane is None:
             lane = self._lanes[mailbox] = _Lane(mailbox)
-        if lane.inspection is None or lane.inspection.done():  # done: whoever asked before was cancelled
+        if lane.inspection is None or lane.inspection.done():  # done: the sweep that asked before was cancelled
             lane.inspection = asyncio.get_running_loop().create_future()
         lane.overdue_at = overdue_at
         self._queue(lane)
@@ -324,7 +324,7 @@ class Lanes:
         return self._backoff(lane, TransientError("unexpected error"))
 
     def _put_back(self, lane: _Lane) -> None:
-        """Whatever is still in ``running`` is not done: it goes back, behind what has come since."""
+        """What is still in ``running`` is not done: it goes back, behind what has come since."""
         unfinished, lane.running = lane.running, {}
         for change in unfinished.values():
             newer = lane.waiting.get(change.job_id)
@@ -346,12 +346,12 @@ class Lanes:
         if asked is None:
             return None  # its changes had lost their partition, and nobody asked for more
         if asked.done():
-            lane.inspection = None  # whoever asked was cancelled
+            lane.inspection = None  # the sweep that asked was cancelled
             return None
         try:
             found, wait = await self._inspected(lane)
         except Exception as error:
-            # Whoever waits for it must learn of it, whatever goes wrong, or a sweep would wait for ever.
+            # Any failure must reach the sweep that waits, or it would wait for ever.
             log.critical("an inspection failed: an unexpected error", site=lane.mailbox.site, exc_info=True)
             found, wait = Unread("unexpected", f"an unexpected error: {type(error).__name__}"), None
         if found is None:
@@ -385,7 +385,7 @@ class Lanes:
         return answer.unread(parked=False), wait
 
     async def _carry_out(self, lane: _Lane) -> float | None:
-        """One run; returns how many seconds what is left of the lane shall wait."""
+        """One run; returns how many seconds what is left of the lane must wait."""
         site = self._sites.get(lane.mailbox.site)
         if site is None:
             for change in list(lane.running.values()):
@@ -455,7 +455,7 @@ class Lanes:
         return self._random.sample(addresses, min(ASKED, len(addresses)))
 
     def _succeeded(self, lane: _Lane, site: Site) -> None:
-        """The mailbox has answered: whatever of it still fails, does so on its own."""
+        """The mailbox has answered, so a job that still fails is counted on its own."""
         lane.failures, lane.failing_since = 0, None
         self._last_success[site.app] = self._clock.monotonic()
         self._failing.pop(site.app, None)
@@ -576,5 +576,8 @@ class Lanes:
 
 
 def _failing_since(before: float | None, served: float, now: float) -> float:
-    """Since when something fails while others of its app are ``served``: what spares nobody is no fault of its own."""
+    """Since when something fails, ignoring outages of the whole app, which must not count against one mailbox.
+
+    ``served`` is when a run of the same app last succeeded.
+    """
     return now if before is None or served <= before else before

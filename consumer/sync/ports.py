@@ -211,11 +211,11 @@ class Findings:
     forgotten: set[str] = field(default_factory=set)
     """Jobs whose memory was wrong: no event, and no tombstone."""
     dirty: set[str] = field(default_factory=set)
-    """Jobs that the sweep shall look at."""
+    """Jobs that the sweep must look at."""
     doubtful: dict[str, float] = field(default_factory=dict)
     """Jobs whose create has not landed, and how many seconds after its intent it still may.
 
-    So long, the pending link stays, with its transactionId, and the sweep shall look again; then it is forgotten.
+    So long, the pending link stays, with its transactionId, and the sweep must look again; then it is forgotten.
     """
     zone: str | None = None
     """The mailbox's time-zone setting, if it was read."""
@@ -311,7 +311,7 @@ class Store(Protocol):
         """What was handed over to the sweep of a site, ordered by address and job."""
 
     async def clean(self, site_id: str, marks: Sequence[Mark]) -> None:
-        """The sweep has seen to these marks; one that was set anew meanwhile stays."""
+        """The sweep has seen to these marks; one that was set again meanwhile stays."""
 
     async def count_deletions(self, site_id: str, jobs: Sequence[str], seconds: float) -> tuple[int, int]:
         """Add to the jobs that deleted rows would take from the site within ``seconds``.

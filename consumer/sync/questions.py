@@ -40,7 +40,7 @@ class Questions:
 
     @property
     def is_fuse_blown(self) -> bool:
-        """Whether so many jobs have vanished that they keep their events."""
+        """Whether too many jobs have vanished at once, so that they keep their events."""
         return not self._allow_mass_delete and is_blown(len(self.losing), max(len(self.jobs), self.jobs_before))
 
     async def job(self, site_id: str, job_id: str, holders: Iterable[Mailbox]) -> Job | None:

@@ -320,7 +320,7 @@ class Reconciler:
             return Verdict(trouble=TransientError("the lease was lost", retry_after=0.0), in_doubt=run.creates)
         run.verdict.is_stored = True
         if run.unread_zone and run.findings.answered:
-            # While the calendar does not answer either, it is no matter of the setting.
+            # While the calendar does not answer either, the setting is not at fault.
             self.do_without_setting(lease.mailbox, run.unread_zone)
         if run.verdict.unsettled:
             self._meter.unsettled(lease.mailbox.site, run.verdict.unsettled)

@@ -24,7 +24,7 @@ STANDING_STILL_SECONDS: Final = 15.0
 """A sweep that has read no mailbox for this long keeps no other site waiting: its tenant hangs, or Core does."""
 _SWEEPS_AT_MOST: Final = 64
 OVERDUE_INTERVALS: Final = 2
-"""A sweep so many intervals behind its time has its share of the runs whatever changes wait."""
+"""From this many intervals behind its time on, a sweep has its share of the runs even while changes wait."""
 _LOOK_SECONDS: Final = 1.0
 
 
@@ -111,7 +111,7 @@ class Rounds:
         try:
             due = await self._store.claim_sweep(site.site_id, self._interval)
         except StoreUnavailableError:
-            return  # told by whoever needs it more
+            return  # the intake logs it, and readiness fails
         if due:
             now = self._clock.monotonic()
             # Its time was an interval after its last turn: one that waited long for it does not wait as long again.

@@ -92,7 +92,7 @@ class Router:
             vanished, known = await self._store.count_deletions(site_id, list(deletions), self._fuse_seconds)
             if not is_blown(vanished, known) or not is_blown(vanished, await self._coming(site_id)):
                 continue
-            log.error("deleted rows are left to the sweep: so many that Core may be wrong", site=site_id, jobs=vanished)
+            log.error("deleted rows are left to the sweep: too many at once to believe", site=site_id, jobs=vanished)
             marks = [(mailbox, job_id) for job_id, where in deletions.items() for mailbox in where.holders]
             await self._store.mark_dirty(marks)
             held |= set(deletions)
@@ -138,7 +138,7 @@ def _sighting(arrival: Arrival) -> Sighting:
 
 
 def _wanting(job: Job | None, window: Window) -> set[Mailbox]:
-    """The mailboxes that shall get an event of the job: none while it is outside the window."""
+    """The mailboxes that should get an event of the job: none while it is outside the window."""
     if job is None or job.scheduled is None or not window.holds(*job.scheduled):
         return set()
     return job.mailboxes

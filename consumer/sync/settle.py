@@ -127,7 +127,7 @@ class Run:
         except FAILURES as error:
             self.fail(job_id, standing, error)
         except Exception as error:
-            # The others of the run shall be remembered all the same, and the lease given back.
+            # The others of the run must be remembered all the same, and the lease given back.
             log.critical("an assignment failed in a way that is ours", job=job_id, exc_info=True)
             self.fail(job_id, standing, TransientError(f"{type(error).__name__} of ours", unknown=True))
         else:
@@ -447,7 +447,7 @@ def _name(planned: Plan, situation: Situation) -> str:
 
 
 def span(state: State, mailbox: Mailbox) -> tuple[datetime, datetime] | None:
-    """When the job shall be in this mailbox; ``None`` if it shall not."""
+    """When the job belongs in this mailbox; ``None`` if it does not."""
     if isinstance(state, Deletion) or state.site_id != mailbox.site or mailbox.address not in state.addresses:
         return None
     return state.scheduled

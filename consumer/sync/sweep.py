@@ -59,7 +59,7 @@ class Sweeper:
             allow_mass_delete: delete vanished jobs' events, however many.
             only: sweep this address alone, whether Core and the links know of it or not.
             named: a person said that it is of this site; otherwise Core or a link must say so.
-            overdue_at: from when on, on the monotonic clock, it has its share of the runs whatever changes wait.
+            overdue_at: from when on, on the monotonic clock, it has its share of the runs even while changes wait.
             progress: called with the report whenever a mailbox has been compared.
         """
         started = self._clock.monotonic()

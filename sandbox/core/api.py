@@ -1,6 +1,6 @@
 """Core's API as `schemas/core-api.yaml` describes it, over a `Schedule`, with faults that can be set.
 
-Everything under `/_sandbox/` drives the stand-in itself and is no part of Core (see `control.py`).
+Everything under `/_sandbox/` drives the stand-in itself and is not part of Core (see `control.py`).
 """
 
 import asyncio

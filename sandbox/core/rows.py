@@ -104,7 +104,7 @@ def row_json(job: Job, *, workers: bool) -> dict[str, Any]:
 def job_fields(document: Mapping[str, Any]) -> dict[str, Any]:
     """The columns in a JSON document, times read from RFC 3339; `workers` is left out.
 
-    Raises ValueError for a name that is no column, a value of the wrong type or a time without an offset.
+    Raises ValueError for a name that is not a column, a value of the wrong type or a time without an offset.
     """
     columns: dict[str, Any] = {}
     for name, value in document.items():

@@ -1,4 +1,4 @@
-"""What the terminal shows: a growing table while it goes on, and a summary. Plain lines where it is no terminal."""
+"""What the terminal shows: a growing table while it goes on, and a summary. Plain lines where it is not a terminal."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence

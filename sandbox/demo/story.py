@@ -41,7 +41,7 @@ class Step:
     still: str = ""
     """Why the calendars must stay as they are; empty: they must follow."""
     swept: str = ""
-    """What the sweep puts right: that takes as long as the next sweep does, and is no change's latency."""
+    """What the sweep puts right: that takes as long as the next sweep does, and is not a change's latency."""
 
 
 @dataclass(frozen=True, slots=True)

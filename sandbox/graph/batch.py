@@ -62,7 +62,7 @@ def _response(step_id: str, answer: Answer) -> dict[str, Any]:
     if not answer.body:
         return {"id": step_id, "status": answer.status, "headers": headers}
     headers["Content-Type"] = answer.content_type
-    # what is no JSON comes in base64
+    # what is not JSON comes in base64
     body = orjson.Fragment(answer.body) if answer.content_type == JSON_TYPE else base64.b64encode(answer.body).decode()
     return {"id": step_id, "status": answer.status, "headers": headers, "body": body}
 

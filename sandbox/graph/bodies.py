@@ -68,6 +68,6 @@ def preview(content: str) -> str:
 
 
 def _respelled(entity: re.Match[str]) -> str:
-    """Exchange writes html anew: only what must be escaped stays so, whatever the sender escaped."""
+    """Exchange writes html again: only what must be escaped stays so, whatever the sender escaped."""
     char = html.unescape(entity[0])
     return {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\xa0": "&nbsp;"}.get(char, char)

@@ -60,7 +60,7 @@ class Fault:
         self.struck = asyncio.Event()
 
     def release(self) -> int:
-        """Lets go what is held now; what comes later is held anew. Returns how many were held."""
+        """Lets go what is held now; what comes later is held again. Returns how many were held."""
         held = self.waiting
         self.gate.set()
         self.gate = asyncio.Event()

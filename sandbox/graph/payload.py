@@ -133,7 +133,7 @@ def _time(name: str, value: Any) -> LocalTime:
     members = _members("dateTimeTimeZone", value, {"dateTime": str, "timeZone": str})
     text = members.get("dateTime")
     if text is None or not _LOCAL_TIME.fullmatch(text):
-        raise invalid_request(f"The value '{text}' of the property '{name}' is no local date and time.")
+        raise invalid_request(f"The value '{text}' of the property '{name}' is not a local date and time.")
     try:
         return LocalTime(datetime.fromisoformat(text), members.get("timeZone"))
     except ValueError as error:

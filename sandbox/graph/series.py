@@ -32,7 +32,7 @@ def make_series(world: World, event: Event, pattern: str, count: int) -> None:
 
 
 def repeat(world: World, master: Event) -> None:
-    """Makes the master's occurrences anew; those a person changed (exceptions) stay."""
+    """Makes the master's occurrences again; those a person changed (exceptions) stay."""
     if master.recurrence is None:
         return
     exceptions = [each for each in master.occurrences if each.kind == "exception"]

@@ -57,7 +57,7 @@ class Token:
 
 @dataclass(slots=True, eq=False)
 class Span:
-    """What was used up since `start` (epoch seconds). Graph's windows slide; these begin anew when they are over."""
+    """What was used up since `start` (epoch seconds). Graph's windows slide; these begin again when they are over."""
 
     start: float = 0.0
     used: int = 0

@@ -144,7 +144,7 @@ def zone(name: str, iana: str = "all") -> ZoneInfo:
         return ZoneInfo(windows)
     if iana != "none" and name in _ODD_SPELLINGS:
         return ZoneInfo(_ODD_SPELLINGS[name])
-    # a file path is no zone name, though ZoneInfo would look for one
+    # a file path is not a zone name, though ZoneInfo would look for one
     if iana == "all" or (iana == "listed" and name in LISTED_IANA):
         try:
             return ZoneInfo(name)

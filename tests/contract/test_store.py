@@ -211,7 +211,7 @@ async def test_the_jobs_of_a_site_with_a_coming_event_are_counted_once_each_past
     past = replace(link(), start=datetime(2020, 1, 1, tzinfo=UTC), end=datetime(2020, 1, 2, tzinfo=UTC))
     granted = await begin(store, BEN)
     await store.finish(granted.lease, Findings(links={"J1": link(), "J2": link(), "J3": past}))
-    await begin(store, Mailbox("acme", "chloe@acme.example"))  # a pending link is no event
+    await begin(store, Mailbox("acme", "chloe@acme.example"))  # a pending link is not an event
     assert await store.coming("acme") == 2
     assert await store.coming("nobody") == 0
 

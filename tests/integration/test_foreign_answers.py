@@ -60,7 +60,7 @@ async def test_an_ingress_in_place_of_core_deletes_nothing_and_fails_the_sweep(c
     assert swept.status == 1
     assert "HTTP 404" in swept.errors
     assert await company.core.ingress.hits(rule) > 0
-    # A framework's own problem document for an unknown route is no word of Core's on a job.
+    # A framework's own problem document for an unknown route is not a word of Core's on a job.
     await company.core.ingress.clear()
     problem = json.dumps({"type": "about:blank", "title": "Not Found", "status": 404})
     await company.core.ingress.answer("/sites/*/jobs/", content_type="application/problem+json", body=problem)

@@ -51,7 +51,7 @@ async def test_a_sites_file_that_cannot_be_used_is_told_with_every_problem(compa
     company.stack.sites_file.write_text('[[site]]\nid = "Bad Id"\nname = "x"\ntimezone = "Mars/Olympus"\n')
     told = refused(company)
     assert "id must be small letters" in told
-    assert "timezone is no IANA time zone" in told
+    assert "timezone is not an IANA time zone" in told
     assert "tenant_id is missing" in told
 
 

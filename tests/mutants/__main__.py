@@ -97,7 +97,7 @@ class Copy:
             try:
                 redis.script_load((scripts / "common.lua").read_text() + (self.folder / mutant.file).read_text())
             except RedisError as error:
-                return f"it is no script: {error}"
+                return f"it is not a script: {error}"
             return ""
         ran = self.python("-c", f"import {mutant.file.removesuffix('.py').replace('/', '.')}")
         return "" if ran.returncode == 0 else f"it cannot be imported: {ran.stderr.splitlines()[-1]}"

@@ -15,7 +15,7 @@ from tests.simulation.process import Process, current, in_world
 T = TypeVar("T")
 
 LEASE_ENDED = "a request whose lease ended while it was under way"
-"""An update may be overwritten so, and the sweep repairs it. It is no excuse for a second event."""
+"""An update may be overwritten so, and the sweep repairs it. It is not an excuse for a second event."""
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def test_a_refusal_of_every_mailbox_suspends_the_site_and_parks_none(refusal: Ex
         assert (served.is_suspended, served.parked) == (True, {})
         assert served.replica.meter.up["acme"] is False
         assert served.replica.refused == []
-        # A refused probe is no success, however often it is repeated.
+        # A refused probe is not a success, however often it is repeated.
         await asyncio.sleep(5 * PROBE_SECONDS)
         assert (served.is_suspended, served.parked, served.resumed) == (True, {}, [])
         world.outlook.refusals = {}

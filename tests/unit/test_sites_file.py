@@ -435,9 +435,9 @@ def test_a_secrets_file_is_read_as_editors_write_it(file: Path, data: bytes) -> 
         ({"client_secret": '"s3cret\\nx"'}, "client_secret must not hold control characters"),
         ({"client_id": '"s3cret x"'}, "client_id must not hold spaces"),
         ({"client_id": '"s3cret\\u0007"'}, "client_id must not hold control characters"),
-        ({"tenant_id": '"s3cret/x"'}, "tenant_id is no id or domain"),
-        ({"tenant_id": '"s3cret?x=1"'}, "tenant_id is no id or domain"),
-        ({"tenant_id": '"https://login.microsoftonline.com/s3cret"'}, "tenant_id is no id or domain"),
+        ({"tenant_id": '"s3cret/x"'}, "tenant_id is not an id or domain"),
+        ({"tenant_id": '"s3cret?x=1"'}, "tenant_id is not an id or domain"),
+        ({"tenant_id": '"https://login.microsoftonline.com/s3cret"'}, "tenant_id is not an id or domain"),
         ({"name": '"s3cret\\u0000"'}, "name must not hold control characters"),
     ],
 )

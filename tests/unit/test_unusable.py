@@ -25,16 +25,16 @@ def test_each_is_counted_and_logged_once_a_minute_for_each_site_and_kind(lines: 
     now, metrics = [0.0], Metrics()
     unusable = Unusable(metrics.unusable, lambda: now[0])
     for _ in range(3):
-        unusable.found("acme", "row", "notes is no text", job="J-1")
+        unusable.found("acme", "row", "notes is not text", job="J-1")
         unusable.found("acme", "address", "no mailbox can have this calendar_email", worker="w")
-        unusable.found("beta", "row", "notes is no text", job="J-2")
+        unusable.found("beta", "row", "notes is not text", job="J-2")
     assert [(line["site"], line["what"], line["count"]) for line in lines] == [
         ("acme", "row", 1),
         ("acme", "address", 1),
         ("beta", "row", 1),
     ]
     now[0] = 60.0
-    unusable.found("acme", "row", "notes is no text", job="J-9")
+    unusable.found("acme", "row", "notes is not text", job="J-9")
     assert (lines[-1]["count"], lines[-1]["job"]) == (3, "J-9")
     rendered = metrics.render().decode()
     assert 'calsync_unusable_total{kind="row"} 7.0' in rendered

@@ -1,4 +1,4 @@
-"""Records to what they say: every framing, every operation, and bytes that are no record at all."""
+"""Records to what they say: every framing, every operation, and bytes that are not a record at all."""
 
 import copy
 import json

@@ -252,7 +252,7 @@ async def test_times_without_end_are_invalid(reader: Reader) -> None:
     assert isinstance(always, InvalidRecordError)
     assert str(always) == "starts_at is out of range"
     assert isinstance(forever, InvalidRecordError)
-    assert str(forever) == "ends_at is no RFC 3339 time"
+    assert str(forever) == "ends_at is not an RFC 3339 time"
 
 
 async def test_a_heartbeats_own_time_is_that_of_its_record_and_it_is_no_change(reader: Reader) -> None:
