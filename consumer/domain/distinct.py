@@ -8,7 +8,7 @@ _RANGE: Final = 2.0**64
 
 
 class Distinct:
-    """Counts different names: exactly up to ``kept`` of them, then as an estimate.
+    """Counts different names: exactly below ``kept`` of them, from there on as an estimate.
 
     Only the ``kept`` smallest of the names' 8-byte hashes are kept. If there were more, the largest hash kept shows
     how densely they lie (the k-minimum-values sketch: Bar-Yossef et al., "Counting distinct elements in a data

@@ -577,12 +577,6 @@ async def test_an_emptied_redis_knows_no_mailbox_and_begins_an_incarnation(valke
     await store.close()
 
 
-async def test_a_store_that_takes_no_writes_is_told_as_such(valkey_url: str) -> None:
-    store = RedisStore.connect(valkey_url, f"{uuid4()}:", SystemClock())
-    await store.check()
-    await store.close()
-
-
 async def test_events_that_other_mailboxes_are_linked_to_are_told_from_the_rest(store: Store) -> None:
     ids = {"J1": "AAMkAD==", "J2": "plain id", "J3": "AAMk-_==", "J4": "AAMkAD=="}
     granted = await begin(store, BEN)

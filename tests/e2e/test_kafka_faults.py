@@ -213,7 +213,7 @@ async def test_a_topic_that_is_created_again_brings_deletions_and_is_committed_w
         assert service.process.running
 
 
-async def test_seconds_to_recovery_after_a_kill_at_the_default_settings(
+async def test_a_kill_at_the_default_settings_is_recovered_from_within_seconds(
     tmp_path: Path, kafka: Kafka, redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with founded(tmp_path, kafka, redis_url, letters={}) as company:
@@ -229,8 +229,9 @@ async def test_seconds_to_recovery_after_a_kill_at_the_default_settings(
         replicas[0].process.kill()
         await company.graph.remove_fault(hold)
         change_everything(company)
-        await company.consumed(within=180)
-        await company.equal(within=60)
+        # The session's timeout, then at most a lease; the deadline leaves room for a busy machine.
+        await company.consumed(within=40)
+        await company.equal(within=20)
         seconds = time.monotonic() - killed_at
         with capsys.disabled():
             print(f"\nexact {seconds:.1f} s after the kill of one of three replicas")

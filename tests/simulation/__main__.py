@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
@@ -23,13 +24,19 @@ def play(kind: str, seed: int) -> str:
     signal.signal(signal.SIGALRM, _stuck)
     signal.alarm(STUCK_SECONDS)
     try:
-        simulate(Story(KINDS[kind], seed).play())
-    except AssertionError as failure:
-        return str(failure)
-    except Exception as failure:  # noqa: BLE001 (whatever it is, the other stories are played)
-        return repr(failure)
+        return verdict(Story(KINDS[kind], seed))
     finally:
         signal.alarm(0)
+
+
+def verdict(story: Story) -> str:
+    """What is wrong at the end of a story; empty if nothing is."""
+    try:
+        simulate(story.play())
+    except Exception as failure:  # noqa: BLE001 (one story's error must not end the others)
+        place = traceback.extract_tb(failure.__traceback__)[-1]
+        # A bare assertion has no text of its own.
+        return str(failure) or f"{failure!r} at {place.name}, {place.filename}:{place.lineno}"
     return ""
 
 

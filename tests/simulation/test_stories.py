@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.simulation.__main__ import verdict
 from tests.simulation.loop import simulate
 from tests.simulation.story import KINDS, Story
 
@@ -13,3 +14,14 @@ SEEDS = range(2, 6)
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_happens_everything_is_right_in_the_end_and_nothing_wrong_on_the_way(kind: str, seed: int) -> None:
     simulate(Story(KINDS[kind], seed).play())
+
+
+@pytest.mark.parametrize("failure", [AssertionError(), AssertionError("two events"), KeyError("job")])
+def test_a_story_that_fails_without_a_word_is_not_taken_for_a_good_one(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    def judge(_: Story) -> None:
+        raise failure
+
+    monkeypatch.setattr(Story, "judge", judge)
+    assert verdict(Story(KINDS["people"], 0))
