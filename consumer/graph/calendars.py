@@ -1,6 +1,7 @@
 """The calendars port on Microsoft Graph."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -88,7 +89,8 @@ class GraphCalendars:
         if "calendar" in asks:
             await mailbox.view(now, now + timedelta(hours=1))
         if "setting" in asks:
-            await mailbox.time_zone()
+            with suppress(MailboxRefusedError, RequestRefusedError):
+                await mailbox.time_zone()
         if "write" in asks:
             await mailbox.try_to_write()
 
