@@ -158,6 +158,29 @@ async def test_entra_is_not_asked_again_before_it_wants_to_be(entra: Entra) -> N
     assert await entra.tokens.get(SITE), "a probe asks at once"
 
 
+@pytest.mark.parametrize("path", [OPENID, TOKEN], ids=["openid", "token"])
+@pytest.mark.parametrize(("status", "body"), [(429, ""), (503, "<html>"), (404, "<html>"), (500, '{"error": "Busy"}')])
+async def test_a_foreign_answer_in_place_of_entras_is_believed_for_a_minute_at_most(
+    entra: Entra, path: str, status: int, body: str
+) -> None:
+    await entra.control.ingress.answer(path, status=status, body=body, headers={"Retry-After": "3600"})
+    for _ in range(2):
+        with pytest.raises(TransientError) as failed:
+            await entra.tokens.get(SITE)
+        assert failed.value.retry_after
+        assert 50 < failed.value.retry_after <= 60
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_entras_own_wait_is_kept_up_to_an_hour(entra: Entra, status: int) -> None:
+    await entra.control.set_fault(status, operation="token", retry_after=1800)
+    for _ in range(2):
+        with pytest.raises(TransientError) as failed:
+            await entra.tokens.get(SITE)
+        assert failed.value.retry_after
+        assert 1790 < failed.value.retry_after <= 1800
+
+
 async def test_a_slow_entra_of_one_tenant_holds_up_neither_another_nor_the_other_threads(entra: Entra) -> None:
     apps = [replace(SITE, tenant_id="slow", client_id=f"app-{number}") for number in range(16)]
     for app in apps:
