@@ -120,8 +120,7 @@ class EntraHttp:
         if error is None:
             what = self._foreign.saw("entra", url, answer)
             raise TransientError(f"Entra: {what}", retry_after=wait, tenant_wide=True, foreign=True)
-        refused = refusal(error, str(document.get("error_description", "")))
-        raise refused or TransientError(f"Entra: {error}", retry_after=wait, tenant_wide=True)
+        raise refusal(document) or TransientError(f"Entra: {error}", retry_after=wait, tenant_wide=True)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import msal
 from consumer.domain.errors import SiteRefusedError, TransientError
 from consumer.domain.site import Site
 from consumer.foreign import ForeignAnswers
-from consumer.graph.entra import LOGIN, refusal
+from consumer.graph.entra import LOGIN, own_error, refusal
 from consumer.graph.entra_http import EntraHttp
 from consumer.http import Http
 
@@ -71,9 +71,9 @@ class _App:
             # MSAL refuses what the sites file says before it asks anybody.
             raise SiteRefusedError("tenant_id", "tenant_id in the sites file cannot be used: copy it again") from None
         if not isinstance(answer, dict) or "access_token" not in answer:
-            answer = answer if isinstance(answer, dict) else {}
-            fault = refusal(str(answer.get("error", "")), str(answer.get("error_description", "")))
-            raise fault or TransientError(f"Entra: {answer.get('error', 'no token')}", tenant_wide=True)
+            if isinstance(answer, dict) and own_error(answer) is not None and (fault := refusal(answer)) is not None:
+                raise fault
+            raise TransientError("Entra: no token", tenant_wide=True)
         return str(answer["access_token"]), float(answer.get("expires_in", 0))
 
     def _acquire(self) -> object:

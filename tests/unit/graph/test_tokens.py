@@ -85,6 +85,8 @@ FOREIGN: list[tuple[int, str, str, bool]] = [
     (403, "application/json", '{"error": "Forbidden"}', True),
     (404, "text/plain", "default backend - 404", True),
     (404, "application/json", '{"error": "not found"}', True),
+    (404, "application/json", '{"error": "not_found"}', True),
+    (403, "application/json", '{"error": "blocked_by_policy", "error_description": "by the gateway"}', True),
     (407, "text/html", "", True),
     (429, "text/html", "<html>Too many requests</html>", False),
     (429, "application/json", '{"error": "temporarily_unavailable", "error_description": "AADSTS90033: x"}', False),
