@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import msal
 
@@ -18,13 +17,16 @@ from consumer.domain.site import Site
 from consumer.foreign import ForeignAnswers
 from consumer.graph.entra import LOGIN, own_error, refusal
 from consumer.graph.entra_http import EntraHttp
+from consumer.graph.links import origin
 from consumer.http import Http
 
-_SCOPE_ORIGINS: Final = (
+_CLOUDS: Final = (
     "https://graph.microsoft.us",
     "https://dod-graph.microsoft.us",
     "https://microsoftgraph.chinacloudapi.cn",
 )
+_SCOPES: Final = {origin(cloud): f"{cloud}/.default" for cloud in _CLOUDS}
+_SCOPE: Final = "https://graph.microsoft.com/.default"
 _TIMEOUT_SECONDS: Final = 20.0
 _MARGIN_SECONDS: Final = 300.0
 """A token is renewed this long before its end, as MSAL itself does."""
@@ -114,9 +116,7 @@ class Tokens:
         self._http = Http(ca_file=ca_file, timeout=_TIMEOUT_SECONDS, connections=None)
         # Its own threads: a slow Entra must not hold up files, Kafka and whatever else runs in the loop's.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="entra")
-        parts = urlsplit(graph_url)
-        origin = f"{parts.scheme}://{parts.netloc}"
-        self._scope = (origin if origin in _SCOPE_ORIGINS else "https://graph.microsoft.com") + "/.default"
+        self._scope = _SCOPES.get(origin(graph_url), _SCOPE)
         self._apps: dict[tuple[str, str, str], _App] = {}
 
     async def get(self, site: Site) -> str:

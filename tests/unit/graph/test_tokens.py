@@ -219,6 +219,18 @@ async def test_a_stop_waits_for_no_answer_of_entra(entra: Entra) -> None:
     await entra.control.release(fault)
 
 
+@pytest.mark.parametrize(
+    "graph_url",
+    ["https://graph.microsoft.us/v1.0", "https://Graph.Microsoft.US/v1.0", "https://graph.microsoft.us:443/v1"],
+)
+async def test_a_national_cloud_is_known_however_its_origin_is_spelt(entra: Entra, graph_url: str) -> None:
+    tokens = Tokens(entra.control.url, graph_url, None)
+    # The sandbox is the global cloud, and refuses another one's scope.
+    with pytest.raises(SiteRefusedError, match="AADSTS70011"):
+        await tokens.get(SITE)
+    await tokens.close()
+
+
 async def test_a_tenant_that_is_down_gives_its_network_reason_and_no_other_word(entra: Entra) -> None:
     tokens = Tokens("http://127.0.0.1:9", "https://graph.microsoft.com/v1.0", None)
     with pytest.raises(TransientError, match=r"^Entra: no connection to 127\.0\.0\.1:9: ") as failed:
