@@ -204,8 +204,9 @@ class Registry:
             return None
         if answer.status == 200 and isinstance(body, dict) and "schema" in body:
             return body
-        wait = retry_after(answer.headers)
-        if answer.status < 400 or not isinstance(code, int):
+        own = answer.status >= 400 and isinstance(code, int)
+        wait = retry_after(answer.headers, own=own)
+        if not own:
             what = self._foreign.saw("registry", url, answer)
             raise TransientError(f"schema registry: {what}", retry_after=wait, foreign=True)
         hint = ": is CALSYNC_SCHEMA_REGISTRY_USER_INFO right?" if answer.status in (401, 403) else ""

@@ -94,6 +94,10 @@ class Sweeper:
             self._count(report, seconds)
         return report
 
+    def forget(self, site_id: str) -> None:
+        """Another replica sweeps the site from now on, or none: what the last sweep here found is out of date."""
+        self._meter.forget_sweeps(site_id)
+
     @staticmethod
     def _log(report: Report, seconds: float) -> None:
         if report.troubles:

@@ -86,3 +86,6 @@ class SweepMeter(Protocol):
 
     def unavailable(self, site_id: str, count: int) -> None:
         """Mailboxes that could not be read in several sweeps in a row, while others of the site could."""
+
+    def forget_sweeps(self, site_id: str) -> None:
+        """The site's sweeps are not this replica's any more: what the last one found is out of date."""

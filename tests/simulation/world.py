@@ -71,6 +71,8 @@ class Counts:
     def unavailable(self, site_id: str, count: int) -> None:
         self.unavailables[site_id] = count
 
+    def forget_sweeps(self, site_id: str) -> None: ...
+
     def accepted(self, committed_at: float) -> None: ...
 
     def site_up(self, site_id: str, *, up: bool) -> None:

@@ -334,6 +334,21 @@ async def test_foreign_answers_are_counted_and_the_registrys_own_trouble_is_not(
     await http.close()
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "seconds"),
+    [(503, "<html>", 60), (404, "", 60), (503, '{"error_code": 50003, "message": "busy"}', 1800)],
+)
+async def test_only_the_registry_itself_may_ask_for_more_than_a_minute(status: int, body: str, seconds: float) -> None:
+    http = Http(ca_file=None, timeout=5.0)
+    held, schema_id = filled()
+    async with TestServer(held.app()) as server:
+        held.ingress.add(status=status, body=body, headers={"Retry-After": "1800"})
+        with pytest.raises(TransientError) as failed:
+            await Registry(str(server.make_url("")), None, http).fetch(schema_id)
+        assert failed.value.retry_after == seconds
+    await http.close()
+
+
 async def test_several_urls_are_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_AGAIN_SECONDS", 0.0)
     http = Http(ca_file=None, timeout=5.0)
