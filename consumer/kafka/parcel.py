@@ -11,6 +11,8 @@ from typing import Final
 from consumer.kafka.record import Headers, Record
 
 PREFIX: Final = "calsync."
+UNREADABLE: Final = f"{PREFIX}headers_unreadable"
+"""Stands in a record for its own headers when they cannot be read, and holds the reason. A dead letter keeps it."""
 _SMALLEST: Final = 64
 """Bytes below which no part is cut any more: a topic that takes less takes no letter at all."""
 _REASON_CHARACTERS: Final = 1_000
@@ -65,7 +67,7 @@ def parcel(record: Record, reason: str, room: Room, *, make_key: bool = False) -
 
     Args:
         record: what could not be carried out. If it was read from the dead-letter topic itself, its count is raised,
-            and what was known of its whole value stays known.
+            and what was known of its whole value and of its headers stays known.
         reason: why; must not hold the record's contents.
         room: a value larger than its room loses its middle, and gets ``calsync.size`` (bytes), ``calsync.sha256`` (hex)
             of the whole value, and ``calsync.truncated`` (the bytes kept). Own headers that do not fit are left out,
@@ -81,7 +83,7 @@ def parcel(record: Record, reason: str, room: Room, *, make_key: bool = False) -
         "offset": str(record.offset),
         "attempts": str(_number(before.get("attempts")) + 1),
     }
-    for known in ("size", "sha256", "truncated", "headers_left_out", "key_size"):
+    for known in ("size", "sha256", "truncated", "headers_left_out", "headers_unreadable", "key_size"):
         earlier = before.get(known)
         if earlier is not None:
             about[known] = earlier
