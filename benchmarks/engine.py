@@ -12,7 +12,7 @@ import orjson
 import uvloop
 
 from consumer import settings
-from consumer.commands import opened
+from consumer.cli.opened import opened
 from consumer.ops import logging
 
 

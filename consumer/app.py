@@ -14,7 +14,6 @@ import structlog
 from consumer.clock import SystemClock
 from consumer.domain.errors import (
     ConfigurationError,
-    RequestRefusedError,
     StoreUnavailableError,
     collected,
 )
@@ -27,11 +26,13 @@ from consumer.kafka.intake import Intake
 from consumer.kafka.lag import Lag
 from consumer.kafka.pump import Pump
 from consumer.kafka.record import Record
+from consumer.kafka.refused import RefusedRecords
 from consumer.kafka.topic import TopicIdentity
+from consumer.kafka.waiting import Waits
 from consumer.ops.health import STALE_POLL_SECONDS, HealthServer
+from consumer.ops.metrics import Metrics
 from consumer.settings import Settings
 from consumer.sites import Sites, SitesFile
-from consumer.sync.change import Change
 from consumer.sync.receipts import Receipt
 from consumer.sync.rounds import Rounds, owner
 
@@ -66,8 +67,13 @@ class App:
             raise ConfigurationError(problems)
         brokers = settings.kafka_bootstrap_servers
 
-        self._engine = engine = Engine(settings, refuse=self._refuse, on_resumed=self._resumed)
-        self._metrics = engine.metrics
+        self._metrics = Metrics()
+        dead_letters = DeadLetters(
+            client_config(brokers, properties), settings.kafka_dlq_topic, self._metrics.dead_letter
+        )
+        self._waits = Waits(self._on_waiting)
+        self._refused = RefusedRecords(dead_letters, self._waits)
+        self._engine = engine = Engine(settings, refused=self._refused, on_resumed=self._resumed, metrics=self._metrics)
         self._metrics.watch_lanes(lambda: engine.lanes.busy, lambda: engine.lanes.waiting)
         self._intake = Intake(
             Decoder(engine.registry, engine.unusable.found),
@@ -75,11 +81,10 @@ class App:
             engine.router,
             engine.store,
             engine.core,
-            DeadLetters(client_config(brokers, properties), settings.kafka_dlq_topic),
+            dead_letters,
+            self._waits,
             self._give_back,
-            self._metrics.dead_letter,
             self._block,
-            self._on_waiting,
         )
         group = consumer_config(brokers, settings.kafka_group, properties)
         self._sites_file_now: Sites = {}
@@ -128,6 +133,7 @@ class App:
             asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop, number)
         parts: dict[str, Coroutine[Any, Any, Any]] = {
             "intake": self._intake.run(),
+            "refused records": self._refused.run(),
             "leases": self._engine.renew_leases(),
             "sites file": self._sites_file.watch(self._take_sites),
             "site probes": self._engine.states.probe_forever(),
@@ -157,7 +163,7 @@ class App:
         started = time.monotonic()
         self._pump.drain()
         await self._engine.lanes.drain(DRAIN_SECONDS)
-        await self._intake.drain(min(_LETTERS_SECONDS, max(0.0, started + DRAIN_SECONDS - time.monotonic())))
+        await self._refused.drain(min(_LETTERS_SECONDS, max(0.0, started + DRAIN_SECONDS - time.monotonic())))
         left = await self._in_kafka_thread(self._pump.stop, _LEAVE_SECONDS)
         for task in tasks:
             task.cancel()
@@ -203,9 +209,6 @@ class App:
     def _owns(self, site_id: str) -> bool:
         """A site belongs to the partition that its id hashes to, and so to the replica that holds that."""
         return bool(self._partition_count) and owner(site_id, self._partition_count) in self._pump.partitions
-
-    async def _refuse(self, change: Change, refusal: RequestRefusedError) -> None:
-        self._intake.refuse(change, refusal)
 
     def _give_back(self, receipt: Receipt, result: str) -> None:
         record = receipt.record
@@ -268,7 +271,7 @@ class App:
             self._settings.kafka_topic,
             [
                 (wait.record.partition, wait.cause, time.monotonic() - wait.since)
-                for wait in self._intake.waiting()
+                for wait in self._waits.now()
                 if wait.cause is not None
             ],
         )

@@ -11,7 +11,7 @@ import structlog
 
 from consumer.clock import SystemClock
 from consumer.core.api import TIMEOUT_SECONDS, CoreApi
-from consumer.domain.errors import RequestRefusedError, StoreUnavailableError
+from consumer.domain.errors import StoreUnavailableError
 from consumer.foreign import ForeignAnswers
 from consumer.graph.calendars import GraphCalendars
 from consumer.http import Http
@@ -19,8 +19,7 @@ from consumer.kafka.registry import Registry
 from consumer.ops.metrics import Metrics
 from consumer.settings import Settings
 from consumer.store.store import RedisStore
-from consumer.sync.change import Change
-from consumer.sync.lanes import Lanes
+from consumer.sync.lanes import Lanes, RefusedChanges
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.rehearsal import Rehearsal
 from consumer.sync.routing import Router
@@ -41,17 +40,18 @@ class Engine:
         self,
         settings: Settings,
         *,
-        refuse: Callable[[Change, RequestRefusedError], Awaitable[None]],
+        refused: RefusedChanges,
         on_resumed: Callable[[str], None],
+        metrics: Metrics | None = None,
         dry_run: bool = False,
     ) -> None:
-        """``refuse`` takes a change that Graph calls malformed; ``on_resumed`` a site that is served again.
+        """``refused`` takes the changes that Graph calls malformed; ``on_resumed`` a site that is served again.
 
         In a dry run, the store and the calendars refuse every write.
         """
         clock = SystemClock()
         days, interval = settings.window_days, settings.sweep_interval_seconds
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self.foreign = ForeignAnswers(self.metrics.foreign_answer, clock.monotonic)
         # Each its own connections: while Core is slow, the registry is not.
         self._core_http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
@@ -83,8 +83,7 @@ class Engine:
             window_days=days,
             dry_run=dry_run,
         )
-        self.refuse = refuse
-        self.lanes = Lanes(self.reconciler, self.store, self.states, clock, Random(), self._refuse)
+        self.lanes = Lanes(self.reconciler, self.store, self.states, clock, Random(), refused)
         self.router = Router(self.store, self.lanes, self.states, clock, window_days=days, fuse_seconds=interval)
         self.sweeper = Sweeper(
             self.store,
@@ -97,9 +96,6 @@ class Engine:
             dry_run=dry_run,
         )
         _tune_collector()
-
-    async def _refuse(self, change: Change, refusal: RequestRefusedError) -> None:
-        await self.refuse(change, refusal)
 
     async def renew_leases(self) -> None:
         """Until cancelled: keep the leases of runs that take long."""

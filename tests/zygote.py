@@ -59,7 +59,9 @@ def commands(folder: Path) -> Iterator[Commands]:
 
 def _serve() -> None:
     """Fork for each command; only here is the command imported, and not by the tests that import this module."""
-    main = importlib.import_module("consumer.cli").main
+    entry = importlib.import_module("consumer.cli.entry")
+    for name in entry.COMMANDS:
+        entry.load(name)
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()
@@ -73,7 +75,7 @@ def _serve() -> None:
             signal.alarm(_SECONDS)
             status = 1
             try:
-                main()
+                entry.main()
                 status = 0
             except SystemExit as end:
                 status = end.code if isinstance(end.code, int) else int(end.code is not None)

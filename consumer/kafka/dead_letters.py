@@ -1,8 +1,9 @@
 """Dead letters: records that cannot be carried out, kept with the reason before their offset is committed."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -26,10 +27,16 @@ _NO_REASON: Final = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError._UNKNOWN_TO
 """Errors that do not say why the topic does not take a letter: its metadata may."""
 
 
+Kind = Literal["undecodable", "invalid", "refused"]
+"""What is wrong with a record: its bytes, what it states, or the event that it asks of Graph."""
+
+
 class DeadLetters:
     """The dead-letter topic. Many letters may be on their way at a time, each awaited by its own caller."""
 
-    def __init__(self, config: Config, topic: str) -> None:
+    def __init__(self, config: Config, topic: str, on_written: Callable[[Kind], None] = lambda _kind: None) -> None:
+        """``on_written`` gets the kind of each record that was kept."""
+        self._on_written = on_written
         self._producer = make(
             Producer,
             {
@@ -54,19 +61,20 @@ class DeadLetters:
         self._on_their_way = 0
         self._poller: asyncio.Task[None] | None = None
 
-    async def put(self, record: Record, reason: str, wait: Wait | None = None) -> bool:
+    async def put(self, record: Record, kind: Kind, reason: str, wait: Wait | None = None) -> bool:
         """Keep the record; returns only when the broker has it. Until then its partition waits.
 
         Tries again until the letter is written. One that is too large for its topic is cut until it fits.
 
         Args:
             record: what to keep.
-            reason: why it cannot be carried out.
+            kind, reason: why it cannot be carried out.
             wait: is given each failure.
 
         Returns:
             ``False`` if the record's partition was revoked meanwhile: its new owner gets the record again.
         """
+        reason = f"{kind}: {reason}"
         wait = wait or Wait(record)
         room, make_key = Room.whole(record), False
         while record.epoch.live:
@@ -85,6 +93,7 @@ class DeadLetters:
                     await asyncio.sleep(wait.failed("dead_letter", reason_now, hint))
             else:
                 self._log_written(record, reason, sent, make_key=make_key)
+                self._on_written(kind)
                 return True
         return False
 

@@ -10,8 +10,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -19,7 +17,6 @@ import structlog
 from consumer.domain.errors import (
     CoreUnavailableError,
     InvalidRecordError,
-    RequestRefusedError,
     StoreUnavailableError,
     TransientError,
     UndecodableError,
@@ -31,7 +28,6 @@ from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Ignored, I
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.registry import Registry
 from consumer.kafka.waiting import LOG_SECONDS, Wait, Waits
-from consumer.sync.change import Change
 from consumer.sync.ports import Store
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival, Router
@@ -50,15 +46,6 @@ class RevokedError(Exception):
     """The record's partition was revoked: its new owner gets the record again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """A change whose event Graph calls malformed, on its way to the dead letters."""
-
-    owed: list[tuple[Receipt, Record]]
-    """The records that led to it, that of the newest state first."""
-    reason: str
-
-
 class Intake:
     """Consumes what the pump delivers. The pump bounds what waits here: it stops reading a partition that waits."""
 
@@ -70,18 +57,16 @@ class Intake:
         store: Store,
         core: JobSource,
         dead_letters: DeadLetters,
+        waits: Waits,
         give_back: Callable[[Receipt, str], None],
-        on_dead_letter: Callable[[str], None],
         block: Callable[[Record], Awaitable[None]],
-        on_waiting: Callable[[frozenset[int]], None],
     ) -> None:
         """
         Args:
             decoder, registry, router, store, core, dead_letters: what the intake works with.
+            waits: shows the records that cannot be finished now.
             give_back: takes each receipt when its record is done.
-            on_dead_letter: gets the kind of fault: undecodable, invalid or refused.
             block: gets the last of ``UNREADABLE_RUN`` unreadable records in a row of one partition.
-            on_waiting: gets the partitions that wait, whenever they change.
         """
         self._decoder = decoder
         self._registry = registry
@@ -90,9 +75,8 @@ class Intake:
         self._core = CoreQuestions(core)
         self._dead_letters = dead_letters
         self._give_back = give_back
-        self._on_dead_letter = on_dead_letter
         self._block = block
-        self._waits = Waits(on_waiting)
+        self._waits = waits
         self._unreadable: dict[Epoch, int] = {}
         """Of each partition held: how many unreadable records came in a row."""
         self._ready: deque[tuple[Record, Arrival | None]] = deque()
@@ -100,71 +84,20 @@ class Intake:
         self._behind: dict[Epoch, deque[tuple[Record, Arrival | None]]] = {}
         """Of each partition that waits: the records that came behind the one it waits for."""
         self._something_is_ready = asyncio.Event()
-        self._refused: deque[_Refused] = deque()
-        """Bounded as the records are: each stands for one that is not done."""
-        self._letters_out = 0
-        self._no_letters_out = asyncio.Event()
-        self._no_letters_out.set()
 
     def deliver(self, records: Sequence[Record]) -> None:
         """Take the records of one poll."""
         self._ready.extend((record, None) for record in records)
         self._something_is_ready.set()
 
-    def waiting(self) -> list[Wait]:
-        """The records that cannot be finished now, and what they wait for."""
-        return self._waits.now()
-
     async def run(self) -> None:
         """Until cancelled. An unexpected error in a partition's task ends it too, as the only error of a group."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await self._something_is_ready.wait()
-                while self._refused:
-                    tasks.create_task(self._write(self._refused.popleft()))
                 while self._ready:
                     await self._route(self._take(tasks))
-                if not self._refused:
-                    self._something_is_ready.clear()
-
-    async def _write(self, refused: "_Refused") -> None:
-        """Dead-letter the newest record that this replica still answers for; its letter covers the older ones."""
-        buried: Receipt | None = None
-        for receipt, record in refused.owed:
-            if not record.epoch.live:
-                continue  # its partition's new owner gets it again, but not those of other partitions
-            with self._waits.of(record) as wait:
-                if await self._bury(record, "refused", refused.reason, wait):
-                    buried = receipt
-                    break
-        for receipt, _ in refused.owed:
-            receipt.part_done("dead_lettered" if receipt is buried else "superseded")
-        self._letters_out -= 1
-        if not self._letters_out:
-            self._no_letters_out.set()
-
-    def refuse(self, change: Change, refusal: RequestRefusedError) -> None:
-        """Dead-letter the newest record of a change that Graph calls malformed.
-
-        Returns at once, so that the mailbox goes on. A part of each record's receipt is kept until the letter is safe,
-        so that no offset is committed before. A sweep's repair that no record asked for has no letter: the sweep keeps
-        its mark, and each later sweep tries and logs it again.
-        """
-        owed = [(receipt, record) for receipt in change.records_owed() if isinstance(record := receipt.record, Record)]
-        if not owed:
-            return
-        for receipt, _ in owed:
-            receipt.split(2)
-        self._refused.append(_Refused(owed, str(refusal)))
-        self._letters_out += 1
-        self._no_letters_out.clear()
-        self._something_is_ready.set()
-
-    async def drain(self, deadline: float) -> None:
-        """Wait until the letters of refused changes are safe, at most ``deadline`` seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(deadline):
-                await self._no_letters_out.wait()
+                self._something_is_ready.clear()
 
     def _take(self, tasks: asyncio.TaskGroup) -> list[Arrival]:
         """What can be routed now, in order; what cannot gets a task, and what comes behind it waits."""
@@ -235,9 +168,9 @@ class Intake:
         except RevokedError:
             return None
         except UndecodableError as error:
-            safe = await self._bury(record, "undecodable", str(error), wait)
+            safe = await self._dead_letters.put(record, "undecodable", str(error), wait)
         except InvalidRecordError as error:
-            safe = await self._bury(record, "invalid", str(error), wait)
+            safe = await self._dead_letters.put(record, "invalid", str(error), wait)
         else:
             self._unreadable.pop(record.epoch, None)
             return arrival
@@ -284,13 +217,6 @@ class Intake:
             else:
                 return True
         return False
-
-    async def _bury(self, record: Record, kind: str, reason: str, wait: Wait) -> bool:
-        """``False`` if the partition was revoked before the letter was safe."""
-        safe = await self._dead_letters.put(record, f"{kind}: {reason}", wait)
-        if safe:
-            self._on_dead_letter(kind)
-        return safe
 
 
 def _arrival(record: Record, receipt: Receipt, decoded: Changed | Deleted | Truncated | Ignored) -> Arrival | None:

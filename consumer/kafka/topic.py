@@ -39,7 +39,7 @@ class TopicIdentity:
             cluster = self._admin.list_topics(self._topic, timeout=seconds)
             if cluster.controller_id not in cluster.brokers:
                 # librdkafka asks the controller, and would wait for one. A cluster may have none for a moment.
-                return "" if (cluster.cluster_id or "").startswith(_NEVER_A_CONTROLLER) else None
+                return "" if str(cluster.cluster_id).startswith(_NEVER_A_CONTROLLER) else None
             left = deadline - time.monotonic()
             if left < _SHORTEST_SECONDS:
                 return None

@@ -2,10 +2,10 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import structlog
 
@@ -74,6 +74,13 @@ class _Lane:
     """Until when, on the monotonic clock, we were asked to wait."""
 
 
+class RefusedChanges(Protocol):
+    """Takes the changes whose events Graph calls malformed."""
+
+    async def refuse(self, change: Change, refusal: RequestRefusedError) -> None:
+        """Answer for the change's records from now on. Returns at once: the mailbox goes on."""
+
+
 class Lanes:
     """Takes changes, runs each mailbox's lane when it is due, and gives the receipts back."""
 
@@ -84,17 +91,16 @@ class Lanes:
         sites: SiteStates,
         clock: Clock,
         random: Random,
-        dead_letter: Callable[[Change, RequestRefusedError], Awaitable[None]],
+        refused: RefusedChanges,
         *,
         runs_at_once: int = RUNS_AT_ONCE,
     ) -> None:
-        """``dead_letter`` takes a change that Graph calls malformed, and from then on answers for its record."""
         self._reconciler = reconciler
         self._store = store
         self._sites = sites
         self._clock = clock
         self._random = random
-        self._dead_letter = dead_letter
+        self._refused = refused
         self._slots = Slots(runs_at_once, clock.monotonic)
         self._lanes: dict[Mailbox, _Lane] = {}
         self._ready: Turns[_Lane] = Turns(self._slots)
@@ -561,7 +567,7 @@ class Lanes:
                 log.error(
                     "Graph refuses what we sent", site=site_id, job=job_id, status=refusal.status, code=refusal.code
                 )
-                await self._dead_letter(lane.running[job_id], refusal)
+                await self._refused.refuse(lane.running[job_id], refusal)
                 self._drop(lane, lane.running[job_id], "dead_lettered")
 
     def _drop(self, lane: _Lane, change: Change, result: str) -> None:

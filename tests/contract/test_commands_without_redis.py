@@ -12,8 +12,8 @@ import pytest
 import redis
 import typer
 
-from consumer import cli
-from consumer.ops.redis_hint import redis_hint
+from consumer.cli.redis_hint import redis_hint
+from consumer.cli.sweep import report_sweeps
 from consumer.sync.report import Report
 from sandbox.servers.embedded import embedded_valkey
 from sandbox.servers.redis import RedisServer
@@ -157,7 +157,7 @@ def test_a_dry_run_that_could_take_no_lease_names_redis_too(
     failure = "no mailbox could be read: Redis: command not allowed when used memory > 'maxmemory'."
     reports = [Report("acme", failure=failure), Report("globex", failure=failure), Report("other", failure="paused")]
     with pytest.raises(typer.Exit) as ended:
-        cli._tell(reports, dry_run=True, as_json=as_json)
+        report_sweeps(reports, dry_run=True, as_json=as_json)
     assert ended.value.exit_code == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("calsync: CALSYNC_REDIS_URL: Redis: command not allowed")

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from consumer import feed_commands, settings
+from consumer import settings
+from consumer.cli import dead_letters, replayer
 from consumer.domain.errors import ConfigurationError, TransientError
 from consumer.kafka import span
 from sandbox.core.feed import Record
@@ -129,9 +130,9 @@ async def test_a_replay_that_graph_serves_nothing_of_ends_and_leaves_its_letters
     fault = await company.graph.set_fault("service-unavailable")
     for name, value in company.stack.service().process.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(feed_commands, "_SILENT_SECONDS", 2.0)
+    monkeypatch.setattr(replayer, "_SILENT_SECONDS", 2.0)
     with pytest.raises(TransientError, match="replay again"):
-        await feed_commands.replay_letters(settings.load(), lambda _done, _all: None)
+        await dead_letters.replay_letters(settings.load(), lambda _done, _all: None)
     await company.graph.wait_for_fault(fault)
     await company.graph.clear_faults()
     assert (await company.command("dead-letters", "replay")).returncode == 0
@@ -149,12 +150,12 @@ async def test_letters_are_not_replayed_while_the_topics_id_is_not_known_and_a_m
     beside.flush()
     for name, value in company.stack.service().process.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(feed_commands.TopicIdentity, "ask", lambda _identity: None)
+    monkeypatch.setattr(dead_letters.TopicIdentity, "ask", lambda _identity: None)
     with pytest.raises(TransientError, match="is not known"):
-        await feed_commands.replay_letters(settings.load(), lambda _done, _all: None)
+        await dead_letters.replay_letters(settings.load(), lambda _done, _all: None)
     with pytest.raises(TransientError, match="is not known"):
-        await feed_commands.letters(settings.load(), everything=False)
-    everything, _ = await feed_commands.letters(settings.load(), everything=True)
+        await dead_letters.letters(settings.load(), everything=False)
+    everything, _ = await dead_letters.letters(settings.load(), everything=True)
     assert len(everything) == 1
 
     def missing(_consumer: object, topic: str) -> None:
@@ -162,9 +163,9 @@ async def test_letters_are_not_replayed_while_the_topics_id_is_not_known_and_a_m
 
     monkeypatch.setattr(span, "Span", missing)
     with pytest.raises(ConfigurationError):
-        await feed_commands.replay_letters(settings.load(), lambda _done, _all: None)
+        await dead_letters.replay_letters(settings.load(), lambda _done, _all: None)
     with pytest.raises(ConfigurationError):
-        await feed_commands.letters(settings.load(), everything=False)
+        await dead_letters.letters(settings.load(), everything=False)
 
 
 async def test_the_feeds_faults_are_told_with_what_to_do(company: Company) -> None:

@@ -114,7 +114,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the receipt is given back before the letter is safe",
-        "consumer/kafka/intake.py",
+        "consumer/kafka/refused.py",
         "receipt.split(2)",
         "receipt.split(1)",
         (

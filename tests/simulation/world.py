@@ -158,7 +158,7 @@ class Replica:
             window_days=WINDOW_DAYS,
         )
         self.refused: list[Change] = []
-        self.lanes = Lanes(self.reconciler, store, self.sites, clock, random, self._refuse, runs_at_once=runs_at_once)
+        self.lanes = Lanes(self.reconciler, store, self.sites, clock, random, self, runs_at_once=runs_at_once)
         self.router = Router(store, self.lanes, self.sites, clock, window_days=WINDOW_DAYS, fuse_seconds=300)
         self._log = log
         self._store = store
@@ -238,7 +238,8 @@ class Replica:
         """Nothing that is buried starts something new."""
         self.lanes._stopping = True
 
-    async def _refuse(self, change: Change, refusal: Exception) -> None:
+    async def refuse(self, change: Change, refusal: Exception) -> None:
+        """Keep a change that Graph calls malformed."""
         self.refused.append(change)
 
     async def _renew(self) -> None:

@@ -5,9 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
-from consumer.cli import cli
+from consumer.cli import entry
 from consumer.ops.metrics import Metrics
 from consumer.settings import PREFIX, Settings
 
@@ -43,7 +42,8 @@ def test_metrics_page_names_every_metric_once_and_no_other() -> None:
 
 def test_commands_page_names_every_command_once_with_its_options() -> None:
     expected = {}
-    for name, command in getattr(get_command(cli), "commands", {}).items():
+    for name in entry.COMMANDS:
+        command = entry.load(name)
         within = getattr(command, "commands", {})
         for full, each in {f"{name} {inner}": part for inner, part in within.items()}.items() or [(name, command)]:
             options = {option for parameter in each.params for option in parameter.opts if option.startswith("--")}
@@ -51,6 +51,11 @@ def test_commands_page_names_every_command_once_with_its_options() -> None:
     rows = re.findall(r"^\| `calsync ([a-z]+(?:-[a-z]+)*(?: [a-z]+)?)(.*?)` \|", COMMANDS, re.MULTILINE)
     assert {name: set(re.findall(r"--[a-z-]+", options)) for name, options in rows} == expected
     assert len(rows) == len(expected)
+
+
+@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_the_commands_in_the_help_have_the_summaries_of_their_files(name: str) -> None:
+    assert entry.load(name).help == entry.COMMANDS[name]
 
 
 def test_index_lists_every_page_once() -> None:

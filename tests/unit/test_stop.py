@@ -40,7 +40,7 @@ async def test_a_stop_drains_before_the_pump_leaves_the_group_and_closes_afterwa
     stopping: Any = SimpleNamespace(
         _pump=SimpleNamespace(drain=step("pump drains"), stop=step("pump leaves", left)),
         _engine=SimpleNamespace(lanes=SimpleNamespace(drain=slowly("lanes drain")), close=slowly("engine closes")),
-        _intake=SimpleNamespace(drain=slowly("letters drain")),
+        _refused=SimpleNamespace(drain=slowly("letters drain")),
         _health=SimpleNamespace(stop=slowly("health stops")),
         _lag=SimpleNamespace(close=step("lag closes")),
         _heartbeats=SimpleNamespace(close=step("heartbeats close")),

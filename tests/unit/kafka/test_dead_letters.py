@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer.kafka import dead_letters, waiting
-from consumer.kafka.dead_letters import DeadLetters
+from consumer.kafka.dead_letters import DeadLetters, Kind
 from consumer.kafka.letter import letter_of
 from consumer.kafka.parcel import Room, parcel, without_middle
 from consumer.kafka.record import Epoch, Record
@@ -86,10 +86,10 @@ def letters(monkeypatch: pytest.MonkeyPatch) -> Callable[[Topic], DeadLetters]:
     return made
 
 
-async def put(letters: DeadLetters, record: Record, reason: str, wait: Wait | None = None) -> bool:
+async def put(letters: DeadLetters, record: Record, kind: Kind, reason: str, wait: Wait | None = None) -> bool:
     """Fails instead of waiting for ever."""
     async with asyncio.timeout(5):
-        return await letters.put(record, reason, wait)
+        return await letters.put(record, kind, reason, wait)
 
 
 def record(
@@ -119,7 +119,7 @@ async def test_attempts_are_counted_on_and_nonsense_is_no_reason_to_fail(
 ) -> None:
     topic = Topic(BufferError("Local: Queue full"), taken)
     headers = [("calsync.attempts", before), ("trace", b"x")]
-    assert await put(letters(topic), record(headers=headers), "undecodable: why")
+    assert await put(letters(topic), record(headers=headers), "undecodable", "why")
     [kept] = topic.kept
     about = dict(kept["headers"])
     assert (about["calsync.attempts"], about["trace"], about["calsync.reason"]) == (after, b"x", b"undecodable: why")
@@ -132,7 +132,7 @@ async def test_a_letter_that_the_broker_refuses_is_written_again_until_it_is_kep
         fails(KafkaError.TOPIC_AUTHORIZATION_FAILED), KafkaException(KafkaError(KafkaError._QUEUE_FULL)), taken
     )
     wait = Wait(record())
-    assert await put(letters(topic), record(), "invalid: why", wait)
+    assert await put(letters(topic), record(), "invalid", "why", wait)
     assert len(topic.produced) == 3
     assert len(topic.kept) == 1
     assert wait.cause == "dead_letter"
@@ -145,7 +145,7 @@ async def test_a_letter_without_a_delivery_report_is_not_written(
     monkeypatch.setattr(dead_letters, "_SILENCE_SECONDS", 0.01)
     monkeypatch.setattr(dead_letters, "_POLL_SECONDS", 0.001)
     topic = Topic(None, None, taken)
-    assert await put(letters(topic), record(), "invalid: why")
+    assert await put(letters(topic), record(), "invalid", "why")
     assert len(topic.produced) == 3
     assert topic.kept == topic.produced[2:]
 
@@ -156,10 +156,10 @@ async def test_a_letter_whose_report_does_not_come_holds_up_no_other(
     monkeypatch.setattr(dead_letters, "_POLL_SECONDS", 0.001)
     topic = Topic(None, taken)
     kept = letters(topic)
-    silent = asyncio.create_task(kept.put(record(), "invalid: first"))
+    silent = asyncio.create_task(kept.put(record(), "invalid", "first"))
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
-        assert await kept.put(record(), "invalid: second")
+        assert await kept.put(record(), "invalid", "second")
     assert not silent.done()
     silent.cancel()
 
@@ -173,7 +173,7 @@ async def test_a_letter_of_a_revoked_partition_is_given_up(letters: Callable[[To
 
     topic = Topic(revoked)
     async with asyncio.timeout(5):
-        assert not await put(letters(topic), gone, "invalid: why")
+        assert not await put(letters(topic), gone, "invalid", "why")
     assert len(topic.produced) == 1
 
 
@@ -182,7 +182,7 @@ async def test_a_letter_that_is_too_large_loses_the_middle_of_its_value_and_says
 ) -> None:
     value = bytes(range(256)) * 40
     topic = Topic(limit(4_000))
-    assert await put(letters(topic), record(value=value, headers=[("trace", b"x")]), "undecodable: why")
+    assert await put(letters(topic), record(value=value, headers=[("trace", b"x")]), "undecodable", "why")
     [kept] = topic.kept
     about = dict(kept["headers"])
     length = int(about["calsync.truncated"])
@@ -197,7 +197,7 @@ async def test_headers_that_are_too_large_are_left_out_and_a_key_is_cut(
 ) -> None:
     headers = [("small", b"x"), ("large", bytes(20_000)), ("last", b"y")]
     topic = Topic(limit(2_000))
-    assert await put(letters(topic), record(key=b"k" * 9_000, value=None, headers=headers), "invalid: why")
+    assert await put(letters(topic), record(key=b"k" * 9_000, value=None, headers=headers), "invalid", "why")
     [kept] = topic.kept
     about = dict(kept["headers"])
     assert (about["small"], about["last"], about["calsync.headers_left_out"]) == (b"x", b"y", b"1")
@@ -209,7 +209,7 @@ async def test_headers_that_are_too_large_are_left_out_and_a_key_is_cut(
 async def test_a_topic_that_takes_no_letter_at_all_makes_it_wait(letters: Callable[[Topic], DeadLetters]) -> None:
     topic = Topic(*[limit(10)] * 20, taken)
     wait = Wait(record())
-    assert await put(letters(topic), record(value=bytes(1_000)), "invalid: why", wait)
+    assert await put(letters(topic), record(value=bytes(1_000)), "invalid", "why", wait)
     assert wait.cause == "dead_letter"
 
 
@@ -218,7 +218,7 @@ async def test_a_compacted_topic_gets_a_key_for_a_record_without_one(letters: Ca
         return KafkaError(KafkaError.INVALID_RECORD) if letter["key"] is None else None
 
     topic = Topic(compacted)
-    assert await put(letters(topic), record(key=None), "invalid: why")
+    assert await put(letters(topic), record(key=None), "invalid", "why")
     [kept] = topic.kept
     assert kept["key"] == b"topic/1/2"
     found = Record("dlq", 0, 7, kept["key"], kept["value"], kept["headers"], 0.0, Epoch(0))
@@ -232,7 +232,7 @@ async def test_why_a_letter_waits_is_asked_of_the_topic_when_the_broker_does_not
     monkeypatch.setattr(Wait, "failed", lambda _self, _cause, reason, hint: told.append((reason, hint)) or 0.0)
     topic = Topic(fails(KafkaError._MSG_TIMED_OUT), fails(KafkaError.INVALID_RECORD), taken)
     topic.metadata = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
-    assert await put(letters(topic), record(), "invalid: why")
+    assert await put(letters(topic), record(), "invalid", "why")
     [(reason, hint), (_, other)] = told
     assert "dlq" in reason
     assert "create it" in str(hint)

@@ -26,7 +26,8 @@ from consumer.kafka.core_questions import CoreQuestions
 from consumer.kafka.decode import Changed, Decoded, Deleted, Ignored, Incomplete, SchemaNeededError, Truncated
 from consumer.kafka.intake import UNREADABLE_RUN, Intake
 from consumer.kafka.record import Epoch, Record
-from consumer.kafka.waiting import Wait
+from consumer.kafka.refused import RefusedRecords
+from consumer.kafka.waiting import Wait, Waits
 from consumer.sync.change import Change, Look
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival
@@ -69,6 +70,11 @@ class World:
     epochs: dict[int, Epoch] = field(default_factory=dict)
     offsets: dict[int, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.waits = Waits(self.waiting.append)
+        letters: Any = self
+        self.refused = RefusedRecords(letters, self.waits)
+
     def decode(self, record: Record) -> Decoded:
         what, _, rest = (record.value or b"").decode().partition(":")
         match what:
@@ -97,14 +103,15 @@ class World:
             raise TransientError("HTTP 500")
         self.schemas.add(schema_id)
 
-    async def put(self, record: Record, reason: str, wait: Wait) -> bool:
+    async def put(self, record: Record, kind: str, reason: str, wait: Wait) -> bool:
         while not self.letters.open.is_set():
             wait.failed("dead_letter", "refused", None)
             self.letters.asked.set()
             await asyncio.sleep(0)
             if not record.epoch.live:
                 return False
-        self.written.append((record, reason))
+        self.written.append((record, f"{kind}: {reason}"))
+        self.kinds.append(kind)
         return True
 
     def is_named(self, site_id: str) -> bool:
@@ -161,10 +168,9 @@ class World:
             part,
             part,
             part,
+            self.waits,
             self.give_back,
-            self.kinds.append,
             self.block,
-            self.waiting.append,
         )
 
 
@@ -181,13 +187,14 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def running(world: World) -> AsyncIterator[Intake]:
     intake = world.intake()
-    task = asyncio.create_task(intake.run())
+    tasks = [asyncio.create_task(work) for work in (intake.run(), world.refused.run())]
     try:
         yield intake
-        assert not task.done()
+        assert not any(task.done() for task in tasks)
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def until(check: Callable[[], object]) -> None:
@@ -239,7 +246,7 @@ async def test_a_refused_dead_letter_stops_its_partition_alone(value: str, kind:
         intake.deliver(world.records((0, "gone:B"), (1, "job:D"), (2, "job:E")))
         await until(lambda: len(world.routed) == 4)
         assert world.routed == [(0, 0), (1, 0), (1, 1), (2, 0)]
-        [wait] = intake.waiting()
+        [wait] = world.waits.now()
         assert (wait.record.partition, wait.record.offset, wait.cause) == (0, 1, "dead_letter")
         assert world.waiting[-1] == {0}
         assert world.back == []
@@ -250,7 +257,7 @@ async def test_a_refused_dead_letter_stops_its_partition_alone(value: str, kind:
     assert world.kinds == [kind]
     assert [reason.partition(":")[0] for _, reason in world.written] == [kind]
     assert world.waiting[-1] == frozenset()
-    assert intake.waiting() == []
+    assert world.waits.now() == []
 
 
 async def test_a_registry_that_does_not_answer_stops_the_partitions_that_need_it_alone() -> None:
@@ -260,7 +267,7 @@ async def test_a_registry_that_does_not_answer_stops_the_partitions_that_need_it
         await until(lambda: world.routed)
         await settled()
         assert world.routed == [(1, 0)]
-        assert {(wait.record.partition, wait.cause) for wait in intake.waiting()} == {(0, "schema"), (2, "schema")}
+        assert {(wait.record.partition, wait.cause) for wait in world.waits.now()} == {(0, "schema"), (2, "schema")}
         world.registry_away = False
         await until(lambda: len(world.routed) == 4)
     assert [place for place in world.routed if place[0] == 0] == [(0, 0), (0, 1)]
@@ -414,7 +421,7 @@ async def test_a_revoked_partition_is_given_up_with_what_came_behind() -> None:
         intake.deliver(world.records((0, "bad"), (0, "job:A")))
         await world.letters.asked.wait()
         world.epochs.pop(0).live = False
-        assert intake.waiting() == []
+        assert world.waits.now() == []
         await settled()
         world.letters.open.set()
         # Held again, it is read from where it was committed, whatever the old task still waited for.
@@ -434,18 +441,18 @@ async def test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_
     older = Receipt(world.record(3, "job:A"), world.give_back, lambda: True, Place(3, 1))
     change = Change("A", _job("A"), receipt, older=[older])
     async with running(world) as intake:
-        intake.refuse(change, RequestRefusedError(400, "Bad"))
+        await world.refused.refuse(change, RequestRefusedError(400, "Bad"))
         change.done("dead_lettered")  # as the lane does at once
         await world.letters.asked.wait()
-        await intake.drain(0.0)
+        await world.refused.drain(0.0)
         assert world.back == []
         assert world.waiting == [{3}]
-        [wait] = intake.waiting()
+        [wait] = world.waits.now()
         assert (wait.record.partition, wait.cause) == (3, "dead_letter")
         # What comes behind it in its partition is routed.
         intake.deliver(world.records((3, "job:B")))
         await until(lambda: world.routed)
-        drained = asyncio.create_task(intake.drain(60.0))
+        drained = asyncio.create_task(world.refused.drain(60.0))
         await settled()
         assert not drained.done()
         world.letters.open.set()
@@ -476,9 +483,9 @@ def _swept(revision: int, answers: list[str]) -> Change:
     return Change("A", replace(_job("A"), revision=revision), receipt, look=Look(None, None))
 
 
-def _refuse(intake: Intake, change: Change) -> None:
+async def _refuse(world: World, change: Change) -> None:
     """As a lane does."""
-    intake.refuse(change, RequestRefusedError(400, "Bad"))
+    await world.refused.refuse(change, RequestRefusedError(400, "Bad"))
     change.done("dead_lettered")
 
 
@@ -491,8 +498,8 @@ async def test_the_newest_record_under_a_sweeps_refused_repair_is_dead_lettered_
     answers: list[str] = []
     change = _swept(swept_revision, answers).merge(_owed(world, 1, 0)).merge(_owed(world, 2, 1))
     assert change.receipt.record is None
-    async with running(world) as intake:
-        _refuse(intake, change)
+    async with running(world):
+        await _refuse(world, change)
         await world.letters.asked.wait()
         await settled()
         # The sweep need not wait for the letter.
@@ -500,7 +507,7 @@ async def test_the_newest_record_under_a_sweeps_refused_repair_is_dead_lettered_
         assert world.back == []
         assert world.waiting == [{1}]
         world.letters.open.set()
-        await intake.drain(60.0)
+        await world.refused.drain(60.0)
     assert sorted(world.back) == [(0, 0, "superseded"), (1, 0, "dead_lettered")]
     assert [(record.partition, record.offset) for record, _ in world.written] == [(1, 0)]
 
@@ -512,16 +519,16 @@ async def test_an_older_record_is_dead_lettered_itself_if_the_newest_ones_partit
     world = World()
     world.letters.open.clear()
     older, newest = _owed(world, 1, 0), _owed(world, 2, 1)
-    async with running(world) as intake:
+    async with running(world):
         if revoked_before:
             world.epochs[1].live = False
-        _refuse(intake, older.merge(newest))
+        await _refuse(world, older.merge(newest))
         await world.letters.asked.wait()
         world.epochs[1].live = False
         await settled()
         assert world.back == []
         world.letters.open.set()
-        await intake.drain(60.0)
+        await world.refused.drain(60.0)
     assert [(record.partition, record.offset) for record, _ in world.written] == [(0, 0)]
     assert world.back == [(0, 0, "dead_lettered")]
 
@@ -529,9 +536,9 @@ async def test_an_older_record_is_dead_lettered_itself_if_the_newest_ones_partit
 async def test_a_change_that_no_record_asked_for_has_no_letter() -> None:
     world = World()
     receipt = Receipt(None, world.give_back, lambda: True)
-    async with running(world) as intake:
-        intake.refuse(Change("A", _job("A"), receipt), RequestRefusedError(400, "Bad"))
-        await intake.drain(60.0)
+    async with running(world):
+        await world.refused.refuse(Change("A", _job("A"), receipt), RequestRefusedError(400, "Bad"))
+        await world.refused.drain(60.0)
         await settled()
     assert world.written == []
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from consumer import feed_commands
+from consumer.cli import dead_letters
 from consumer.domain.errors import TransientError
 
 SETTINGS: Any = SimpleNamespace(kafka_bootstrap_servers="broker:9092", kafka_config_file=None, kafka_dlq_topic="dlq")
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, answer: str | None) -> None:
-    monkeypatch.setattr(feed_commands, "TopicIdentity", lambda _config, _topic: SimpleNamespace(ask=lambda: answer))
+    monkeypatch.setattr(dead_letters, "TopicIdentity", lambda _config, _topic: SimpleNamespace(ask=lambda: answer))
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ async def test_replayed_offsets_are_kept_under_the_topic_and_its_id(
     monkeypatch: pytest.MonkeyPatch, answer: str, kept_under: str
 ) -> None:
     answering(monkeypatch, answer)
-    assert await feed_commands._replayed_of(SETTINGS) == kept_under
+    assert await dead_letters._replayed_of(SETTINGS) == kept_under
 
 
 async def test_a_topic_whose_id_is_not_known_now_is_not_taken_for_one_without_an_id(
@@ -30,4 +30,4 @@ async def test_a_topic_whose_id_is_not_known_now_is_not_taken_for_one_without_an
 ) -> None:
     answering(monkeypatch, None)
     with pytest.raises(TransientError, match=r"id of topic dlq is not known.*run the command again"):
-        await feed_commands._replayed_of(SETTINGS)
+        await dead_letters._replayed_of(SETTINGS)

@@ -1,14 +1,13 @@
 """What commands print of a sweep."""
 
 import io
-import json
 from collections import Counter
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from consumer.ops.tables import planned_lines, sweep_json, sweep_table, unavailable_lines
+from consumer.cli.sweep import document, planned_lines, table, unavailable_lines
 from consumer.sync.report import Planned, Report, Unavailable
 
 
@@ -18,7 +17,7 @@ def report(**more: Any) -> Report:
 
 def printed(reports: list[Report], *, dry_run: bool = False) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(sweep_table(reports, dry_run=dry_run))
+    console.print(table(reports, dry_run=dry_run))
     return console.export_text()
 
 
@@ -44,7 +43,7 @@ def test_unavailable_mailboxes_are_shown_though_the_sweep_is_whole() -> None:
     assert sick.whole
     assert "whole, but for 1 unavailable" in printed([sick])
     assert unavailable_lines(sick) == ["acme  a@x  unavailable, in 7 sweeps in a row: 503 MailboxInfoStale"]
-    [site] = json.loads(sweep_json([sick], dry_run=False))["sites"]
+    [site] = document([sick], dry_run=False)["sites"]
     assert site["unavailable"] == [{"mailbox": "a@x", "reason": "503 MailboxInfoStale", "sweeps": 7}]
     assert (site["whole"], site["failure"]) == (True, None)
 
@@ -57,13 +56,13 @@ def test_a_dry_run_names_each_change_in_the_order_of_mailboxes_and_jobs() -> Non
         "acme  b@x  job J1: create (missed)",
     ]
     assert "would repair" in printed([found], dry_run=True)
-    [site] = json.loads(sweep_json([found], dry_run=True))["sites"]
+    [site] = document([found], dry_run=True)["sites"]
     assert site["changes"][0] == {"mailbox": "a@x", "job": "J2", "step": "delete the copy", "cause": "copied"}
 
 
 def test_the_document_has_every_cause_and_no_changes_unless_it_was_a_dry_run() -> None:
-    document = json.loads(sweep_json([report()], dry_run=False))
-    assert document["dry_run"] is False
-    [site] = document["sites"]
+    made = document([report()], dry_run=False)
+    assert made["dry_run"] is False
+    [site] = made["sites"]
     assert site["repairs"] == {"missed": 2, "entered": 0, "edited": 0, "deleted": 0, "copied": 1, "orphaned": 0}
     assert "changes" not in site

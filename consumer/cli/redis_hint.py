@@ -27,3 +27,8 @@ def redis_hint(reason: str) -> str:
         if re.search(pattern, reason, re.IGNORECASE):
             return hint
     return _OTHERWISE
+
+
+def redis_message(reason: str) -> str:
+    """What Redis answered, or why it could not be asked, with the setting to look at and what to do."""
+    return f"CALSYNC_REDIS_URL: {reason.rstrip('. ')}; {redis_hint(reason)}"

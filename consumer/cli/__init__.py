@@ -1,0 +1,1 @@
+"""The command ``calsync``: a file a command, with what it does and what it prints."""

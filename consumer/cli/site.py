@@ -1,0 +1,103 @@
+"""``calsync site``: which sites are served or paused."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from consumer.cli.console import Json, configured, moment, output, print_document, run_until_done
+from consumer.cli.opened import named_sites, opened
+from consumer.domain.errors import ConfigurationError
+from consumer.settings import Settings
+from consumer.sync.ports import SiteStanding
+
+cli = typer.Typer(help="Customers: served or paused.", no_args_is_help=True, add_completion=False)
+SiteArgument = Annotated[str, typer.Argument(help="The site's id.")]
+
+
+@cli.command("list")
+def list_sites(as_json: Json = False) -> None:
+    """The sites of the sites file: paused or served, and what waits for whom."""
+    standings = run_until_done(site_standings(configured()))
+    print_document(document(standings)) if as_json else output.print(table(standings))
+
+
+@cli.command("pause")
+def pause(site: SiteArgument) -> None:
+    """Serve a site no more, until it is resumed: what comes for it is handed over to the sweep."""
+    run_until_done(pause_site(configured(), site))
+    output.print(f"paused: {site}; every replica knows within five seconds")
+
+
+@cli.command("resume")
+def resume(site: SiteArgument) -> None:
+    """Serve a paused site again; the replicas sweep it at once."""
+    run_until_done(resume_site(configured(), site))
+    output.print(f"resumed: {site}; every replica knows within five seconds")
+
+
+async def site_standings(settings: Settings) -> list[SiteStanding]:
+    """Every site of the sites file, as the store knows it."""
+    async with opened(settings) as (engine, sites):
+        store = engine.store
+        paused, parked = await store.paused(), await store.list_parked()
+        return [
+            SiteStanding(
+                site,
+                paused.get(site_id),
+                await store.events(site_id),
+                sum(mailbox.site == site_id for mailbox, _ in parked),
+                await store.count_dirty(site_id),
+            )
+            for site_id, site in sites.items()
+        ]
+
+
+async def pause_site(settings: Settings, site_id: str) -> None:
+    """Have no replica serve the site until it is resumed. Raises ``ConfigurationError`` if there is no such site."""
+    async with opened(settings) as (engine, sites):
+        named_sites([site_id], sites)
+        await engine.store.pause(site_id)
+
+
+async def resume_site(settings: Settings, site_id: str) -> None:
+    """Pause the site no more; the replicas sweep it at once. Raises ``ConfigurationError`` if it is not paused."""
+    async with opened(settings) as (engine, _):
+        if site_id not in await engine.store.paused():
+            raise ConfigurationError([f"{site_id}: not paused; see calsync site list"])
+        await engine.store.resume(site_id)
+
+
+def table(standings: Sequence[SiteStanding]) -> Table:
+    """A row a site."""
+    table = Table(title="Sites", title_justify="left")
+    for column in ("site", "name", "state", "secret expires"):
+        table.add_column(column, overflow="fold")
+    for column in ("jobs", "parked mailboxes", "dirty"):
+        table.add_column(column, justify="right")
+    for standing in standings:
+        site = standing.site
+        state = "served" if standing.paused_since is None else f"paused since {moment(standing.paused_since)}"
+        counts = (standing.events, standing.parked, standing.dirty)
+        expires = site.client_secret_expires
+        table.add_row(site.site_id, site.name, state, str(expires or ""), *(str(count) for count in counts))
+    return table
+
+
+def document(standings: Sequence[SiteStanding]) -> dict[str, Any]:
+    """``{"sites": [...]}``."""
+    entries = [
+        {
+            "site": standing.site.site_id,
+            "name": standing.site.name,
+            "timezone": standing.site.timezone,
+            "paused_since": None if standing.paused_since is None else moment(standing.paused_since),
+            "client_secret_expires": standing.site.client_secret_expires,
+            "events": standing.events,
+            "parked_mailboxes": standing.parked,
+            "dirty": standing.dirty,
+        }
+        for standing in standings
+    ]
+    return {"sites": entries}

@@ -1,0 +1,25 @@
+"""Topics, as commands read them: from a point to their ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from consumer.kafka.config import Config, checked_properties, client_config
+from consumer.kafka.record import Record
+from consumer.kafka.span import Span
+from consumer.settings import Settings
+
+PATIENCE_SECONDS: Final = 30.0
+"""How long a command waits for the schema registry."""
+
+
+async def records(topic: Span) -> AsyncIterator[Record]:
+    while batch := await asyncio.to_thread(topic.read):
+        for record in batch:
+            yield record
+
+
+def client_properties(settings: Settings) -> Config:
+    """How to reach the brokers. Raises ``ConfigurationError``."""
+    brokers = settings.kafka_bootstrap_servers
+    return client_config(brokers, checked_properties(settings.kafka_config_file, brokers))
