@@ -234,6 +234,10 @@ class Run:
 
     async def _apply(self, job_id: str, job_tag: str, standing: Standing, situation: Situation, planned: Plan) -> str:
         result = "applied"
+        for event_id in planned.surplus:
+            # Before the step, which may link another event: no view shows one that was dragged away, so its link must
+            # stay until it is deleted, whatever fails.
+            await self._delete(event_id)
         match planned.step:
             case Leave():
                 result = self._leave(job_id, standing, planned.step, situation.seen)
@@ -254,14 +258,6 @@ class Run:
                 self.findings.buried[job_id] = situation.rank
             case Remake(event_ids):
                 await self._remake(job_id, event_ids)
-        try:
-            for event_id in planned.surplus:
-                await self._delete(event_id)
-        except FAILURES:
-            if isinstance(standing.memory, Link):
-                # The old link may be all that leads to the event that is still there: no view shows one dragged away.
-                self.findings.links.pop(job_id, None)
-            raise
         return "applied" if planned.surplus else result
 
     async def _without_others(self, job_id: str, memory: Memory | None, event_ids: Sequence[str]) -> Sequence[str]:

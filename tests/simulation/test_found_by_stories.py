@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from consumer.domain.errors import TransientError
+from consumer.domain.event import SeenEvent
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from tests.fakes.calendars import MemoryCalendar
@@ -125,5 +126,53 @@ def test_an_old_link_does_not_hide_the_event_that_replaced_its_own() -> None:
         await world.done()
         assert not box
         replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("trouble", ["the repair cannot be read again", "the copy is deleted before the repair"])
+def test_a_dragged_event_is_not_forgotten_when_the_repair_of_its_copy_fails(trouble: str) -> None:
+    """Story ``everything``, seed 97: the copy was linked, the read after its repair failed, and no link led to it."""
+
+    async def story() -> None:
+        world = World()
+        replica = world.replica()
+        job_id = world.job(ANNA)
+        await world.done()
+        await asyncio.sleep(1.0)
+        box = world.outlook.events[ANNA]
+        [(event_id, event)] = box.items()
+        box["copy"] = replace(event, event_id="copy", subject="Mine now", etag="copied")
+        later = timedelta(days=60)
+        assert event.start
+        assert event.end
+        box[event_id] = replace(event, start=event.start + later, end=event.end + later, etag="dragged")
+        get, update = MemoryCalendar._get, MemoryCalendar._update
+        failures: list[Exception] = []
+
+        def update_before_trouble(calendar: MemoryCalendar, *arguments: Any) -> SeenEvent:
+            patch.setattr(MemoryCalendar, "_update", update)
+            if trouble == "the copy is deleted before the repair":
+                del box["copy"]
+            updated = update(calendar, *arguments)
+            failures.append(TransientError("429"))
+            return updated
+
+        def get_or_fail(calendar: MemoryCalendar, read: str) -> SeenEvent:
+            if failures:
+                raise failures.pop()
+            return get(calendar, read)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MemoryCalendar, "_update", update_before_trouble)
+            patch.setattr(MemoryCalendar, "_get", get_or_fail)
+            for _ in range(2):
+                await replica.sweep(world.core)
+                await asyncio.sleep(1.0)
+        [(kept, event)] = box.items()
+        assert (event.start, event.end) == world.core.jobs[job_id].scheduled
+        link = world.link(job_id)
+        assert isinstance(link, Link)
+        assert link.event_id == kept
 
     simulate(story())
