@@ -222,17 +222,17 @@ class Reconciler:
         Without the time zone nothing can. Nothing is created in a mailbox that is not known and cannot be listed.
         """
         reads = [self._zone(site, grant, run, work)]
-        creating: set[str] = set()
+        creating: list[Change] = []
         if not grant.is_known:
-            creating = {change.job_id for change in work if grant.standings[change.job_id].transaction_id is not None}
+            creating = [change for change in work if grant.standings[change.job_id].transaction_id is not None]
         if creating:
             reads.append(self._list(grant, run, window))
         answers = await asyncio.gather(*reads, return_exceptions=True)
-        impossible = ({change.job_id for change in work}, creating)
-        for answer, jobs in zip(answers, impossible, strict=False):
+        for answer, impossible in zip(answers, (work, creating), strict=False):
             if isinstance(answer, FAILURES):
-                for job_id in jobs:
-                    run.fail(job_id, grant.standings[job_id], answer)
+                for change in impossible:
+                    run.fail(change, grant.standings[change.job_id], answer)
+                jobs = {change.job_id for change in impossible}
                 work = [change for change in work if change.job_id not in jobs]
             elif isinstance(answer, BaseException):
                 raise answer

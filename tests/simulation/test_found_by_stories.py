@@ -1,6 +1,7 @@
 """Faults that stories have found, each told alone."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from tests.fakes.calendars import MemoryCalendar
 from tests.simulation.loop import simulate
+from tests.simulation.process import Strike
 from tests.simulation.test_protocol import ANNA, World
 
 
@@ -174,5 +176,45 @@ def test_a_dragged_event_is_not_forgotten_when_the_repair_of_its_copy_fails(trou
         link = world.link(job_id)
         assert isinstance(link, Link)
         assert link.event_id == kept
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.parametrize("meanwhile", [{"addresses": frozenset()}, {"subject": "for a moment"}])
+def test_a_link_is_not_trusted_after_a_write_whose_answer_was_lost(meanwhile: dict[str, Any], is_killed: bool) -> None:
+    """Story ``kills-and-sweeps``, seed 178: the event was deleted, and its link was trusted when the job came back."""
+
+    async def story() -> None:
+        world = World()
+        replica = world.replica()
+        job_id = world.job(ANNA)
+        await world.done()
+        await asyncio.sleep(1.0)
+        job = world.core.jobs[job_id]
+        killed = asyncio.Event()
+
+        def losing_one_answer(write: Callable[..., Any]) -> Callable[..., Any]:
+            def written(*arguments: Any) -> None:
+                write(*arguments)
+                patch.undo()
+                world.edit(job_id, subject=job.subject, addresses=job.addresses)
+                if is_killed:  # once the run's end is stored
+                    replica.process.arm(Strike("store after", 1, lambda: (replica.kill(), killed.set())))
+                raise TransientError("504", unknown=True)
+
+            return written
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("_update", "_delete"):
+                patch.setattr(MemoryCalendar, name, losing_one_answer(getattr(MemoryCalendar, name)))
+            world.edit(job_id, **meanwhile)
+            if is_killed:
+                await killed.wait()
+                world.replica()
+            await world.done()
+        [event] = world.outlook.events[ANNA].values()
+        assert "Job: new" in event.body
+        assert not world.store.whole.marks
 
     simulate(story())
