@@ -90,6 +90,7 @@ class Engine:
             self.store,
             Rehearsal(self.reconciler, self.states) if dry_run else self.lanes,
             self.core,
+            self.states,
             clock,
             self.metrics,
             window_days=days,

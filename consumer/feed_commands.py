@@ -68,11 +68,12 @@ async def letters(settings: Settings, *, everything: bool) -> tuple[list[Letter]
 
     Raises:
         ConfigurationError: the dead-letter topic cannot be read.
+        TransientError: its id is not known now, so neither is what was replayed.
     """
     async with opened(settings) as (engine, _):
-        offsets = {} if everything else await engine.store.replayed(await _replayed_of(settings))
         blocked = await engine.store.blocked(settings.kafka_topic)
         with span(_config(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
+            offsets = {} if everything else await engine.store.replayed(await _replayed_of(settings))
             await asyncio.to_thread(topic.from_offsets, offsets)
             found = [letter_of(record) async for record in _records(topic)]
     return sorted(found, key=lambda letter: (letter.written_at, letter.partition, letter.offset)), blocked
@@ -86,14 +87,14 @@ async def replay_letters(settings: Settings, progress: Progress) -> Replayed:
     Raises:
         ConfigurationError: the dead-letter topic cannot be read.
         CoreUnavailableError: Core cannot be asked; what was not replayed stays so.
-        TransientError: Graph serves nobody; what was not replayed stays so.
+        TransientError: Graph serves nobody, or the topic's id is not known now; what was not replayed stays so.
     """
     async with opened(settings) as (engine, sites), _way(settings, engine, sites) as way:
         await engine.store.check()
         engine.states.pause(await engine.store.paused())
-        replayed_of = await _replayed_of(settings)
-        offsets = await engine.store.replayed(replayed_of)
         with span(_config(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
+            replayed_of = await _replayed_of(settings)
+            offsets = await engine.store.replayed(replayed_of)
             await asyncio.to_thread(topic.from_offsets, offsets)
             async for batch in _batches(topic, progress):
                 found = [await way.arrival_of(letter_of(record)) for record in batch]
@@ -308,9 +309,18 @@ async def _replayed_of(settings: Settings) -> str:
     """Under what the replayed offsets are kept: the topic, with its id if it has one.
 
     The letters of a topic that was created again begin at offset 0, and none of them was replayed.
+
+    Raises:
+        TransientError: its id is not known now. Without it, letters would be replayed twice, or those of a topic that
+            was created again would be taken for replayed.
     """
     topic = settings.kafka_dlq_topic
     identity = await asyncio.to_thread(TopicIdentity(_config(settings), topic).ask)
+    if identity is None:
+        raise TransientError(
+            f"CALSYNC_KAFKA_BOOTSTRAP_SERVERS: the id of topic {topic} is not known, as no broker answered for it, so "
+            "neither is what was replayed; run the command again when the brokers are well"
+        )
     return f"{topic}@{identity}" if identity else topic
 
 

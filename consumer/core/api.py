@@ -131,12 +131,12 @@ class CoreApi:
         """Core's own refusal, or the answer of somebody else."""
         if _problem(answer) is None:
             return self._not_cores(path, answer)
-        wait = retry_after(answer.headers)
+        wait = retry_after(answer.headers, own=True)
         return CoreUnavailableError(f"Core's API: HTTP {answer.status}{_hint(answer)}", retry_after=wait)
 
     def _not_cores(self, path: str, answer: Answer) -> CoreUnavailableError:
         what = self._foreign.saw("core", self._url + path, answer)
-        wait = retry_after(answer.headers)
+        wait = retry_after(answer.headers, own=False)
         return CoreUnavailableError(f"Core's API: {what}{_hint(answer)}", retry_after=wait, foreign=True)
 
 

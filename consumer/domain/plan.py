@@ -130,19 +130,19 @@ def plan(situation: Situation, window: Window) -> Plan:
     if link is not None and is_past(link, wanted, window.start):
         return Plan(Leave())
     seen = situation.seen or ()
+    linked = (link.event_id,) if link and not situation.disowned else ()
     if wanted is None:
-        linked = [link.event_id] if link and not situation.disowned else []
         ids = dict.fromkeys([*linked, *(event.event_id for event in seen)])
         return Plan(Delete(tuple(ids)) if ids else Leave())
     if link is not None and situation.out_of_view:
         return _out_of_view(situation, wanted, link) if window.holds(wanted.start, wanted.end) else Plan(Leave())
     if seen:
-        return _among(seen, wanted, link)
+        return _among(seen, wanted, None if situation.disowned else link)
     if link is not None and situation.seen is None:
         return Plan(_from_memory(link, wanted, situation.rank))
     if not window.holds(wanted.start, wanted.end):
         return Plan(Leave())
-    return Plan(Create(wanted) if link is None else Remake((link.event_id,)))
+    return Plan(Create(wanted) if link is None else Remake(linked))
 
 
 def is_past(link: Link, wanted: Event | None, now: datetime) -> bool:
@@ -172,7 +172,7 @@ def _among(seen: tuple[SeenEvent, ...], wanted: Event, link: Link | None) -> Pla
     if not usable:
         return Plan(Remake(tuple(ids)))
     kept = next((event for event in usable if event.event_id == linked), usable[0])
-    # A linked event that is not among those seen is out of view: it is deleted too.
+    # A linked event that is not among those seen is in no calendar that people look at: it is deleted too.
     surplus = tuple(event_id for event_id in ids if event_id != kept.event_id)
     if kept.reads_as(wanted) and not (link and _is_rezoned(link, wanted)):
         return Plan(Adopt(kept, wanted), surplus)

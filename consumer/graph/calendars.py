@@ -1,11 +1,11 @@
 """The calendars port on Microsoft Graph."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 from consumer.domain.errors import (
     DuplicateTransactionError,
@@ -31,6 +31,7 @@ from consumer.graph.dialect import (
     view_query,
 )
 from consumer.graph.dispatcher import Call, Dispatcher, RequestMeter, any_object
+from consumer.graph.links import path_below
 from consumer.graph.tokens import Tokens, roles_of
 from consumer.http import Http
 from consumer.sync.ports import REQUEST_SECONDS, Asks, Lease
@@ -45,7 +46,7 @@ class _Page(NamedTuple, Generic[T]):
     """One page of a list."""
 
     entries: list[T]
-    next_link: str
+    next_link: str | None
 
 
 class GraphCalendars:
@@ -88,7 +89,8 @@ class GraphCalendars:
         if "calendar" in asks:
             await mailbox.view(now, now + timedelta(hours=1))
         if "setting" in asks:
-            await mailbox.time_zone()
+            with suppress(MailboxRefusedError, RequestRefusedError):
+                await mailbox.time_zone()
         if "write" in asks:
             await mailbox.try_to_write()
 
@@ -117,13 +119,13 @@ class GraphCalendars:
         """The path of a ``nextLink`` below the Graph URL.
 
         Raises:
-            TransientError: it leads elsewhere; a token must never follow it there.
+            TransientError: it is malformed or leads elsewhere; a token must never follow it there.
         """
-        base, there = urlsplit(self._graph_url), urlsplit(link)
-        path = base.path.rstrip("/")
-        if (there.scheme, there.netloc) != (base.scheme, base.netloc) or not there.path.startswith(path + "/"):
-            raise TransientError("a nextLink leads away from Graph")
-        return f"{there.path[len(path) :]}?{there.query}"
+        try:
+            return path_below(self._graph_url, link)
+        except ValueError:
+            # Without the reason, which may quote the link.
+            raise TransientError("a nextLink is malformed or leads away from Graph") from None
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -199,7 +201,7 @@ class GraphCalendar:
                 raise TransientError("Graph's pages lead round in a ring")
             followed.add(following)
             page: _Page[T] = await self._read(operation, following, partial(_page, read))
-            following = self._calendars.next_page(page.next_link) if page.next_link else None
+            following = None if page.next_link is None else self._calendars.next_page(page.next_link)
             yield page.entries
 
     async def time_zone(self) -> str:
@@ -251,7 +253,7 @@ def _page(read: Callable[[Any], T], body: Any) -> _Page[T]:
     entries, link = body["value"], body.get("@odata.nextLink")
     if not isinstance(entries, list) or not (link is None or isinstance(link, str)):
         raise TypeError("not a page of a list")
-    return _Page([read(entry) for entry in entries], link or "")
+    return _Page([read(entry) for entry in entries], link)
 
 
 def _setting(body: Any) -> str:

@@ -14,7 +14,7 @@ from consumer.domain.site import Site
 from consumer.foreign import ForeignAnswers
 from consumer.graph.budget import APP_REQUESTS, APP_SECONDS, MAILBOX_REQUESTS, MAILBOX_SECONDS, Budget
 from consumer.graph.dialect import UNREADABLE
-from consumer.graph.errors import code_of, error_of
+from consumer.graph.errors import code_of, error_of, is_graphs
 from consumer.graph.tokens import Tokens
 from consumer.http import Answer, Http, NoAnswerError
 from consumer.json_reader import loads
@@ -225,6 +225,8 @@ class Dispatcher:
         operation = calls[0].operation if len(calls) == 1 else "batch"
         answer = await self._post(calls, token, operation)
         body = _json(answer.body)
+        if answer.status == 429 and operation == "batch":
+            self._throttle(answer, body)
         if len(calls) == 1:
             self._settle(calls[0], answer.status, answer.headers, body, token)
         else:
@@ -258,8 +260,6 @@ class Dispatcher:
         except NoAnswerError as error:
             self._meter.request(operation, "none")
             raise TransientError(f"Graph: {error}", unknown=error.sent and method != "GET") from None
-        if answer.status == 429 and operation == "batch":
-            self._throttle(answer)
         return answer
 
     def _settle_batch(self, calls: list[Call], answer: Answer, body: Any, token: str) -> None:
@@ -340,18 +340,19 @@ class Dispatcher:
 
     def _settle(self, call: Call, status: int, headers: Mapping[str, str], body: Any, token: str) -> None:
         self._meter.request(call.operation, str(status))
-        if wait := retry_after(headers):
-            self._rests[call.address] = max(self._rests.get(call.address, 0.0), time.monotonic() + wait)
         if status == 429:
             self._meter.throttled()
         if status in _SUCCESSES.get(call.method, ()):
             try:
                 answer = None if status == 204 else call.read(body)
             except UNREADABLE:
+                self._rest(call.address, headers, own=False)
                 call.fail(self._foreign_error(status, headers, unknown=call.write))
             else:
+                self._rest(call.address, headers, own=status != 204)  # an empty answer may be anybody's
                 call.succeed(answer)
             return
+        self._rest(call.address, headers, own=is_graphs(status, headers, body))
         error = error_of(status, headers, body, write=call.write)
         if isinstance(error, ForbiddenError) and error.token and self._goes_again(call, token):
             return
@@ -367,11 +368,19 @@ class Dispatcher:
         named: Iterable[Any] = (value for name, value in headers.items() if name.lower() == "content-type")
         content_type = next((value for value in named if isinstance(value, str)), "")
         what = self._foreign.saw("graph", self._graph_url, Answer(status, {"Content-Type": content_type}, b""))
-        return TransientError(f"Graph: {what}", retry_after=retry_after(headers), unknown=unknown, foreign=True)
+        wait = retry_after(headers, own=False)
+        return TransientError(f"Graph: {what}", retry_after=wait, unknown=unknown, foreign=True)
 
-    def _throttle(self, answer: Answer) -> None:
+    def _rest(self, address: str, headers: Mapping[str, str], *, own: bool) -> None:
+        """Send the mailbox nothing until the ``Retry-After`` of an answer has passed."""
+        if wait := retry_after(headers, own=own):
+            self._rests[address] = max(self._rests.get(address, 0.0), time.monotonic() + wait)
+
+    def _throttle(self, answer: Answer, body: Any) -> None:
+        """Send nothing of the app until the ``Retry-After`` of a batch's 429 has passed."""
         self._meter.throttled()
-        self._not_before = time.monotonic() + (retry_after(answer.headers) or 1.0)
+        wait = retry_after(answer.headers, own=is_graphs(answer.status, answer.headers, body))
+        self._not_before = time.monotonic() + (wait or 1.0)
 
 
 def _packed(calls: list[Call]) -> bytes:

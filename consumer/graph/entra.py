@@ -7,8 +7,35 @@ from typing import Any, Final
 from consumer.domain.errors import SiteRefusedError
 
 LOGIN: Final = "https://login.microsoftonline.com"
-_ERROR: Final = re.compile(r"[a-z]+(?:_[a-z]+)+")
-"""Entra's ``error`` is a word of OAuth 2.0 such as ``invalid_client`` (RFC 6749, section 5.2)."""
+_ERRORS: Final = frozenset(
+    {
+        # RFC 6749, section 5.2
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+        # RFC 6749, section 4.1.2.1
+        "access_denied",
+        "unsupported_response_type",
+        "server_error",
+        "temporarily_unavailable",
+        # OpenID Connect Core 1.0, section 3.1.2.6
+        "interaction_required",
+        "login_required",
+        "consent_required",
+        "account_selection_required",
+        # Entra's own (learn.microsoft.com/entra/identity-platform/reference-error-codes); the last one answers a
+        # request for the openid-configuration of a tenant that does not exist.
+        "invalid_resource",
+        "invalid_tenant",
+    }
+)
+"""What Entra's ``error`` may be. The words of RFC 8628 (device codes) are left out: no request of ours can be answered
+with them, and a gateway may say ``slow_down``."""
+_SMALLEST_CODE: Final = 10_000
+"""AADSTS codes have five digits or more; a smaller number in ``error_codes`` may be an HTTP status."""
 _CODE: Final = re.compile(r"AADSTS\d+")
 _REMEDIES: Final = {
     "AADSTS7000222": "the client secret has expired: create a new one in the app registration (Certificates & secrets) "
@@ -31,12 +58,15 @@ _BY_ERROR: Final = {
 _TRANSIENT: Final = frozenset({"temporarily_unavailable", "server_error"})
 
 
-def refusal(error: str, description: str) -> SiteRefusedError | None:
-    """The site's fault that an answer of Entra tells, or ``None`` if it is Entra's own and will pass."""
+def refusal(document: Mapping[str, Any]) -> SiteRefusedError | None:
+    """The site's fault that a refusal of Entra reports, or ``None`` if the fault is Entra's and will pass.
+
+    ``document`` has an ``own_error``.
+    """
+    error = str(document["error"])
     if error in _TRANSIENT:
         return None
-    found = _CODE.search(description)
-    code = found.group() if found else error
+    code = _aadsts(document) or error
     remedy = _REMEDIES.get(code) or _BY_ERROR.get(error)
     return SiteRefusedError(code, remedy or "Entra refuses the app: see the code in Microsoft's error reference")
 
@@ -44,11 +74,21 @@ def refusal(error: str, description: str) -> SiteRefusedError | None:
 def own_error(document: Mapping[str, Any]) -> str | None:
     """The ``error`` of a refusal in Entra's own format; ``None`` if this is an object of somebody else.
 
-    Entra adds a description with an AADSTS code, which may be missing; other programs' ``{"error": "Not Found"}`` is
-    no word of OAuth 2.0.
+    It is one of a closed list, or comes with an AADSTS code. A gateway's ``{"error": "not_found"}`` is neither.
     """
-    error, description = document.get("error"), document.get("error_description")
+    error = document.get("error")
     if not isinstance(error, str) or not error:
         return None
-    described = isinstance(description, str) and _CODE.search(description) is not None
-    return error if described or _ERROR.fullmatch(error) else None
+    return error if error in _ERRORS or _aadsts(document) else None
+
+
+def _aadsts(document: Mapping[str, Any]) -> str:
+    """The AADSTS code in the description, or else in the list of codes; empty if there is none."""
+    description, numbers = document.get("error_description"), document.get("error_codes")
+    if isinstance(description, str) and (found := _CODE.search(description)):
+        return found.group()
+    if isinstance(numbers, list):
+        for number in numbers:
+            if type(number) is int and number >= _SMALLEST_CODE:
+                return f"AADSTS{number}"
+    return ""

@@ -109,19 +109,18 @@ class EntraHttp:
         document = _object(answer.body)
         if answer.status == 200 and all(isinstance(document.get(name), str) for name in members):
             return Response(200, answer.body.decode(errors="replace"), dict(answer.headers))
-        wait = retry_after(answer.headers)
+        error = own_error(document) if answer.status >= 400 else None
+        wait = retry_after(answer.headers, own=error is not None)
         if answer.status == 429 or answer.status >= 500:
             raise TransientError(
                 f"Entra: HTTP {answer.status}",
                 retry_after=_THROTTLED_SECONDS if wait is None else wait,
                 tenant_wide=True,
             )
-        error = own_error(document) if 400 <= answer.status < 500 else None
         if error is None:
             what = self._foreign.saw("entra", url, answer)
             raise TransientError(f"Entra: {what}", retry_after=wait, tenant_wide=True, foreign=True)
-        refused = refusal(error, str(document.get("error_description", "")))
-        raise refused or TransientError(f"Entra: {error}", retry_after=wait, tenant_wide=True)
+        raise refusal(document) or TransientError(f"Entra: {error}", retry_after=wait, tenant_wide=True)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool)
     kind = kind_of(status, code)
     if kind is Kind.FOREIGN and refuses_token(status, headers, body):
         kind, name = Kind.FORBIDDEN, _CHALLENGE
-    wait = retry_after(headers)
+    wait = retry_after(headers, own=is_graphs(status, headers, body))
     match kind:
         case Kind.FOREIGN:
             return TransientError(f"{name} is not an answer of Graph", retry_after=wait, unknown=write, foreign=True)
@@ -188,6 +188,11 @@ def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool)
         case Kind.WAIT | Kind.DOUBT:
             unknown = write and (kind is Kind.DOUBT or status >= 500 or status == 408)
             return TransientError(f"{status} {name}", retry_after=wait, unknown=unknown)
+
+
+def is_graphs(status: int, headers: Mapping[str, str], body: Any) -> bool:
+    """Whether an error is Graph's own: it has Graph's ``error.code``, or challenges for another token."""
+    return 400 <= status <= 599 and (bool(code_of(body)) or refuses_token(status, headers, body))
 
 
 def refuses_token(status: int, headers: Mapping[str, str], body: Any) -> bool:

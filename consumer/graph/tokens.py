@@ -9,22 +9,24 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import msal
 
 from consumer.domain.errors import SiteRefusedError, TransientError
 from consumer.domain.site import Site
 from consumer.foreign import ForeignAnswers
-from consumer.graph.entra import LOGIN, refusal
+from consumer.graph.entra import LOGIN, own_error, refusal
 from consumer.graph.entra_http import EntraHttp
+from consumer.graph.links import origin
 from consumer.http import Http
 
-_SCOPE_ORIGINS: Final = (
+_CLOUDS: Final = (
     "https://graph.microsoft.us",
     "https://dod-graph.microsoft.us",
     "https://microsoftgraph.chinacloudapi.cn",
 )
+_SCOPES: Final = {origin(cloud): f"{cloud}/.default" for cloud in _CLOUDS}
+_SCOPE: Final = "https://graph.microsoft.com/.default"
 _TIMEOUT_SECONDS: Final = 20.0
 _MARGIN_SECONDS: Final = 300.0
 """A token is renewed this long before its end, as MSAL itself does."""
@@ -71,9 +73,9 @@ class _App:
             # MSAL refuses what the sites file says before it asks anybody.
             raise SiteRefusedError("tenant_id", "tenant_id in the sites file cannot be used: copy it again") from None
         if not isinstance(answer, dict) or "access_token" not in answer:
-            answer = answer if isinstance(answer, dict) else {}
-            fault = refusal(str(answer.get("error", "")), str(answer.get("error_description", "")))
-            raise fault or TransientError(f"Entra: {answer.get('error', 'no token')}", tenant_wide=True)
+            if isinstance(answer, dict) and own_error(answer) is not None and (fault := refusal(answer)) is not None:
+                raise fault
+            raise TransientError("Entra: no token", tenant_wide=True)
         return str(answer["access_token"]), float(answer.get("expires_in", 0))
 
     def _acquire(self) -> object:
@@ -114,9 +116,7 @@ class Tokens:
         self._http = Http(ca_file=ca_file, timeout=_TIMEOUT_SECONDS, connections=None)
         # Its own threads: a slow Entra must not hold up files, Kafka and whatever else runs in the loop's.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="entra")
-        parts = urlsplit(graph_url)
-        origin = f"{parts.scheme}://{parts.netloc}"
-        self._scope = (origin if origin in _SCOPE_ORIGINS else "https://graph.microsoft.com") + "/.default"
+        self._scope = _SCOPES.get(origin(graph_url), _SCOPE)
         self._apps: dict[tuple[str, str, str], _App] = {}
 
     async def get(self, site: Site) -> str:

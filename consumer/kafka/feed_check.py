@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from consumer.kafka.decode import Changed, Decoded, Deleted, Incomplete, Truncated
+from consumer.kafka.parcel import UNREADABLE
 from consumer.kafka.record import Record
 
 _AHEAD_SECONDS: Final = 60.0
@@ -38,12 +39,12 @@ class FeedCheck:
 
     def unreadable(self, record: Record, reason: str) -> None:
         """A record that the decoder refuses: it would be dead-lettered."""
-        self.records += 1
+        self._any(record)
         self._found(record, reason, "such a record goes to the dead letters; docs/for-cores-team.md has what is read")
 
     def read(self, record: Record, decoded: Decoded) -> None:
         """A record that can be read: is what it says plausible?"""
-        self.records += 1
+        self._any(record)
         match decoded:
             case Changed(job, committed_at):
                 self._job(record, job.job_id, committed_at)
@@ -77,6 +78,17 @@ class FeedCheck:
     def topic_wide(self, what: str, remedy: str) -> None:
         """A fault that no single record has."""
         self.faults.setdefault(what, Fault(what, remedy)).count += 1
+
+    def _any(self, record: Record) -> None:
+        self.records += 1
+        for name, value in record.headers:
+            if name == UNREADABLE:
+                reason = value.decode(errors="replace") if isinstance(value, bytes) else value
+                self._found(
+                    record,
+                    f"headers that cannot be read: {reason}",
+                    "they count as absent, the record is read: have its producer write names in UTF-8",
+                )
 
     def _job(self, record: Record, job_id: str, committed_at: float | None) -> None:
         self.jobs.add(job_id)

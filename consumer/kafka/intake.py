@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -24,8 +24,8 @@ from consumer.domain.errors import (
     TransientError,
     UndecodableError,
 )
-from consumer.domain.job import Job
 from consumer.domain.mailbox import Mailbox
+from consumer.kafka.core_questions import CoreQuestions, JobSource
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Ignored, Incomplete, SchemaNeededError, Truncated
 from consumer.kafka.record import Epoch, Record
@@ -43,21 +43,11 @@ UNREADABLE_RUN: Final = 50
 ROUTED_AT_ONCE: Final = 1_000
 """Records in one round trip: those of a poll, or of two that came while the last trip was under way."""
 _RETRY_SECONDS: Final = 1.0
-_QUESTIONS_AT_ONCE: Final = 4
-_CORE_REST_SECONDS: Final = 10.0
-"""After Core gave no answer, incomplete records are left to the sweep without asking for this long."""
 _SCHEMA_HINT: Final = "check CALSYNC_SCHEMA_REGISTRY_URL and CALSYNC_SCHEMA_REGISTRY_USER_INFO, and the registry itself"
 
 
 class RevokedError(Exception):
     """The record's partition was revoked: its new owner gets the record again."""
-
-
-class JobSource(Protocol):
-    """Where a job's whole state can be read."""
-
-    async def job(self, site_id: str, job_id: str) -> Job | None:
-        """The job, or ``None`` if Core has none. Raises ``CoreUnavailableError`` or ``InvalidRecordError``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +87,7 @@ class Intake:
         self._registry = registry
         self._router = router
         self._store = store
-        self._core = core
+        self._core = CoreQuestions(core)
         self._dead_letters = dead_letters
         self._give_back = give_back
         self._on_dead_letter = on_dead_letter
@@ -115,8 +105,6 @@ class Intake:
         self._letters_out = 0
         self._no_letters_out = asyncio.Event()
         self._no_letters_out.set()
-        self._questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
-        self._core_rests_until = 0.0
 
     def deliver(self, records: Sequence[Record]) -> None:
         """Take the records of one poll."""
@@ -271,8 +259,11 @@ class Intake:
 
     async def _complete(self, record: Record, receipt: Receipt, incomplete: Incomplete, wait: Wait) -> Arrival | None:
         job_id, site_id = incomplete.job_id, incomplete.site_id
+        if not self._router.is_named(site_id):
+            receipt.part_done("skipped")
+            return None
         try:
-            job = await self._ask(site_id, job_id)
+            job = await self._core.job(site_id, job_id)
         except CoreUnavailableError as error:
             log.warning("record without all its values is left to the sweep", job=job_id, reason=str(error))
             if await self._mark(Mailbox(site_id, ""), job_id, wait):
@@ -282,17 +273,6 @@ class Intake:
             receipt.part_done("stale")  # its row is gone by now; the deletion follows
             return None
         return Arrival(job_id, job, record.partition, record.offset, receipt, incomplete.committed_at, record.epoch.log)
-
-    async def _ask(self, site_id: str, job_id: str) -> Job | None:
-        """The job as Core has it. Raises ``CoreUnavailableError`` at once for a while after Core gave no answer."""
-        async with self._questions:
-            if time.monotonic() < self._core_rests_until:
-                raise CoreUnavailableError("Core gave no answer a moment ago")
-            try:
-                return await self._core.job(site_id, job_id)
-            except CoreUnavailableError:
-                self._core_rests_until = time.monotonic() + _CORE_REST_SECONDS
-                raise
 
     async def _mark(self, mailbox: Mailbox, job_id: str, wait: Wait) -> bool:
         """``False`` if the partition was revoked before the sweep's mark could be written."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from consumer.kafka.parcel import PREFIX
+from consumer.kafka.parcel import PREFIX, number
 from consumer.kafka.record import Epoch, Record
 
 
@@ -49,4 +49,5 @@ def letter_of(found: Record) -> Letter:
 
 
 def _number(text: str | None, otherwise: int) -> int:
-    return int(text) if text is not None and text.isdecimal() else otherwise
+    found = number(text)
+    return otherwise if found is None else found

@@ -11,9 +11,13 @@ from typing import Final
 from consumer.kafka.record import Headers, Record
 
 PREFIX: Final = "calsync."
+UNREADABLE: Final = f"{PREFIX}headers_unreadable"
+"""Stands in a record for its own headers when they cannot be read, and holds the reason. A dead letter keeps it."""
 _SMALLEST: Final = 64
 """Bytes below which no part is cut any more: a topic that takes less takes no letter at all."""
 _REASON_CHARACTERS: Final = 1_000
+_DIGITS: Final = 18
+"""An offset with more digits has never been reached, and may not fit into 64 bits."""
 _LEFT_OUT: Final = frozenset({"truncated", "headers_left_out", "key_size"})
 
 
@@ -65,7 +69,7 @@ def parcel(record: Record, reason: str, room: Room, *, make_key: bool = False) -
 
     Args:
         record: what could not be carried out. If it was read from the dead-letter topic itself, its count is raised,
-            and what was known of its whole value stays known.
+            and what was known of its whole value and of its headers stays known.
         reason: why; must not hold the record's contents.
         room: a value larger than its room loses its middle, and gets ``calsync.size`` (bytes), ``calsync.sha256`` (hex)
             of the whole value, and ``calsync.truncated`` (the bytes kept). Own headers that do not fit are left out,
@@ -79,9 +83,9 @@ def parcel(record: Record, reason: str, room: Room, *, make_key: bool = False) -
         "topic": record.topic,
         "partition": str(record.partition),
         "offset": str(record.offset),
-        "attempts": str(_number(before.get("attempts")) + 1),
+        "attempts": str((number(before.get("attempts")) or 0) + 1),
     }
-    for known in ("size", "sha256", "truncated", "headers_left_out", "key_size"):
+    for known in ("size", "sha256", "truncated", "headers_left_out", "headers_unreadable", "key_size"):
         earlier = before.get(known)
         if earlier is not None:
             about[known] = earlier
@@ -93,7 +97,7 @@ def parcel(record: Record, reason: str, room: Room, *, make_key: bool = False) -
         value = without_middle(value, room.value)
     kept, left_out = _fitting(own_headers(record), room.headers)
     if left_out:
-        about["headers_left_out"] = str(left_out + _number(before.get("headers_left_out")))
+        about["headers_left_out"] = str(left_out + (number(before.get("headers_left_out")) or 0))
     if key is not None and len(key) > room.key:
         about.setdefault("key_size", str(len(key)))
         key = key[: room.key]
@@ -130,9 +134,7 @@ def _bytes(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else value
 
 
-def _number(header: str | bytes | None) -> int:
-    """A count in a header that anybody may have written: 0 if it is not a number."""
-    try:
-        return int(header or 0)
-    except ValueError:
-        return 0
+def number(header: str | bytes | None) -> int | None:
+    """A count in a header that anybody may have written; ``None`` if it is not a number that Kafka can give."""
+    text = header.decode(errors="replace") if isinstance(header, bytes) else header or ""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else None

@@ -11,17 +11,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Final, cast
+from typing import Final
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from consumer.kafka.config import Config
+from consumer.kafka.headers import headers_of
 from consumer.kafka.ledger import Ledger
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
 from consumer.kafka.overruns import Overruns
 from consumer.kafka.pauses import Pauses, over_their_share
-from consumer.kafka.record import Epoch, Headers, Record
+from consumer.kafka.record import Epoch, Record
 from consumer.kafka.remedies import remedy
 
 log = structlog.get_logger(__name__)
@@ -252,9 +253,7 @@ class Pump:
         key, value = _bytes(message.key()), _bytes(message.value())
         self._overruns.read(epoch.partition, offset)
         ledger.add(offset, timestamp, len(key or b"") + len(value or b""))
-        headers = cast("Headers", message.headers() or [])
-        record = Record(self._topic, epoch.partition, offset, key, value, headers, timestamp, epoch)
-        return [record]
+        return [Record(self._topic, epoch.partition, offset, key, value, headers_of(message), timestamp, epoch)]
 
     def _reached_end(self, message: Message) -> None:
         held = self._ledgers.get(_number(message.partition()))

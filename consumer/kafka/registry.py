@@ -159,13 +159,14 @@ class Registry:
         if body is None:
             raise UndecodableError(f"the schema registry has no {what}")
         try:
-            if (body.get("schemaType") or "AVRO") != "AVRO":
+            language = body.get("schemaType")
+            if language is not None and _text(language) not in ("AVRO", ""):
                 raise UndecodableError(f"{what} is not an Avro schema")
             references = [
-                _Reference(str(each["subject"]), int(each["version"])) for each in body.get("references") or ()
+                _Reference(_text(each["subject"]), int(each["version"])) for each in body.get("references") or ()
             ]
-            return _Document(loads(body["schema"]), tuple(references))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            return _Document(loads(_text(body["schema"])), tuple(references))
+        except (ValueError, KeyError, TypeError, OverflowError):
             raise TransientError("the schema registry's answer is not a schema") from None
 
     async def _answer(self, path: str, *, everywhere: bool = False) -> dict[str, Any] | None:
@@ -199,15 +200,25 @@ class Registry:
             body = loads(answer.body)
         except ValueError:
             body = None
-        code = body.get("error_code") if isinstance(body, dict) else None
+        # Somebody else's answer may hold anything here, also a list.
+        stated = body.get("error_code") if isinstance(body, dict) else None
+        code = stated if isinstance(stated, int) else None
         if answer.status == 404 and code in _UNKNOWN:
             return None
         if answer.status == 200 and isinstance(body, dict) and "schema" in body:
             return body
-        wait = retry_after(answer.headers)
-        if answer.status < 400 or not isinstance(code, int):
+        own = answer.status >= 400 and code is not None
+        wait = retry_after(answer.headers, own=own)
+        if not own:
             what = self._foreign.saw("registry", url, answer)
             raise TransientError(f"schema registry: {what}", retry_after=wait, foreign=True)
         hint = ": is CALSYNC_SCHEMA_REGISTRY_USER_INFO right?" if answer.status in (401, 403) else ""
         host = urlsplit(url).hostname
         raise TransientError(f"schema registry at {host}: HTTP {answer.status}{hint}", retry_after=wait)
+
+
+def _text(value: Any) -> str:
+    """The value. Raises ``TypeError`` if it is not a text."""
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, cast
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from consumer.domain.errors import ConfigurationError, TransientError
 from consumer.kafka.config import Config, make
+from consumer.kafka.headers import headers_of
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
-from consumer.kafka.record import Epoch, Headers, Record
+from consumer.kafka.record import Epoch, Record
 from consumer.kafka.remedies import remedy
 
 _TIMEOUT_SECONDS: Final = 10.0
@@ -102,7 +103,7 @@ class Span:
             return None
         if offset == end - 1:
             del self._open[partition]
-        headers = cast("Headers", message.headers() or [])
+        headers = headers_of(message)
         key, value = message.key(), message.value()
         return Record(
             self._topic, partition, offset, key, value, headers, message.timestamp()[1] / 1000, Epoch(partition)

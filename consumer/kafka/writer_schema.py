@@ -37,10 +37,10 @@ class WriterSchema:
             # fastavro takes along what names mean in records alone: a union of names would not be read. The bytes of
             # a record are those of its fields.
             self._schema = fastavro.parse_schema(_boxed(schema) if parts else schema, named)
-        except (fastavro.schema.UnknownType, KeyError, TypeError) as error:
+            self._times = _time_readers([*parts, schema])
+        except (fastavro.schema.UnknownType, KeyError, TypeError, RecursionError) as error:
             raise fastavro.schema.SchemaParseException(f"no Avro schema: {type(error).__name__}") from None
         self._boxed = bool(parts)
-        self._times = _time_readers([*parts, schema])
 
     def decode(self, data: bytes, start: int) -> Any:
         """The datum that begins at ``start``.
@@ -76,24 +76,30 @@ def _time_readers(schema: Any) -> dict[str, Callable[[int], datetime]]:
     """For each time field that is a number: how to read it, by the ``connect.name`` of its type."""
     readers: dict[str, Callable[[int], datetime]] = {}
     for field in _fields(schema):
-        if field.get("name") not in _TIME_FIELDS:
+        name, kind = field.get("name"), field.get("type")
+        if name not in _TIME_FIELDS:
             continue
-        branches = field["type"] if isinstance(field["type"], list) else [field["type"]]
-        for branch in branches:
-            if isinstance(branch, dict) and branch.get("connect.name") in _UNITS:
-                readers[field["name"]] = _reader(field["name"], _UNITS[branch["connect.name"]])
+        for branch in kind if isinstance(kind, list) else [kind]:
+            encoding = branch.get("connect.name") if isinstance(branch, dict) else None
+            if isinstance(encoding, str) and encoding in _UNITS:
+                readers[name] = _reader(name, _UNITS[encoding])
     return readers
 
 
 def _fields(schema: Any) -> list[dict[str, Any]]:
-    """Every field of every record in the schema."""
+    """Every field of every record in the schema.
+
+    fastavro ignores members that mean nothing for their type, so ``fields`` may be anything where it is not a record's:
+    what is not shaped as a field is passed over.
+    """
     if isinstance(schema, list):
         return [field for branch in schema for field in _fields(branch)]
     if not isinstance(schema, dict):
         return []
-    own = schema.get("fields", [])
+    stated, kind = schema.get("fields"), schema.get("type")
+    own = [field for field in stated if isinstance(field, dict)] if isinstance(stated, list) else []
     nested = [field for entry in own for field in _fields(entry.get("type"))]
-    return [*own, *nested, *(_fields(schema["type"]) if isinstance(schema.get("type"), dict | list) else [])]
+    return [*own, *nested, *(_fields(kind) if isinstance(kind, dict | list) else [])]
 
 
 def _reader(name: str, unit: int) -> Callable[[int], datetime]:

@@ -1,4 +1,8 @@
-"""Every metric, with what it means. No label ever names a mailbox, a worker or a job."""
+"""Every metric, with what it means. No label ever names a mailbox, a worker or a job.
+
+The series of a site are removed when it leaves the sites file: :meth:`Metrics.sites`. What its last sweep found is also
+removed when another replica sweeps it: :meth:`Metrics.forget_sweeps`.
+"""
 
 import math
 import time
@@ -13,6 +17,7 @@ from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.sync.ports import Parking
 from consumer.sync.receipts import RESULTS
+from consumer.sync.report import CAUSES
 from consumer.unusable import KINDS
 
 _LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
@@ -30,6 +35,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        self._site_ids: frozenset[str] = frozenset()
+        """The sites of the sites file. A run or a sweep of another one may still end, and is not shown."""
+        self._parkings: Sequence[tuple[Mailbox, Parking]] = ()
         self._events = Counter(
             "calsync_events_total", "Records done, each once, by what became of them.", ["result"], registry=registry
         )
@@ -167,39 +175,52 @@ class Metrics:
 
     def site_up(self, site_id: str, *, up: bool) -> None:
         """See the meter port."""
-        self._site_up.labels(site_id).set(up)
+        if site_id in self._site_ids:
+            self._site_up.labels(site_id).set(up)
 
     def unsettled(self, site_id: str, count: int) -> None:
         """See the meter port."""
-        self._repairs.labels(site_id, "unsettled").inc(count)
+        self.repaired(site_id, "unsettled", count)
 
     def swept(self, site_id: str, seconds: float, *, whole: bool) -> None:
         """See the sweep's meter."""
-        self._sweep_seconds.labels(site_id).observe(seconds)
-        if whole:
-            self._sweep_success.labels(site_id).set(time.time())
+        if site_id in self._site_ids:
+            self._sweep_seconds.labels(site_id).observe(seconds)
+            if whole:
+                self._sweep_success.labels(site_id).set(time.time())
 
     def repaired(self, site_id: str, cause: str, count: int) -> None:
         """See the sweep's meter."""
-        self._repairs.labels(site_id, cause).inc(count)
+        if site_id in self._site_ids:
+            self._repairs.labels(site_id, cause).inc(count)
 
     def unavailable(self, site_id: str, count: int) -> None:
         """See the sweep's meter."""
-        self._unavailable.labels(site_id).set(count)
+        if site_id in self._site_ids:
+            self._unavailable.labels(site_id).set(count)
 
     def held(self, site_id: str, count: int) -> None:
         """See the sweep's meter."""
-        self._held.labels(site_id).set(count)
+        if site_id in self._site_ids:
+            self._held.labels(site_id).set(count)
+
+    def forget_sweeps(self, site_id: str) -> None:
+        """See the sweep's meter. What is counted stays: a counter that stands still is not out of date."""
+        for gauge in (self._sweep_success, self._held, self._unavailable):
+            gauge.remove(site_id)
 
     def dirty(self, site_id: str, count: int) -> None:
         """Assignments of the site that wait for a sweep now."""
-        self._dirty.labels(site_id).set(count)
+        if site_id in self._site_ids:
+            self._dirty.labels(site_id).set(count)
 
     def parked(self, mailboxes: Sequence[tuple[Mailbox, Parking]]) -> None:
         """Every parked mailbox as of now."""
+        self._parkings = mailboxes
         self._parked.clear()
         for mailbox, parking in mailboxes:
-            self._parked.labels(mailbox.site, parking.code).inc()
+            if mailbox.site in self._site_ids:
+                self._parked.labels(mailbox.site, parking.code).inc()
 
     def request(self, operation: str, status: str) -> None:
         """See the dispatcher's meter."""
@@ -226,7 +247,15 @@ class Metrics:
         self._unusable.labels(kind).inc()
 
     def sites(self, sites: Mapping[str, Site]) -> None:
-        """The sites file as it is now."""
+        """The sites file as it is now. The series of sites that left it are removed."""
+        for site_id in self._site_ids - sites.keys():
+            self.forget_sweeps(site_id)
+            self._sweep_seconds.remove(site_id)
+            self._dirty.remove(site_id)
+            for cause in (*CAUSES, "unsettled"):
+                self._repairs.remove(site_id, cause)
+        self._site_ids = frozenset(sites)
+        self.parked(self._parkings)
         self._secret_expiry.clear()
         self._site_up.clear()
         for site in sites.values():

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
+from uuid import uuid4
 
 import structlog
 from redis.asyncio import Connection
@@ -28,7 +29,7 @@ def on_connect(incarnation_key: str, *, read_only: bool) -> Callable[[Any], Awai
 
     A server that was restarted, or that a failover promoted, may lack the last writes of the one before it. Its
     ``run_id`` or ``master_replid`` is another one (Redis, INFO), so the key holds another value from then on. An
-    emptied server has no such key.
+    emptied server has no such key: it gets a value that was never there before, though the server is the same.
     """
 
     async def connected(connection: Connection) -> None:
@@ -44,7 +45,11 @@ def on_connect(incarnation_key: str, *, read_only: bool) -> Callable[[Any], Awai
         server = await _info(connection, "server")
         incarnation = f"{server.get('run_id', '')} {replication.get('master_replid', '')}".encode()
         known = await _ask(connection, "GET", incarnation_key)
-        if known != incarnation and not read_only:
+        if read_only:
+            return
+        if known is None:
+            await _ask(connection, "SET", incarnation_key, incarnation + b" " + uuid4().hex.encode(), "NX")
+        elif not known.startswith(incarnation):
             await _ask(connection, "SET", incarnation_key, incarnation)
 
     return connected

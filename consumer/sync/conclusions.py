@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -22,8 +22,12 @@ from consumer.sync.report import Report
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 UNLISTED_AT_MOST: Final = 50_000
 """About how many assignments that Core's list lacks one sweep decides, some 30 MB. The rest is left to the next."""
+_DECIDED_AT_ONCE: Final = 2000
+"""How many jobs are asked for before what Core states of them is repaired: full jobs, of about 2 KB each."""
 _ROUTED_AT_ONCE: Final = 500
 _NO_PARTITION: Final = 2**32 - 1
 _LAST_RANK: Final = rank(2**62, deleted=True)
@@ -84,23 +88,42 @@ class Conclusions:
     async def draw(self, window: Window, marks: Sequence[Mark]) -> None:
         """Ask Core for what is unlisted or marked, repair what it states, and delete what has vanished, last.
 
+        Marks are removed as soon as their jobs are done, so that a sweep that breaks off need not start again.
+
         Raises:
             CoreUnavailableError: Core did not answer, or contradicted its list. Nothing that vanished was deleted.
         """
-        marked: dict[str, list[str]] = {}
+        marked: dict[str, list[Mark]] = {}
         for mark in marks:
-            marked.setdefault(mark.job_id, []).append(mark.address)
-        await each(
-            dict.fromkeys((*self._unlisted, *marked)),
-            asyncio.Semaphore(QUESTIONS_AT_ONCE),  # the rest waits here, not in tasks
-            lambda job_id: self._decide(job_id, marked.get(job_id, ()), window),
-        )
-        await self._repairs.each(self._stated)
-        if self._questions.is_fuse_blown:
+            marked.setdefault(mark.job_id, []).append(mark)
+        room = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+        for job_ids in _chunks((*self._unlisted, *(marked.keys() - self._unlisted.keys())), _DECIDED_AT_ONCE):
+            await each(
+                job_ids,
+                room,  # the rest waits here, not in tasks
+                lambda job_id: self._decide(job_id, [mark.address for mark in marked.get(job_id, ())], window),
+            )
+            stated, self._stated = self._stated, []
+            await self._repairs.each(stated)
+            vanished = {finding.job_id for _, finding in self._vanished}
+            await self._clean(mark for job_id in job_ids if job_id not in vanished for mark in marked.get(job_id, ()))
+        vanished = {finding.job_id for _, finding in self._vanished}
+        if self._is_held():
             self._report.held = self._losing
-            self._questions.left |= {finding.job_id for _, finding in self._vanished}
+            self._questions.left |= vanished
         else:
             await self._delete_vanished()
+        await self._clean(mark for job_id in vanished for mark in marked.get(job_id, ()))
+
+    def _is_held(self) -> bool:
+        """Whether vanished jobs keep their events. Of more than were noted, their share of the site is not known."""
+        return self._questions.is_fuse_blown or (self.overflowed and not self._questions.allow_mass_delete)
+
+    async def _clean(self, marks: Iterable[Mark]) -> None:
+        if not self._dry_run:
+            await self._store.clean(
+                self._site.site_id, [mark for mark in marks if mark.job_id not in self._questions.left]
+            )
 
     async def _decide(self, job_id: str, marked: Collection[str], window: Window) -> None:
         """Sort a job's assignments by what Core says of it: stated or vanished. One question, however many there are.
@@ -163,7 +186,7 @@ class Conclusions:
 
     async def _delete_vanished(self) -> None:
         """Delete the events of jobs that Core no longer has: the state "deleted" ranks above every one known."""
-        for vanished in _chunks(self._vanished):
+        for vanished in _chunks(self._vanished, _ROUTED_AT_ONCE):
             gone = await self._deletions(sorted({finding.job_id for _, finding in vanished}))
             await self._repairs.each((mailbox, finding, gone[finding.job_id]) for mailbox, finding in vanished)
 
@@ -175,7 +198,7 @@ class Conclusions:
         return {job_id: Deletion(job_id, where.rank) for job_id, where in zip(job_ids, routed, strict=True)}
 
 
-def _chunks(vanished: Sequence[tuple[Mailbox, Finding]]) -> Iterator[list[tuple[Mailbox, Finding]]]:
-    rest = iter(vanished)
-    while chunk := list(islice(rest, _ROUTED_AT_ONCE)):
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
         yield chunk

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TypeAlias
@@ -447,12 +447,12 @@ class Lanes:
         except TransientError as trouble:
             return trouble
 
-    async def _others_of(self, mailbox: Mailbox) -> Collection[str]:
-        """Other addresses of the site: those that have work here, and some that have events."""
-        here = [lane.mailbox.address for lane in self._lanes.values() if lane.mailbox.site == mailbox.site]
-        linked = await self._store.linked(mailbox.site, "")
-        addresses = sorted({*here, *linked} - {mailbox.address})
-        return self._random.sample(addresses, min(ASKED, len(addresses)))
+    async def _others_of(self, mailbox: Mailbox) -> Sequence[str]:
+        """Other addresses of the site: first some that have events, then some that have work here."""
+        linked = {*await self._store.linked(mailbox.site, "")} - {mailbox.address}
+        here = {lane.mailbox.address for lane in self._lanes.values() if lane.mailbox.site == mailbox.site}
+        first, then = sorted(linked), sorted(here - linked - {mailbox.address})
+        return [address for group in (first, then) for address in self._random.sample(group, min(ASKED, len(group)))]
 
     def _succeeded(self, lane: _Lane, site: Site) -> None:
         """The mailbox has answered, so a job that still fails is counted on its own."""

@@ -5,34 +5,37 @@ from typing import Final
 ANSWERED: Final = 10
 """How many addresses of a site are kept that answered most recently."""
 OTHERS: Final = 10
-"""How many addresses of a site are kept that did not: refused, or not tried because the site is not served."""
+"""How many addresses of a site are kept that were refused last; and as many that were not tried."""
 ASKED: Final = 3
 """How many mailboxes are asked about one that was refused."""
 
 
 class Neighbours:
-    """A few addresses of one site, those that answered most recently first. Holds at most ``ANSWERED + OTHERS``."""
+    """A few addresses of one site, the likeliest to answer first. Holds at most ``ANSWERED + 2 * OTHERS``."""
 
     def __init__(self) -> None:
         # Dicts as ordered sets: the newest is last.
         self._answered: dict[str, None] = {}
-        self._others: dict[str, None] = {}
+        self._untried: dict[str, None] = {}
+        self._refused: dict[str, None] = {}
         self._turn = 0
 
     def answered(self, address: str) -> None:
         """The mailbox has just answered."""
-        self._others.pop(address, None)
+        self._untried.pop(address, None)
+        self._refused.pop(address, None)
         _put_last(self._answered, address, ANSWERED)
 
     def refused(self, address: str) -> None:
         """The mailbox has just been refused."""
         self._answered.pop(address, None)
-        _put_last(self._others, address, OTHERS)
+        self._untried.pop(address, None)
+        _put_last(self._refused, address, OTHERS)
 
     def met(self, address: str) -> None:
         """The mailbox exists; nothing is known of how it answers."""
-        if address not in self._answered:
-            _put_last(self._others, address, OTHERS)
+        if address not in self._answered and address not in self._refused:
+            _put_last(self._untried, address, OTHERS)
 
     def has_answered(self, address: str) -> bool:
         """Whether the mailbox answered when it was last asked."""
@@ -55,7 +58,7 @@ class Neighbours:
         return first + (rest[self._turn :] + rest[: self._turn])[:ASKED]
 
     def _all(self) -> list[str]:
-        return [*reversed(self._answered), *reversed(self._others)]
+        return [*reversed(self._answered), *reversed(self._untried), *reversed(self._refused)]
 
 
 def _put_last(addresses: dict[str, None], address: str, most: int) -> None:

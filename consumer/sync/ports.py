@@ -22,9 +22,12 @@ Longer than ``RENEW_SECONDS`` and a round trip, so that a healthy replica is nev
 BY_HAND = "parked by hand"
 """The code of mailboxes that an operator parked."""
 Ask: TypeAlias = Literal["calendar", "setting", "write"]
-"""What a probe asks of a mailbox: to list its calendar, to read its time-zone setting, to let us write."""
+"""What a probe asks of a mailbox: to list its calendar, to let us read its time-zone setting, to let us write.
+
+A setting that Graph refuses for another reason than its permission counts as answered: the mailbox is served without.
+"""
 Asks: TypeAlias = frozenset[Ask]
-CALENDAR: Final[Asks] = frozenset({"calendar"})
+SETTING: Final[Asks] = frozenset({"setting"})
 WHOLE: Final[Asks] = frozenset({"calendar", "setting"})
 """A complete read. Each of the two needs a permission of its own."""
 WRITE: Final[Asks] = frozenset({"write"})

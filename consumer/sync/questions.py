@@ -10,7 +10,7 @@ from consumer.domain.fuse import is_blown
 from consumer.domain.job import Job
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.report import Report
-from consumer.sync.sweep_ports import ScheduleSource
+from consumer.sync.sweep_ports import ScheduleSource, ServedSites
 
 QUESTIONS_AT_ONCE: Final = 4
 """How many single jobs Core is asked for at a time, for one site."""
@@ -23,10 +23,11 @@ class UnansweredError(Exception):
 class Questions:
     """Asks Core for single jobs, and counts those that have vanished with an event to lose."""
 
-    def __init__(self, core: ScheduleSource, report: Report, *, allow_mass_delete: bool) -> None:
+    def __init__(self, core: ScheduleSource, sites: ServedSites, report: Report, *, allow_mass_delete: bool) -> None:
         self._core = core
+        self._sites = sites
         self._report = report
-        self._allow_mass_delete = allow_mass_delete
+        self.allow_mass_delete = allow_mass_delete
         self._room = asyncio.Semaphore(QUESTIONS_AT_ONCE)
         self.losing = Distinct()
         """Vanished jobs with an event to lose."""
@@ -41,16 +42,18 @@ class Questions:
     @property
     def is_fuse_blown(self) -> bool:
         """Whether too many jobs have vanished at once, so that they keep their events."""
-        return not self._allow_mass_delete and is_blown(len(self.losing), max(len(self.jobs), self.jobs_before))
+        return not self.allow_mass_delete and is_blown(len(self.losing), max(len(self.jobs), self.jobs_before))
 
     async def job(self, site_id: str, job_id: str, holders: Iterable[Mailbox]) -> Job | None:
         """The job as Core has it, at another site too if that holds its event: then it has moved, not vanished.
+
+        A site that the sites file no longer names is not asked for: Core may not know it any more either.
 
         Raises:
             UnansweredError: nothing follows.
             CoreUnavailableError: a failed read.
         """
-        others = {mailbox.site for mailbox in holders} - {site_id}
+        others = {mailbox.site for mailbox in holders if self._sites.get(mailbox.site)} - {site_id}
         async with self._room:
             for asked in (site_id, *sorted(others)):
                 if self.is_fuse_blown:

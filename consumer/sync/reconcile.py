@@ -39,7 +39,7 @@ from consumer.sync.ports import (
     Parked,
     Store,
 )
-from consumer.sync.settle import FAILURES, Run, Verdict, span
+from consumer.sync.settle import FAILURES, Run, Verdict, is_in_doubt, span
 from consumer.sync.tagged import links_of
 
 log = structlog.get_logger(__name__)
@@ -61,6 +61,8 @@ ZONE_AGAIN_SECONDS: Final = 3600.0
 """When a setting that cannot be read is tried again."""
 _UNREADABLE_ZONES: Final = 10_000
 """How many mailboxes with such a setting are remembered."""
+_LOOKED_UP_ALONE: Final = 2
+"""Up to this many creates in doubt are looked up one by one. For more, the mailbox's tagged events are listed."""
 
 
 class Reconciler:
@@ -219,16 +221,21 @@ class Reconciler:
     async def _prepare(self, site: Site, grant: Grant, run: Run, work: list[Change], window: Window) -> list[Change]:
         """Read what the work needs; returns what can be done.
 
-        Without the time zone nothing can. Nothing is created in a mailbox that is not known and cannot be listed.
+        Without the time zone nothing can. Nothing is created in a mailbox that is not known and cannot be listed. If
+        the outcomes of many creates are unknown, one list answers for all of them.
         """
         reads = [self._zone(site, grant, run, work)]
-        creating: list[Change] = []
+        unlisted: set[str] = set()
         if not grant.is_known:
-            creating = [change for change in work if grant.standings[change.job_id].transaction_id is not None]
-        if creating:
+            unlisted = {change.job_id for change in work if grant.standings[change.job_id].transaction_id is not None}
+        in_doubt = {change.job_id for change in work if is_in_doubt(change, grant.standings[change.job_id])}
+        if len(in_doubt) > _LOOKED_UP_ALONE:
+            unlisted |= in_doubt
+        if unlisted:
             reads.append(self._list(grant, run, window))
         answers = await asyncio.gather(*reads, return_exceptions=True)
-        for answer, impossible in zip(answers, (work, creating), strict=False):
+        stopped = (work, [change for change in work if change.job_id in unlisted])
+        for answer, impossible in zip(answers, stopped, strict=False):
             if isinstance(answer, FAILURES):
                 for change in impossible:
                     run.fail(change, grant.standings[change.job_id], answer)

@@ -64,13 +64,14 @@ class Rounds:
         self._owns = owns
         self._running: dict[str, _Turn] = {}
         self._turns: dict[str, float] = {}
-        """When each site had its last turn here, on the monotonic clock."""
+        """When each site had its last turn here, on the monotonic clock. Only of sites that are swept here."""
 
     async def run(self) -> None:
         """Until cancelled."""
         try:
             while True:
                 await asyncio.sleep(_LOOK_SECONDS)
+                self._forget_others()
                 # Else those at the front would be due again before those at the end had their turn.
                 for site in sorted(self._sites.served_now(), key=lambda site: self._turns.get(site.site_id, 0.0)):
                     await self._start_if_due(site)
@@ -104,6 +105,17 @@ class Rounds:
             shared = trouble is not None and trouble.has_parked(parking.code, parking.since - offset)
             if every_mailbox or parking.hourly or shared:
                 await self._store.enable(mailbox)
+
+    def _forget_others(self) -> None:
+        """Forget the sweeps of sites that another replica sweeps now, or that left the sites file.
+
+        A sweep that is still under way is forgotten once it has ended, because it reports what it found at its end.
+        """
+        for site_id in list(self._turns):
+            is_ours = self._sites.get(site_id) is not None and self._owns(site_id)
+            if not is_ours and site_id not in self._running:
+                del self._turns[site_id]
+                self._sweeper.forget(site_id)
 
     async def _start_if_due(self, site: Site) -> None:
         if site.site_id in self._running or not self._has_room() or not self._owns(site.site_id):

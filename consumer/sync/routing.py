@@ -19,6 +19,7 @@ from consumer.sync.sites import SiteStates
 log = structlog.get_logger(__name__)
 
 _COUNT_SECONDS: Final = 60.0
+_TOLD_AT_MOST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Router:
         self._window_days = window_days
         self._fuse_seconds = fuse_seconds
         self._told: set[str] = set()
+        """Sites that were logged as not named, at most ``_TOLD_AT_MOST``: records can name any."""
         self._counted: dict[str, tuple[float, int]] = {}
 
     async def route(self, arrivals: Sequence[Arrival]) -> None:
@@ -70,7 +72,9 @@ class Router:
         held = await self._held(arrivals, routed)
         window = Window.of(self._clock.now(), self._window_days)
         for arrival, where in zip(arrivals, routed, strict=True):
-            self._tell_unknown(arrival.job)
+            if arrival.job is not None:
+                # A site that is not ours has no mailbox to route to; but the job may have left one of ours for it.
+                self.is_named(arrival.job.site_id)
             if arrival.job is None and arrival.job_id in held:
                 arrival.receipt.part_done("handed_over")
             else:
@@ -107,11 +111,14 @@ class Router:
             self._counted[site_id] = now, count
         return count
 
-    def _tell_unknown(self, job: Job | None) -> None:
-        """A site that is not ours has no mailbox to route to; but the job may have left one of ours for it."""
-        if job is not None and job.site_id not in self._told and self._sites.get(job.site_id) is None:
-            self._told.add(job.site_id)
-            log.warning("records of a site that the sites file does not name are skipped", site=job.site_id)
+    def is_named(self, site_id: str) -> bool:
+        """Whether the sites file names the site. One that it does not name is logged once."""
+        if self._sites.get(site_id) is not None:
+            return True
+        if site_id not in self._told and len(self._told) < _TOLD_AT_MOST:
+            self._told.add(site_id)
+            log.warning("records of a site that the sites file does not name are skipped", site=site_id)
+        return False
 
     def _dispatch(self, arrival: Arrival, where: Routed, window: Window) -> None:
         if where.rank < where.newest:

@@ -109,7 +109,7 @@ class Run:
     zone_refused: bool = False
     """Graph did not know the mailbox's zone: told once, and read again."""
     listed: Mapping[str, Sequence[Glimpse]] | None = None
-    """All tagged events of the mailbox by job, if it was not known; ``None`` if nobody listed them."""
+    """All tagged events of the mailbox by job, if they were listed."""
     creates: dict[str, str] = field(default_factory=dict)
     """The transactionIds of the creates that were sent, by job."""
     unread_zone: str = ""
@@ -195,25 +195,42 @@ class Run:
         if self.listed is not None and not isinstance(memory, Link):
             listed = [event.event_id for event in self.listed.get(change.job_id, ())]
             return replace(situation, seen=await self._read(job_tag, listed))
-        if isinstance(memory, Pending):
-            in_doubt = memory.rank <= change.state.rank or standing.dated
-            return replace(situation, seen=await self.calendar.find(job_tag)) if in_doubt else situation
-        if change.transaction_id is not None and not isinstance(memory, Link):
-            # A create of ours was sent, and the store has forgotten it.
+        if is_in_doubt(change, standing):
             return replace(situation, seen=await self.calendar.find(job_tag))
+        if isinstance(memory, Pending):
+            return situation
         if look is not None and look.event_ids is None and _is_trusted(memory, situation.wanted):
             # The assignment was marked, because a request for it may have landed late: the link may be wrong.
             return replace(situation, seen=await self._read(job_tag, (memory.event_id,)))
         if look is None or look.event_ids is None or _has_changed(look.basis, memory):
             return situation
-        if not look.event_ids and isinstance(memory, Link):
-            return await self._looked_out_of_view(situation, memory, job_tag)
+        if isinstance(memory, Link) and memory.event_id not in look.event_ids:
+            if not look.event_ids:
+                return await self._looked_out_of_view(situation, memory, job_tag)
+            return await self._looked_beside(situation, memory, job_tag, look.event_ids)
         return replace(situation, seen=await self._read(job_tag, look.event_ids))
 
     async def _read(self, job_tag: str, event_ids: Sequence[str]) -> tuple[SeenEvent, ...]:
         """The events of these ids that are still there and carry the tag."""
         looked = await asyncio.gather(*(self._get(event_id) for event_id in event_ids))
         return tuple(seen for seen in looked if seen is not None and seen.tag == job_tag)
+
+    async def _looked_beside(
+        self, situation: Situation, link: Link, job_tag: str, event_ids: Sequence[str]
+    ) -> Situation:
+        """With the events that the sweep's view shows, and the linked one if it is at another time in the calendar.
+
+        A person has dragged it there, or its job is beyond the window: a copy of it must not replace it.
+        """
+        seen = await self._read(job_tag, event_ids)
+        linked = await self._get(link.event_id)
+        if linked is None:
+            return replace(situation, seen=seen)
+        if linked.tag != job_tag:
+            return replace(situation, seen=seen, disowned=True)
+        if linked.start and linked.end and await self._is_shown(linked.event_id, linked.start, linked.end):
+            seen = (linked, *seen)
+        return replace(situation, seen=seen)
 
     async def _looked_out_of_view(self, situation: Situation, link: Link, job_tag: str) -> Situation:
         """With the linked event that no view shows, read by its id; or with what has its tag, if that one is no use.
@@ -243,8 +260,8 @@ class Run:
     async def _apply(self, job_id: str, job_tag: str, standing: Standing, situation: Situation, planned: Plan) -> str:
         result = "applied"
         for event_id in planned.surplus:
-            # Before the step, which may link another event: no view shows one that was dragged away, so its link must
-            # stay until it is deleted, whatever fails.
+            # Before the step, which may link another event: a view may not show this one, so its link must stay until
+            # it is deleted, whatever fails.
             await self._delete(event_id)
         match planned.step:
             case Leave():
@@ -363,9 +380,13 @@ class Run:
         """
         if not situation.out_of_view or situation.wanted is None:
             return
-        start, end = situation.wanted.start - _VIEW_MARGIN, situation.wanted.end + _VIEW_MARGIN
-        if all(event.event_id != event_id for event in await self.calendar.view(start, end)):
+        if not await self._is_shown(event_id, situation.wanted.start, situation.wanted.end):
             await self._remake(job_id, (event_id,))
+
+    async def _is_shown(self, event_id: str, start: datetime, end: datetime) -> bool:
+        """Whether a view shows the event at these times."""
+        events = await self.calendar.view(start - _VIEW_MARGIN, end + _VIEW_MARGIN)
+        return any(event.event_id == event_id for event in events)
 
     async def _remake(self, job_id: str, event_ids: Sequence[str]) -> NoReturn:
         """Delete the events, and come back to create one: a create needs its intent written first."""
@@ -419,6 +440,14 @@ class Run:
         except GoneError:
             return False
         return True
+
+
+def is_in_doubt(change: Change, standing: Standing) -> bool:
+    """Whether a create of the assignment was sent, or may have been, and its outcome is not known."""
+    memory = standing.memory
+    if isinstance(memory, Pending):
+        return memory.rank <= change.state.rank or standing.dated
+    return change.transaction_id is not None and not isinstance(memory, Link)
 
 
 def _is_trusted(memory: Memory | None, wanted: Event | None) -> TypeGuard[Link]:

@@ -18,7 +18,7 @@ from consumer.sync.questions import Questions
 from consumer.sync.reading import COUNTED_AT_MOST, Reading
 from consumer.sync.repairs import Repairs
 from consumer.sync.report import Report
-from consumer.sync.sweep_ports import Mailboxes, ScheduleSource, Wanted
+from consumer.sync.sweep_ports import Mailboxes, ScheduleSource, ServedSites, Wanted
 
 MAILBOXES_AT_ONCE: Final = 128
 _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 30.0
@@ -43,6 +43,7 @@ class SiteSweep:
         store: Store,
         mailboxes: Mailboxes,
         core: ScheduleSource,
+        sites: ServedSites,
         site: Site,
         report: Report,
         aliases: set[Mailbox],
@@ -56,6 +57,7 @@ class SiteSweep:
         self._store = store
         self._mailboxes = mailboxes
         self._core = core
+        self._sites = sites
         self._site = site
         self._report = report
         self._progress = progress
@@ -63,7 +65,7 @@ class SiteSweep:
         self._dry_run = dry_run
         self._ours = f"{site.site_id}/"
         self._reading = Reading(report)
-        self._questions = Questions(core, report, allow_mass_delete=allow_mass_delete)
+        self._questions = Questions(core, sites, report, allow_mass_delete=allow_mass_delete)
         self._repairs = Repairs(store, mailboxes, self._questions, report, dry_run=dry_run)
         self._conclusions = Conclusions(store, self._repairs, self._questions, site, report, aliases, dry_run=dry_run)
         self._late: list[Wanted] = []
@@ -125,9 +127,9 @@ class SiteSweep:
         await self._conclusions.draw(window, marks)
         if self._conclusions.overflowed:
             self._report.failure = f"Core's list lacks the jobs of over {UNLISTED_AT_MOST} events: sweep once more"
-        if not self._dry_run:
-            left = self._questions.left
-            await self._store.clean(self._site.site_id, [mark for mark in marks if mark.job_id not in left])
+        if not self._sites.is_served(self._site.site_id):
+            # Its repairs were handed over, whatever was read.
+            self._report.failure = self._report.failure or self._sites.unserved(self._site.site_id).reason
 
     async def _merged(self, window: Window) -> AsyncGenerator[_Visit, None]:
         """Every address that Core names in its order or that has links, once, in byte order."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
@@ -19,7 +19,7 @@ from consumer.domain.errors import (
 )
 from consumer.domain.site import Site
 from consumer.sync.neighbours import ASKED, Neighbours
-from consumer.sync.ports import CALENDAR, WHOLE, WRITE, Asks, Calendars, Meter
+from consumer.sync.ports import SETTING, WHOLE, WRITE, Asks, Calendars, Meter
 from consumer.sync.refusals import Compared, Refusal, is_same_code, lacks_writing, shared, whose
 
 log = structlog.get_logger(__name__)
@@ -171,7 +171,7 @@ class SiteStates:
             log.error("site suspended", site=site_id, code=fault.code, remedy=fault.remedy)
 
     async def judge(
-        self, site: Site, address: str, refusal: Refusal, more: Callable[[], Awaitable[Collection[str]]]
+        self, site: Site, address: str, refusal: Refusal, more: Callable[[], Awaitable[Sequence[str]]]
     ) -> Judgement:
         """Whose fault it is that Graph has refused a mailbox, or a request in it; suspends a site for its own fault.
 
@@ -182,7 +182,7 @@ class SiteStates:
             site: whose mailbox it is.
             address: the refused mailbox.
             refusal: Graph's answer.
-            more: further addresses of the site, called if too few are known.
+            more: further addresses of the site, the likeliest to answer first; called if too few have answered.
 
         Raises:
             TransientError: nothing can be concluded now; or the mailbox answers by now, so try again.
@@ -194,7 +194,7 @@ class SiteStates:
             return refused
 
     async def _judge(
-        self, site: Site, address: str, refusal: Refusal, more: Callable[[], Awaitable[Collection[str]]]
+        self, site: Site, address: str, refusal: Refusal, more: Callable[[], Awaitable[Sequence[str]]]
     ) -> Judgement:
         refused_at = _now()
         if isinstance(refusal, RequestRefusedError):
@@ -256,7 +256,7 @@ class SiteStates:
         answers: list[Refusal | TransientError] = []
         for number, address in enumerate(addresses or [None]):
             try:
-                answer = await self._answer(site, address, trouble.asks, fresh=number == 0)
+                answer = await self._served_answer(site, address, trouble.asks, fresh=number == 0)
             except SiteRefusedError as fault:
                 self._still(site_id, fault)
                 return
@@ -295,14 +295,15 @@ class SiteStates:
         refusal: Refusal,
         asks: Asks,
         refused_at: float,
-        more: Callable[[], Awaitable[Collection[str]]],
+        more: Callable[[], Awaitable[Sequence[str]]],
     ) -> list[Compared]:
         """What other mailboxes answer, asked after this one was refused. Raises ``SiteRefusedError``."""
         neighbours = self._neighbours[site.site_id]
         asked_at, answers = self._asked.get((site.site_id, asks), (float("-inf"), {}))
         if asked_at < refused_at or not answers.keys() - {address}:
-            if len(neighbours.besides(address)) < ASKED:
-                for other in await more():
+            if sum(map(neighbours.has_answered, neighbours.besides(address))) < ASKED:
+                # Those that were refused too say little: an import of wrong addresses refuses them all.
+                for other in reversed(await more()):
                     neighbours.met(other)
             await asyncio.sleep(0)  # the answers of one batch come in one turn of the loop: one question for them all
             asked_at, answers = _now(), {}
@@ -312,6 +313,7 @@ class SiteStates:
                 answers[other] = Compared(answered_before, await self._answer(site, other, asks, fresh=fresh))
                 fresh = False
                 if answers[other].answer is None:
+                    neighbours.answered(other)
                     break
             self._asked[site.site_id, asks] = asked_at, answers
         return [compared for other, compared in answers.items() if other != address]
@@ -322,12 +324,18 @@ class SiteStates:
         Raises:
             TransientError: the mailbox cannot be asked now.
         """
-        answer = await self._answer(site, address, WHOLE)
-        if isinstance(answer, TransientError):
-            # Its setting may be unreadable for ever, beside a calendar that works.
-            answer = await self._answer(site, address, CALENDAR)
+        answer = await self._served_answer(site, address, WHOLE)
         if isinstance(answer, TransientError):
             raise answer
+        return answer
+
+    async def _served_answer(
+        self, site: Site, address: str | None, asks: Asks, *, fresh: bool = False
+    ) -> Refusal | TransientError | None:
+        """What a mailbox answers now; its setting may fail for ever, beside a calendar that is served all the same."""
+        answer = await self._answer(site, address, asks, fresh=fresh)
+        if isinstance(answer, TransientError) and not answer.tenant_wide:
+            return await self._answer(site, address, asks - SETTING)
         return answer
 
     async def _check_again(self, site: Site, address: str, asks: Asks) -> None:

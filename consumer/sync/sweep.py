@@ -12,7 +12,7 @@ from consumer.domain.window import Window
 from consumer.sync.ports import Clock, Store
 from consumer.sync.report import Report
 from consumer.sync.site_sweep import SiteSweep
-from consumer.sync.sweep_ports import Mailboxes, ScheduleSource, SweepMeter
+from consumer.sync.sweep_ports import Mailboxes, ScheduleSource, ServedSites, SweepMeter
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,7 @@ class Sweeper:
         store: Store,
         mailboxes: Mailboxes,
         core: ScheduleSource,
+        sites: ServedSites,
         clock: Clock,
         meter: SweepMeter,
         *,
@@ -35,6 +36,7 @@ class Sweeper:
         self._store = store
         self._mailboxes = mailboxes
         self._core = core
+        self._sites = sites
         self._clock = clock
         self._meter = meter
         self._window_days = window_days
@@ -68,6 +70,7 @@ class Sweeper:
             self._store,
             self._mailboxes,
             self._core,
+            self._sites,
             site,
             report,
             self._aliases,
@@ -90,6 +93,10 @@ class Sweeper:
         if not self._dry_run and only is None:
             self._count(report, seconds)
         return report
+
+    def forget(self, site_id: str) -> None:
+        """Another replica sweeps the site from now on, or none: what the last sweep here found is out of date."""
+        self._meter.forget_sweeps(site_id)
 
     @staticmethod
     def _log(report: Report, seconds: float) -> None:

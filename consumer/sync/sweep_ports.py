@@ -6,6 +6,7 @@ from typing import Protocol
 from consumer.domain.compare import Inspection, Unread
 from consumer.domain.job import Job, State
 from consumer.domain.mailbox import Mailbox
+from consumer.domain.site import Site
 from consumer.domain.window import Window
 from consumer.sync.change import Look
 
@@ -48,6 +49,19 @@ class ScheduleSource(Protocol):
         """One job, or ``None`` if there is none. Raises ``InvalidRecordError`` too."""
 
 
+class ServedSites(Protocol):
+    """Which sites are served."""
+
+    def get(self, site_id: str) -> Site | None:
+        """The site, or ``None`` if the sites file does not name it."""
+
+    def is_served(self, site_id: str) -> bool:
+        """Whether the site is ours, and neither suspended nor paused."""
+
+    def unserved(self, site_id: str) -> Unread:
+        """Why a mailbox of this site is not read."""
+
+
 class Mailboxes(Protocol):
     """Where the work is done: the lanes, or a rehearsal."""
 
@@ -72,3 +86,6 @@ class SweepMeter(Protocol):
 
     def unavailable(self, site_id: str, count: int) -> None:
         """Mailboxes that could not be read in several sweeps in a row, while others of the site could."""
+
+    def forget_sweeps(self, site_id: str) -> None:
+        """The site's sweeps are not this replica's any more: what the last one found is out of date."""

@@ -259,6 +259,20 @@ async def test_core_in_its_own_trouble_is_not_foreign(core: Core) -> None:
     assert core.foreign_answers == []
 
 
+@pytest.mark.parametrize("status", [404, 429, 503])
+async def test_only_core_itself_may_ask_for_more_than_a_minute(core: Core, status: int) -> None:
+    wait = {"Retry-After": "1800"}
+    await core.ingress.answer("/sites/", status=status, content_type="text/html", body="<html>", headers=wait)
+    with pytest.raises(CoreUnavailableError) as failed:
+        await core.api.job("acme", "J0")
+    assert failed.value.retry_after == 60
+    await core.ingress.clear()
+    await core.fault(kind="status", operation="job", status=503, retry_after=1800)
+    with pytest.raises(CoreUnavailableError) as failed:
+        await core.api.job("acme", "J0")
+    assert failed.value.retry_after == 1800
+
+
 @pytest.mark.parametrize("status", [301, 302, 400, 401, 403, 405, 413, 429, 500, 502, 503, 504])
 async def test_a_page_of_an_ingress_is_a_failed_read_whatever_its_status(core: Core, status: int) -> None:
     await core.ingress.answer(status=status, content_type="text/html", body="<html></html>")

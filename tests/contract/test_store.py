@@ -593,6 +593,36 @@ async def test_an_emptied_redis_knows_no_mailbox_and_begins_an_incarnation(valke
     await store.close()
 
 
+async def test_a_renewed_lease_outlives_the_time_it_was_first_kept(valkey_url: str) -> None:
+    """Its key expires later than the lease, so that a run that takes over can mark what it may have touched."""
+    prefix = f"{uuid4()}:"
+    store = RedisStore.connect(valkey_url, prefix, SystemClock())
+    granted = await begin(store)
+    async with Redis.from_url(valkey_url) as redis:
+        key = f"{prefix}lease:{APP}/{ANNA.address}"
+        kept = await redis.pttl(key)
+        await redis.pexpire(key, 1_000)  # as if the rest of the time had passed
+        assert await store.renew(granted.lease)
+        assert await redis.pttl(key) > kept / 2
+    await store.close()
+
+
+async def test_an_emptied_redis_is_told_from_the_one_before_by_every_client_of_it(valkey_url: str) -> None:
+    """Whoever connects first afterwards makes the new mark; the others must see that it is another one."""
+    prefix = f"{uuid4()}:"
+    stores = [RedisStore.connect(valkey_url, prefix, SystemClock()) for _ in range(2)]
+    granted = [await begin(store, mailbox) for store, mailbox in zip(stores, (ANNA, BEN), strict=True)]
+    assert granted[0].incarnation == granted[1].incarnation
+    async with Redis.from_url(valkey_url) as redis:
+        await redis.delete(*[key async for key in redis.scan_iter(f"{prefix}*")])
+    newcomer = RedisStore.connect(valkey_url, prefix, SystemClock())
+    await newcomer.check()
+    for store in stores:
+        assert isinstance(await store.begin(ANNA, APP, "t", [], incarnation=granted[0].incarnation), DataLost)
+    for store in (*stores, newcomer):
+        await store.close()
+
+
 async def test_events_that_other_mailboxes_are_linked_to_are_told_from_the_rest(store: Store) -> None:
     ids = {"J1": "AAMkAD==", "J2": "plain id", "J3": "AAMk-_==", "J4": "AAMkAD=="}
     granted = await begin(store, BEN)

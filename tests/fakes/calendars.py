@@ -9,7 +9,14 @@ from datetime import datetime
 from random import Random
 from typing import TypeVar
 
-from consumer.domain.errors import DuplicateTransactionError, GoneError, TransientError, ZoneRefusedError
+from consumer.domain.errors import (
+    DuplicateTransactionError,
+    GoneError,
+    MailboxRefusedError,
+    RequestRefusedError,
+    TransientError,
+    ZoneRefusedError,
+)
 from consumer.domain.event import REMINDER_MINUTES, Event, Glimpse, SeenEvent
 from consumer.domain.site import Site
 from consumer.sync.ports import Asks, Clock, Lease
@@ -93,8 +100,12 @@ class MemoryOutlook:
             ("setting", self.refusals | self.zone_refusals),
             ("write", self.refusals | self.write_refusals),
         ):
-            if asked in asks and address in refusals:
-                raise refusals[address]
+            refusal = refusals.get(address) if asked in asks else None
+            if refusal is None or (
+                asked == "setting" and isinstance(refusal, MailboxRefusedError | RequestRefusedError)
+            ):
+                continue
+            raise refusal
 
     async def roles(self, site: Site) -> frozenset[str]:
         return self.token_roles

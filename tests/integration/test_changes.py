@@ -1,6 +1,7 @@
 """Changes on the topic, through the real service, into the sandbox's calendars."""
 
 import asyncio
+import json
 import os
 import signal
 from dataclasses import replace
@@ -11,6 +12,7 @@ from sandbox.core.feed import Encoder, Record, apicurio, confluent
 from sandbox.core.generate import random_change
 from sandbox.core.rows import Change, Job, Worker
 from sandbox.stack import SECRET
+from tests import foreign_producer
 from tests.company import ROLES, Company, eventually, now
 
 
@@ -114,6 +116,45 @@ async def test_bad_records_are_dead_lettered_whole_and_what_follows_is_served(co
     assert await company.metric(service, 'calsync_dead_letters_total{reason="invalid"}') == 1
     assert await company.metric(service, 'calsync_events_total{result="skipped"}') >= 1
     assert "nobody" in service.process.log.read_text()
+
+
+async def test_a_header_whose_name_is_not_utf_8_costs_neither_its_record_nor_the_service(company: Company) -> None:
+    good = company.generate(workers=2, jobs=2)
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    bad = Record(b"J-bytes", b"\xff no Avro at all")
+    for record in [*(each for change in good for each in company.encoder.records(change)), bad]:
+        assert record.key is not None
+        assert record.value is not None
+        await asyncio.to_thread(
+            foreign_producer.send,
+            company.stack.bootstrap_servers,
+            company.stack.topic,
+            record.key,
+            record.value,
+            [(b"trace", b"42"), (b"\xff\xfe", b"x")],
+        )
+    await company.start()
+    await company.consumed()
+    await company.judge()
+    [letter] = await asyncio.to_thread(company.dead_letters, 1)
+    assert (letter.key(), letter.value()) == (bad.key, bad.value)
+    about = dict(letter.headers())
+    assert about["calsync.headers_unreadable"] == b"a name is not UTF-8"
+    assert "trace" not in about
+    checked = json.loads((await company.command("check-feed", "--json")).stdout)
+    assert "headers that cannot be read: a name is not UTF-8" in {fault["fault"] for fault in checked["faults"]}
+    await asyncio.to_thread(
+        foreign_producer.send,
+        company.stack.bootstrap_servers,
+        f"{company.stack.topic}.dlq",
+        b"J-foreign",
+        b"\xff not a letter of ours",
+        [(b"\xff\xfe", b"x")],
+    )
+    listed = json.loads((await company.command("dead-letters", "list", "--json")).stdout)["letters"]
+    assert len(listed) == 2
+    assert json.loads((await company.command("dead-letters", "replay", "--json")).stdout)["records"] == 2
 
 
 async def test_a_changed_calendar_email_moves_the_events_and_an_unlicensed_mailbox_harms_nobody(

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from consumer import feed_commands, settings
-from consumer.domain.errors import TransientError
+from consumer.domain.errors import ConfigurationError, TransientError
+from consumer.kafka import span
 from sandbox.core.feed import Record
 from sandbox.core.producer import FeedProducer
 from tests.company import Company, eventually
@@ -135,6 +136,35 @@ async def test_a_replay_that_graph_serves_nothing_of_ends_and_leaves_its_letters
     await company.graph.clear_faults()
     assert (await company.command("dead-letters", "replay")).returncode == 0
     await company.judge()
+
+
+async def test_letters_are_not_replayed_while_the_topics_id_is_not_known_and_a_missing_topic_is_still_named(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company.generate(workers=1, jobs=1)
+    await company.open_mailboxes()
+    await company.give_core_the_schedule()
+    beside = FeedProducer(company.stack.bootstrap_servers, f"{company.stack.topic}.dlq")
+    beside.send(unreadable(1))
+    beside.flush()
+    for name, value in company.stack.service().process.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(feed_commands.TopicIdentity, "ask", lambda _identity: None)
+    with pytest.raises(TransientError, match="is not known"):
+        await feed_commands.replay_letters(settings.load(), lambda _done, _all: None)
+    with pytest.raises(TransientError, match="is not known"):
+        await feed_commands.letters(settings.load(), everything=False)
+    everything, _ = await feed_commands.letters(settings.load(), everything=True)
+    assert len(everything) == 1
+
+    def missing(_consumer: object, topic: str) -> None:
+        raise ConfigurationError([f"topic {topic} cannot be read: unknown topic"])
+
+    monkeypatch.setattr(span, "Span", missing)
+    with pytest.raises(ConfigurationError):
+        await feed_commands.replay_letters(settings.load(), lambda _done, _all: None)
+    with pytest.raises(ConfigurationError):
+        await feed_commands.letters(settings.load(), everything=False)
 
 
 async def test_the_feeds_faults_are_told_with_what_to_do(company: Company) -> None:

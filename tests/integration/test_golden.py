@@ -22,7 +22,7 @@ READABLE = ("before", "snapshots", "key-change", "truncate", "evolution", "refer
 REFUSED = {
     "long-ids": b"8-byte ids",
     "header-ids": b"headers.enabled",
-    "times-infinite": b"out of range|no RFC 3339 time",
+    "times-infinite": b"out of range|not an RFC 3339 time",
 }
 
 

@@ -31,7 +31,7 @@ async def test_three_thousand_changes_arrive_exactly_while_one_request_in_five_f
         await graph.set_fault("timeout", when="after", probability=0.01),
     ]
     company.publish(changes[:500])
-    await company.start()
+    service = await company.start()
     for first in range(500, CHANGES, 500):
         before = await company.writes()
 
@@ -43,6 +43,14 @@ async def test_three_thousand_changes_arrive_exactly_while_one_request_in_five_f
     await company.consumed(within=400)
     struck = {fault["id"]: fault["hits"] for fault in await graph.faults()}
     assert all(struck[fault] for fault in faults), struck
+    if await company.metric(service, 'calsync_events_total{result="handed_over"}'):
+        # A mailbox, or a job, that met nothing but faults for two minutes is left to the sweep.
+        await company.give_core_the_schedule()
+
+        async def swept() -> bool:
+            return (await company.sweep()).status == 0
+
+        await eventually(swept, "a sweep repairs what was handed over", 120)
     await company.judge()
     stats = await graph.stats()
     assert stats["max_in_flight"] <= 4

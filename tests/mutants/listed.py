@@ -306,7 +306,7 @@ MUTANTS: Final = (
     Mutant(
         "the inner Retry-After of a batch is ignored",
         "consumer/graph/dispatcher.py",
-        "if wait := retry_after(headers):",
+        "if wait := retry_after(headers, own=own):",
         "if wait := 0.0:",
         ("tests/unit/graph/test_dispatcher_answers.py::test_the_wait_within_a_batch_holds_for_its_mailbox_alone",),
     ),

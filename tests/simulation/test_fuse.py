@@ -244,3 +244,19 @@ def test_one_mailbox_alone_is_judged_by_the_whole_sites_jobs() -> None:
         replica.kill()
 
     simulate(story())
+
+
+def test_a_wiped_table_of_more_events_than_one_sweep_takes_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many vanished is not known then, so all of them are held: none is small enough to be let through."""
+    monkeypatch.setattr("consumer.sync.conclusions.UNLISTED_AT_MOST", 50)
+
+    async def story() -> None:
+        world, replica, present = await site_of(60)
+        delete_unseen(world, present)
+        for _ in range(4):
+            report = await sweep(world, replica)
+            assert not report.whole
+            assert len(events(world)) == PER_JOB * 60
+        replica.kill()
+
+    simulate(story())

@@ -11,6 +11,7 @@ import structlog
 
 from consumer.core.schedule import Roster
 from consumer.domain.errors import (
+    ForbiddenError,
     InvalidRecordError,
     MailboxRefusedError,
     SiteRefusedError,
@@ -28,6 +29,7 @@ from tests.fakes.calendars import MemoryCalendar
 from tests.simulation.loop import SimulatedClock, simulate
 from tests.simulation.test_changes import World
 from tests.simulation.test_sweep import any_in_window, events, second_sweep_is_idle, settled_world
+from tests.simulation.test_trouble import add_jobs
 from tests.simulation.world import SITES, Core, Log, Replica
 
 ACME = SITES["acme"]
@@ -608,6 +610,46 @@ def test_what_neither_the_list_nor_its_late_part_names_is_an_orphan() -> None:
         assert core.asked == report.repairs["orphaned"] > 0
         assert event_id not in world.outlook.events[address]
         assert report.unusable == 1
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_site_that_is_suspended_while_a_sweep_repairs_it_fails_that_sweep() -> None:
+    """Every mailbox was read; what the repairs would have written was refused and is marked."""
+
+    async def story() -> None:
+        world, replica, known = await swept_world()
+        for box in world.outlook.events.values():
+            box.clear()
+        read_only = ForbiddenError("ErrorAccessDenied", write=True)
+        world.outlook.write_refusals = dict.fromkeys(world.core.addresses, read_only)
+        report = await sweep(world, replica)
+        assert replica.sites.suspended("acme") is not None
+        assert not report.whole
+        assert await world.store.events("acme") == known
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_site_that_has_left_the_sites_file_is_not_asked_about() -> None:
+    """Core no longer knows it, so an answer would never come; the job's other links are all that is left of it."""
+
+    async def story() -> None:
+        world = World(1)
+        replica = world.replica()
+        anna, ben = world.core.addresses[:2]
+        [job_id] = add_jobs(world, 1, anna, site_id="globex")
+        add_jobs(world, 1, *world.core.addresses)
+        await world.until_done()
+        replica.sites.replace({"acme": ACME})  # globex was merged into acme
+        world.core.put(replace(world.core.jobs[job_id], site_id="acme", addresses=frozenset({ben})))
+        await world.until_done()
+        world.core.log = Log(1)
+        del world.core.jobs[job_id]  # and nobody reads of it
+        world.core.unknown_sites = {"globex"}
+        assert (await sweep(world, replica)).whole
         replica.kill()
 
     simulate(story())

@@ -1,14 +1,17 @@
 """Linked events that the sweep's view does not show, in simulated time: what a person added to them survives."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
-from tests.simulation.loop import simulate
+from tests.simulation.loop import START, simulate
 from tests.simulation.test_changes import World
 from tests.simulation.test_sweep import any_in_window, events, second_sweep_is_idle, settled_world
+from tests.simulation.test_trouble import add_jobs
 from tests.simulation.world import Replica
+
+HOUR = timedelta(hours=1)
 
 
 def drag(world: World, address: str, event_id: str) -> None:
@@ -162,5 +165,55 @@ def test_a_dry_run_foretells_what_becomes_of_an_event_out_of_view() -> None:
     async def step(world: World, replica: Replica) -> list[str]:
         reports = await replica.sweep(world.core, dry_run=True)
         return [planned.step for report in reports for planned in report.planned]
+
+    simulate(story())
+
+
+def copied(world: World, address: str, event_id: str, to: datetime) -> None:
+    """A person copies the event to another time."""
+    box = world.outlook.events[address]
+    created = START + timedelta(days=1)
+    box["copy"] = replace(box[event_id], event_id="copy", etag="copied", start=to, end=to + HOUR, created=created)
+
+
+def test_a_dragged_event_stays_and_its_copy_in_the_old_place_is_deleted() -> None:
+    async def story() -> None:
+        world, replica = await settled_world()
+        address, event_id = any_in_window(world)
+        event = world.outlook.events[address][event_id]
+        assert event.start
+        copied(world, address, event_id, event.start)
+        drag(world, address, event_id)
+        await replica.sweep(world.core)
+        assert of_tag(world, address, event.tag) == [event_id]
+        assert world.outlook.events[address][event_id].start == event.start
+        await second_sweep_is_idle(world, replica)
+        replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("disowned", [False, True])
+def test_the_event_of_a_job_beyond_the_window_stays_and_its_copy_in_the_window_is_deleted(disowned: bool) -> None:
+    """One that has lost our tag is a person's: it stays too, and the copy becomes the job's event."""
+
+    async def story() -> None:
+        world = World(1)
+        replica = world.replica()
+        address, far = world.core.addresses[0], START + timedelta(days=40)
+        [job_id] = add_jobs(world, 1, address)
+        await world.until_done()
+        world.core.put(replace(world.core.jobs[job_id], starts_at=far, ends_at=far + HOUR))
+        await world.until_done()
+        box = world.outlook.events[address]
+        [(event_id, event)] = box.items()
+        copied(world, address, event_id, START + timedelta(days=3))
+        if disowned:
+            box[event_id] = replace(event, tag=None)
+        await replica.sweep(world.core)
+        assert list(box) == ([event_id, "copy"] if disowned else [event_id])
+        assert of_tag(world, address, event.tag) == (["copy"] if disowned else [event_id])
+        assert {each.start for each in box.values()} == {far}
+        replica.kill()
 
     simulate(story())

@@ -23,6 +23,10 @@ class Sweeps:
         self.started: list[str] = []
         self.under_way = 0
         self.most = 0
+        self.forgotten: list[str] = []
+
+    def forget(self, site_id: str) -> None:
+        self.forgotten.append(site_id)
 
     async def sweep(self, site: Site, *, overdue_at: float, progress: Callable[[Report], None]) -> Report:
         self.started.append(site.site_id)
@@ -39,7 +43,7 @@ class Sweeps:
         return report
 
 
-def rounds(sweeps: Sweeps, site_ids: list[str]) -> Rounds:
+def rounds(sweeps: Sweeps, site_ids: list[str], owns: Callable[[str], bool] = lambda _: True) -> Rounds:
     states: Any = SiteStates(None, Counts(), on_resumed=lambda _: None)  # type: ignore[arg-type]
     states.replace({site_id: Site(site_id, site_id, "UTC", "t", site_id, "s") for site_id in site_ids})
     return Rounds(
@@ -48,7 +52,7 @@ def rounds(sweeps: Sweeps, site_ids: list[str]) -> Rounds:
         states,
         clock=SimulatedClock(),
         interval=300,
-        owns=lambda _: True,
+        owns=owns,
     )
 
 
@@ -70,6 +74,26 @@ def test_sweeps_that_move_on_are_a_few_at_a_time() -> None:
         await asyncio.sleep(200)
         assert sweeps.most == SITES_AT_ONCE
         assert sorted(sweeps.started) == sorted(BUSY)
+        running.cancel()
+
+    simulate(story())
+
+
+def test_the_sweeps_of_a_site_that_moved_away_are_forgotten_once_the_last_has_ended() -> None:
+    async def story() -> None:
+        sweeps, owned = Sweeps(), {"busy-0", "busy-1"}
+        running = asyncio.create_task(rounds(sweeps, ["busy-0", "busy-1", "busy-2"], owned.__contains__).run())
+        await asyncio.sleep(30)
+        owned.remove("busy-1")
+        await asyncio.sleep(25)
+        assert (sweeps.under_way, sweeps.forgotten) == (2, []), "its sweep is still under way, and will be counted"
+        await asyncio.sleep(60)
+        assert sweeps.forgotten == ["busy-1"], "once, and no site that was never swept here"
+        owned.add("busy-1")
+        await asyncio.sleep(300)
+        owned.clear()
+        await asyncio.sleep(120)
+        assert sorted(sweeps.forgotten) == ["busy-0", "busy-1", "busy-1"]
         running.cancel()
 
     simulate(story())

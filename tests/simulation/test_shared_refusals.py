@@ -342,7 +342,7 @@ def test_a_site_resumes_by_any_mailbox_if_those_that_answered_last_have_gone_for
             await asyncio.sleep(5 * PROBE_SECONDS)
             assert not served.is_suspended
             await served.swept(2)
-            assert served.parked.keys() == recent
+            assert {mailbox.address for mailbox in world.store.parked if mailbox.site == "acme"} == recent
 
     simulate(story())
 
@@ -417,5 +417,42 @@ def test_one_mailbox_with_a_401_is_parked_hourly_and_its_site_stays_up(write: bo
             await asyncio.sleep(3700)
             await served.swept()
             assert served.parked == {}
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("refusal", [TransientError("503 MailboxInfoStale"), MISSING])
+def test_a_site_resumes_although_no_time_zone_setting_can_be_read(refusal: Exception) -> None:
+    async def story() -> None:
+        world = World(1)
+        world.outlook.zone_refusals = dict.fromkeys(world.core.addresses, refusal)
+        async with service(world) as served:
+            await served.change(*world.core.addresses)
+            await served.swept(2)
+            assert not served.is_suspended
+            served.replica.sites.suspend("acme", SiteRefusedError("AADSTS7000222", "renew the secret"))
+            await asyncio.sleep(3 * PROBE_SECONDS)
+            assert served.resumed == ["acme"]
+
+    simulate(story())
+
+
+def test_an_import_of_bad_addresses_does_not_suspend_a_site_that_is_served() -> None:
+    """A replica that is new has seen none of the site's good mailboxes answer: it must ask some that have events."""
+
+    async def story() -> None:
+        world = World(1)
+        add_jobs(world, 1, *world.core.addresses)
+        first = world.replica()
+        await world.until_done()
+        first.kill()
+        replica = world.replica()
+        bad = [f"new-{number}@typo.example" for number in range(8)]
+        world.outlook.refusals = dict.fromkeys(bad, MailboxRefusedError("ErrorInvalidUser"))
+        add_jobs(world, 1, *bad)
+        await world.until_done()
+        assert replica.sites.suspended("acme") is None
+        assert {mailbox.address for mailbox in world.store.parked} == set(bad)
+        replica.kill()
 
     simulate(story())

@@ -413,3 +413,29 @@ def test_a_create_that_never_landed_is_forgotten_once_it_cannot_land_any_more() 
         replica.kill()
 
     simulate(story())
+
+
+@pytest.mark.parametrize(("jobs", "lists"), [(2, 0), (12, 1)])
+def test_the_outcomes_of_many_creates_are_looked_up_by_one_list(jobs: int, lists: int) -> None:
+    """Each look-up may fail too, so that with many of them a run would hardly ever come to its creates."""
+
+    async def story() -> None:
+        world = World(1)
+        address = world.core.addresses[0]
+        replica = world.replica()
+        add_jobs(world, 1, address)
+        await world.until_done()
+        world.outlook.faults = Faults(after=1.0)
+        add_jobs(world, jobs, address)
+        while len(world.outlook.events[address]) <= jobs:  # noqa: ASYNC110 (simulated time costs nothing)
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        world.outlook.faults = Faults()
+        listed, looked = world.outlook.lists, world.outlook.looks
+        await world.until_done()
+        assert world.outlook.lists - listed == lists
+        assert (world.outlook.looks == looked) is bool(lists)
+        world.judge()
+        replica.kill()
+
+    simulate(story())

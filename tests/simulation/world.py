@@ -71,6 +71,8 @@ class Counts:
     def unavailable(self, site_id: str, count: int) -> None:
         self.unavailables[site_id] = count
 
+    def forget_sweeps(self, site_id: str) -> None: ...
+
     def accepted(self, committed_at: float) -> None: ...
 
     def site_up(self, site_id: str, *, up: bool) -> None:
@@ -225,6 +227,7 @@ class Replica:
             self._store,
             Rehearsal(dry, self.sites) if dry_run else self.lanes,
             core,
+            self.sites,
             SimulatedClock(),
             self.meter,
             window_days=WINDOW_DAYS,
@@ -296,6 +299,8 @@ class Core:
         self.addresses = [f"worker-{n}@example.com" for n in range(mailboxes)]
         self.revision = 0
         self.down = False
+        self.unknown_sites: set[str] = set()
+        """Sites that it answers nothing about: they are not its customers any more."""
         self.fails_at: int | None = None
         self.lost: frozenset[str] = frozenset()
         """Mailboxes whose jobs the schedule leaves out by mistake."""
@@ -349,6 +354,8 @@ class Core:
     async def job(self, site_id: str, job_id: str) -> Job | None:
         self.ask()
         await asyncio.sleep(0.01)
+        if site_id in self.unknown_sites:
+            raise CoreUnavailableError(f"HTTP 404: there is no site {site_id}")
         job = self.jobs.get(job_id)
         return job if job and job.site_id == site_id else None
 

@@ -9,8 +9,6 @@
 --         mailbox is known, then for each job: standing, memory, transactionId, then, if wanted, job and memory of every
 --         link}
 local SUPERSEDED, NEWEST, FORCED, DATED = 0, 1, 2, 3
--- An expired lease is kept for longer than a sweep interval, so that who takes it over sees what its run may have touched.
-local LEASE_KEPT_MS = 900000
 local parked = redis.call('HGET', KEYS[4], ARGV[3])
 if parked then
   local entry = cjson.decode(parked)

@@ -2,6 +2,9 @@
 local clock = redis.call('TIME')
 -- Unix time in milliseconds, as links and leases have it.
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+-- A lease is kept this long after it was taken or renewed: long after it has expired, so that the replica that takes it
+-- over sees what its run may have touched.
+local LEASE_KEPT_MS = 900000
 
 -- Whether the eight bytes `a` are greater than the eight bytes `b`. Never compare them with `>`: Lua compares strings by
 -- strcoll, so the server's locale would decide (Lua 5.1 reference manual, 2.5.2).

@@ -4,4 +4,5 @@ if not held or string.match(string.sub(held, 9), '^[^%z]+') ~= ARGV[1] then
   return 0
 end
 redis.call('SETRANGE', KEYS[1], 0, struct.pack('>I8', now + ARGV[2]))
+redis.call('PEXPIRE', KEYS[1], LEASE_KEPT_MS)
 return 1

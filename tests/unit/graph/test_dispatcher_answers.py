@@ -183,6 +183,55 @@ async def test_a_proxys_wait_is_kept(status: int) -> None:
     assert len(desk.graph.sent) == 1
 
 
+NOT_GRAPHS = [
+    *(page(status, **{"Retry-After": "3600"}) for status in (200, 302, 400, 401, 403, 404, 408, 429, 500, 502, 503)),
+    page(503, "application/json", b'{"error":{"code":503}}', **{"Retry-After": "3600"}),
+    page(429, "application/json", b'{"message":"API rate limit exceeded"}', **{"Retry-After": "3600"}),
+    page(302, "application/json", b'{"error":{"code":"TooManyRequests"}}', **{"Retry-After": "3600"}),
+]
+
+
+@pytest.mark.parametrize("addresses", ["a", "ab"])
+@pytest.mark.parametrize("answer", NOT_GRAPHS, ids=lambda answer: f"{answer.status} {answer.body[:20]!r}")
+async def test_a_foreign_answer_stops_nobody_for_longer_than_a_minute(answer: Answer, addresses: str) -> None:
+    desk = Desk(lambda *_: answer)
+    for outcome in (*await desk.outcomes(*map(call, addresses)), *await desk.outcomes(*map(call, addresses))):
+        assert isinstance(outcome, TransientError)
+        assert outcome.retry_after is not None
+        assert 50 < outcome.retry_after <= 60
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(429, None), (503, "<html>"), (404, {"error": "no"}), (200, []), (503, {"error": {}})]
+)
+async def test_a_foreign_answer_within_a_batch_stops_its_mailbox_for_a_minute_at_most(status: int, body: Any) -> None:
+    headers = {"Retry-After": "3600"}
+    desk = Desk(replies(*({"id": str(n), "status": status, "headers": headers, "body": body} for n in range(2))))
+    for outcome in (*await desk.outcomes(call("a"), call("b")), *await desk.outcomes(call("a"))):
+        assert isinstance(outcome, TransientError)
+        assert outcome.retry_after is not None
+        assert 50 < outcome.retry_after <= 60
+
+
+async def test_a_delete_that_anybody_may_have_answered_stops_its_mailbox_for_a_minute_at_most() -> None:
+    desk = Desk(lambda *_: Answer(204, {"Retry-After": "3600"}, b""))
+    deleted, again = [(await desk.outcomes(Call("delete", "DELETE", "/users/a/events/1", "a")))[0] for _ in range(2)]
+    assert deleted is None
+    assert 50 < again.retry_after <= 60
+
+
+@pytest.mark.parametrize("addresses", ["a", "ab"])
+@pytest.mark.parametrize("status", [429, 503])
+async def test_graphs_own_wait_is_kept_up_to_an_hour(status: int, addresses: str) -> None:
+    body = orjson.dumps({"error": {"code": "ApplicationThrottled"}})
+    desk = Desk(lambda *_: page(status, "application/json", body, **{"Retry-After": "1800"}))
+    for outcome in await desk.outcomes(*map(call, addresses)):
+        assert outcome.retry_after == 1800
+    if status == 429 or addresses == "a":
+        [again] = await desk.outcomes(call("a"))
+        assert 1790 < again.retry_after <= 1800
+
+
 EVENT = {"id": "AAMk=", "subject": "x", "start": None, "end": None}
 WHOLE: list[tuple[str, str, int, Any]] = [
     ("create", "POST", 201, EVENT),

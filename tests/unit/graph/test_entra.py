@@ -20,9 +20,8 @@ from consumer.graph.entra import own_error, refusal
     ],
 )
 def test_a_known_code_comes_with_its_remedy(error: str, code: str, words: str) -> None:
-    found = refusal(
-        error, f"{code}: The keys for app 's3cret' are bad.\r\nTrace ID: 1\r\nTimestamp: 2026-12-01 09:00:00Z"
-    )
+    text = f"{code}: The keys for app 's3cret' are bad.\r\nTrace ID: 1\r\nTimestamp: 2026-12-01 09:00:00Z"
+    found = refusal({"error": error, "error_description": text})
     assert found is not None
     assert found.code == code
     assert words in found.remedy
@@ -31,15 +30,15 @@ def test_a_known_code_comes_with_its_remedy(error: str, code: str, words: str) -
 
 
 def test_an_unknown_code_is_told_with_what_its_kind_says() -> None:
-    found = refusal("invalid_client", "AADSTS7009999: Something new.")
+    found = refusal({"error": "invalid_client", "error_description": "AADSTS7009999: Something new."})
     assert found is not None
     assert found.code == "AADSTS7009999"
     assert "client_secret" in found.remedy
 
 
 def test_a_refusal_without_a_code_is_told_by_its_kind() -> None:
-    for error in ("unauthorized_client", "something_new", ""):
-        found = refusal(error, "")
+    for error in ("unauthorized_client", "invalid_tenant", "invalid_resource"):
+        found = refusal({"error": error})
         assert found is not None
         assert found.code == error
         assert found.remedy
@@ -47,7 +46,60 @@ def test_a_refusal_without_a_code_is_told_by_its_kind() -> None:
 
 @pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error"])
 def test_what_is_entras_own_trouble_is_no_refusal(error: str) -> None:
-    assert refusal(error, "AADSTS90033: A transient error has occurred. Please try again.") is None
+    text = "AADSTS90033: A transient error has occurred. Please try again."
+    assert refusal({"error": error, "error_description": text}) is None
+
+
+def test_a_code_without_its_description_is_found_too() -> None:
+    found = refusal({"error": "invalid_client", "error_codes": [7000222]})
+    assert found is not None
+    assert found.code == "AADSTS7000222"
+    assert "expired" in found.remedy
+
+
+OAUTH = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "access_denied",
+    "unsupported_response_type",
+    "server_error",
+    "temporarily_unavailable",
+    "invalid_resource",
+    "invalid_tenant",
+    "interaction_required",
+    "consent_required",
+    "login_required",
+]
+
+
+@pytest.mark.parametrize("error", OAUTH)
+def test_the_words_of_oauth_and_entra_are_entras_own(error: str) -> None:
+    assert own_error({"error": error}) == error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "not_found",
+        "bad_gateway",
+        "service_unavailable",
+        "rate_limit_exceeded",
+        "too_many_requests",
+        "gateway_timeout",
+        "invalid_token",
+        "blocked_by_policy",
+        "invalid_client ",
+        "INVALID_CLIENT",
+        "slow_down",
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"error_description": "Blocked by the gateway."}, {"error_codes": [403, "x"]}])
+def test_a_gateways_word_that_only_looks_like_one_is_not(error: str, more: dict[str, object]) -> None:
+    assert own_error({"error": error} | more) is None
 
 
 @pytest.mark.parametrize(
@@ -56,6 +108,11 @@ def test_what_is_entras_own_trouble_is_no_refusal(error: str) -> None:
         ({"error": "invalid_client"}, "invalid_client"),
         ({"error": "invalid_tenant", "error_description": "AADSTS90002: Tenant 'x' not found."}, "invalid_tenant"),
         ({"error": "strange", "error_description": "AADSTS7009999: Something new."}, "strange"),
+        ({"error": "strange_new_word", "error_codes": [7009999]}, "strange_new_word"),
+        ({"error": "strange", "error_codes": [True, 403, "7009999", None]}, None),
+        ({"error": "strange", "error_codes": 7009999}, None),
+        ({"error": "strange", "error_codes": {"7009999": 1}}, None),
+        ({"error": "strange", "error_description": ["AADSTS7009999"]}, None),
         ({"error": "Not Found"}, None),
         ({"error": "not found", "message": "no Route matched with those values"}, None),
         ({"error": "forbidden", "error_description": "by the gateway"}, None),

@@ -1,11 +1,14 @@
 """Lists of Graph's in pages: all of them, each event once, or a failed read."""
 
+import contextlib
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consumer.domain.errors import (
     ForbiddenError,
@@ -104,6 +107,88 @@ async def test_a_page_that_leads_elsewhere_fails_the_read(listed: Callable[[Page
     with pytest.raises(TransientError, match="nextLink"):
         await listed(pages)
     assert len(pages.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("configured", "link"),
+    [
+        (GRAPH, "https://graph.example:443/v1.0/next?a=1"),
+        (GRAPH, "https://graph.example:/v1.0/next?a=1"),
+        (GRAPH, "https://GRAPH.Example/v1.0/next?a=1"),
+        (GRAPH, "HTTPS://graph.example/v1.0/next?a=1"),
+        (GRAPH, "https://graph.example/v1.0/next?a=1#part"),
+        (f"{GRAPH}/", "https://graph.example/v1.0/next?a=1"),
+        ("https://graph.example:443/v1.0", "https://graph.example/v1.0/next?a=1"),
+        ("https://Graph.Example/v1.0", "https://graph.example/v1.0/next?a=1"),
+        ("http://127.0.0.1:8080/v1.0", "http://127.0.0.1:8080/v1.0/next?a=1"),
+        ("http://127.0.0.1/v1.0", "http://127.0.0.1:80/v1.0/next?a=1"),
+        ("https://[::1]:8443/v1.0", "https://[::1]:8443/v1.0/next?a=1"),
+    ],
+)
+async def test_a_page_of_the_same_origin_is_read_however_it_is_spelt(configured: str, link: str) -> None:
+    pages = Pages(page(1, following=link), page(2))
+    pages._graph_url = configured
+    assert len(await view(pages)) == 2
+    assert pages.asked[1:] == ["/next?a=1"]
+
+
+@Lists
+@pytest.mark.parametrize(
+    "link",
+    [
+        "",
+        " ",
+        "?",
+        "next?a=1",
+        "/v1.0/next?a=1",
+        "//graph.example/v1.0/next",
+        "https:/v1.0/next",
+        "https:///v1.0/next",
+        "https://:443/v1.0/next",
+        "https://graph.example:80/v1.0/next",
+        "https://graph.example:0/v1.0/next",
+        "https://graph.example:https/v1.0/next",
+        "https://graph.example:99999/v1.0/next",
+        "https://graph.example:-1/v1.0/next",
+        "https://graph.example.:443/v1.0/next",
+        "https://graph.example.evil.example/v1.0/next",
+        "https://[graph.example/v1.0/next",
+        "https://[::1/v1.0/next",
+        "https://graph.example]/v1.0/next",
+        "https://graph.example\uff0fevil/v1.0/next",
+        "https://\uff47raph.example/v1.0/next",
+        "https://user@graph.example/v1.0/next",
+        "https://user:password@graph.example/v1.0/next",
+        "https://@graph.example/v1.0/next",
+        "https://graph.example@evil.example/v1.0/next",
+        "https://graph.example\\@evil.example/v1.0/next",
+        "http://graph.example:443/v1.0/next",
+        "ftp://graph.example/v1.0/next",
+        "https://graph.example/v1.0",
+        "https://graph.example/V1.0/next",
+        "https://graph.example/v1.0/next?a=\x00",
+        "https://graph.example/v1.0/next?a=\n",
+        "https://graph.example/v1.0/next?a=\ud83d",
+        "https://graph.example/v1.0/next?a=" + 70_000 * "x",
+    ],
+    ids=lambda link: ascii(link)[:60],
+)
+async def test_a_link_that_is_not_graphs_fails_the_read(listed: Callable[[Pages], Awaitable[Any]], link: str) -> None:
+    pages = Pages(page(1, following=link), page(2))
+    with pytest.raises(TransientError, match="nextLink") as failed:
+        await listed(pages)
+    assert len(pages.asked) == 1
+    assert "password" not in str(failed.value)
+
+
+@given(
+    st.text()
+    | st.builds("https://{}/v1.0/next".format, st.text())
+    | st.builds("https://graph.example{}".format, st.text())
+)
+def test_no_link_raises_anything_but_a_failed_read_or_leaves_graph(link: str) -> None:
+    with contextlib.suppress(TransientError):
+        assert Pages().next_page(link).startswith("/")
 
 
 @Lists

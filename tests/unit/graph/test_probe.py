@@ -80,23 +80,35 @@ async def test_a_probe_reads_the_calendar_and_the_setting_and_tries_to_write_onl
     assert graph.sent == [VIEW, SETTING, DELETE]
 
 
-@pytest.mark.parametrize("asked", [VIEW, SETTING])
+OF_THE_MAILBOX = [
+    (404, "ResourceNotFound", MailboxRefusedError),
+    (404, "ErrorItemNotFound", MailboxRefusedError),
+    (404, "MailboxNotEnabledForRESTAPI", MailboxRefusedError),
+    (400, "BadRequest", RequestRefusedError),
+]
+OF_ALL = [
+    (403, "ErrorAccessDenied", ForbiddenError),
+    (401, "InvalidAuthenticationToken", ForbiddenError),
+    (404, "UnknownError", TransientError),
+    (503, "MailboxInfoStale", TransientError),
+]
+
+
 @pytest.mark.parametrize(
-    ("status", "code", "error"),
-    [
-        (404, "ResourceNotFound", MailboxRefusedError),
-        (404, "ErrorItemNotFound", MailboxRefusedError),
-        (404, "MailboxNotEnabledForRESTAPI", MailboxRefusedError),
-        (400, "BadRequest", RequestRefusedError),
-        (403, "ErrorAccessDenied", ForbiddenError),
-        (401, "InvalidAuthenticationToken", ForbiddenError),
-        (404, "UnknownError", TransientError),
-        (503, "MailboxInfoStale", TransientError),
-    ],
+    ("asked", "status", "code", "error"),
+    [(VIEW, *refusal) for refusal in OF_THE_MAILBOX + OF_ALL] + [(SETTING, *refusal) for refusal in OF_ALL],
 )
-async def test_a_refused_read_is_no_success(asked: str, status: int, code: str, error: type[Exception]) -> None:
+async def test_a_refused_read_fails_the_probe(asked: str, status: int, code: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         await probe(Graph(**{asked: (status, {"error": {"code": code}})}), WHOLE)
+
+
+@pytest.mark.parametrize(("status", "code"), [(status, code) for status, code, _ in OF_THE_MAILBOX])
+async def test_a_setting_refused_beside_a_calendar_that_answers_does_not_fail_the_probe(status: int, code: str) -> None:
+    """The site's time zone serves such a mailbox, so it shows that the site is served."""
+    graph = Graph(**{SETTING: (status, {"error": {"code": code}})})
+    await probe(graph, WHOLE)
+    assert graph.sent == [VIEW, SETTING]
 
 
 @pytest.mark.parametrize("code", ["ErrorItemNotFound", "ErrorInvalidIdMalformed"])

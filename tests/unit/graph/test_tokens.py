@@ -85,6 +85,8 @@ FOREIGN: list[tuple[int, str, str, bool]] = [
     (403, "application/json", '{"error": "Forbidden"}', True),
     (404, "text/plain", "default backend - 404", True),
     (404, "application/json", '{"error": "not found"}', True),
+    (404, "application/json", '{"error": "not_found"}', True),
+    (403, "application/json", '{"error": "blocked_by_policy", "error_description": "by the gateway"}', True),
     (407, "text/html", "", True),
     (429, "text/html", "<html>Too many requests</html>", False),
     (429, "application/json", '{"error": "temporarily_unavailable", "error_description": "AADSTS90033: x"}', False),
@@ -158,6 +160,29 @@ async def test_entra_is_not_asked_again_before_it_wants_to_be(entra: Entra) -> N
     assert await entra.tokens.get(SITE), "a probe asks at once"
 
 
+@pytest.mark.parametrize("path", [OPENID, TOKEN], ids=["openid", "token"])
+@pytest.mark.parametrize(("status", "body"), [(429, ""), (503, "<html>"), (404, "<html>"), (500, '{"error": "Busy"}')])
+async def test_a_foreign_answer_in_place_of_entras_is_believed_for_a_minute_at_most(
+    entra: Entra, path: str, status: int, body: str
+) -> None:
+    await entra.control.ingress.answer(path, status=status, body=body, headers={"Retry-After": "3600"})
+    for _ in range(2):
+        with pytest.raises(TransientError) as failed:
+            await entra.tokens.get(SITE)
+        assert failed.value.retry_after
+        assert 50 < failed.value.retry_after <= 60
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_entras_own_wait_is_kept_up_to_an_hour(entra: Entra, status: int) -> None:
+    await entra.control.set_fault(status, operation="token", retry_after=1800)
+    for _ in range(2):
+        with pytest.raises(TransientError) as failed:
+            await entra.tokens.get(SITE)
+        assert failed.value.retry_after
+        assert 1790 < failed.value.retry_after <= 1800
+
+
 async def test_a_slow_entra_of_one_tenant_holds_up_neither_another_nor_the_other_threads(entra: Entra) -> None:
     apps = [replace(SITE, tenant_id="slow", client_id=f"app-{number}") for number in range(16)]
     for app in apps:
@@ -192,6 +217,18 @@ async def test_a_stop_waits_for_no_answer_of_entra(entra: Entra) -> None:
         with pytest.raises(TransientError):
             await waiting
     await entra.control.release(fault)
+
+
+@pytest.mark.parametrize(
+    "graph_url",
+    ["https://graph.microsoft.us/v1.0", "https://Graph.Microsoft.US/v1.0", "https://graph.microsoft.us:443/v1"],
+)
+async def test_a_national_cloud_is_known_however_its_origin_is_spelt(entra: Entra, graph_url: str) -> None:
+    tokens = Tokens(entra.control.url, graph_url, None)
+    # The sandbox is the global cloud, and refuses another one's scope.
+    with pytest.raises(SiteRefusedError, match="AADSTS70011"):
+        await tokens.get(SITE)
+    await tokens.close()
 
 
 async def test_a_tenant_that_is_down_gives_its_network_reason_and_no_other_word(entra: Entra) -> None:

@@ -284,3 +284,14 @@ def test_a_wait_logs_at_once_and_then_once_a_minute_and_tries_more_and_more_seld
         "reason": "why",
         "hint": "what to do",
     }
+
+
+@pytest.mark.parametrize("count", [b"9" * 5_000, b"9" * 30, b"-1", "²".encode(), b"\xff", b"", None])
+def test_a_number_that_no_broker_gives_is_taken_as_missing(count: bytes | None) -> None:
+    headers: list[tuple[str, str | bytes | None]] = [
+        (f"calsync.{name}", count) for name in ("partition", "offset", "attempts")
+    ]
+    found = letter_of(Record("dlq", 3, 4, b"J1", b"v", headers, 0.0, Epoch(3)))
+    assert (found.record.partition, found.record.offset, found.attempts) == (3, 4, 1)
+    again = parcel(found.record, "invalid: still", Room.whole(found.record))
+    assert dict(again.headers)["calsync.attempts"] == b"1"

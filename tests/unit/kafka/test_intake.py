@@ -20,8 +20,9 @@ from consumer.domain.errors import (
 )
 from consumer.domain.job import Job
 from consumer.domain.mailbox import Mailbox
+from consumer.kafka import core_questions, waiting
 from consumer.kafka import intake as module
-from consumer.kafka import waiting
+from consumer.kafka.core_questions import CoreQuestions
 from consumer.kafka.decode import Changed, Decoded, Deleted, Ignored, Incomplete, SchemaNeededError, Truncated
 from consumer.kafka.intake import UNREADABLE_RUN, Intake
 from consumer.kafka.record import Epoch, Record
@@ -54,6 +55,9 @@ class World:
     written: list[tuple[Record, str]] = field(default_factory=list)
     core: Gate = field(default_factory=Gate)
     core_answer: Callable[[str], Job | None] = lambda job_id: _job(job_id)
+    core_fails: set[str] = field(default_factory=set)
+    core_hangs: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=lambda: {"acme", "beta"})
     questions: list[str] = field(default_factory=list)
     dirty: list[tuple[Mailbox, str]] = field(default_factory=list)
     trips: list[list[Arrival]] = field(default_factory=list)
@@ -73,7 +77,8 @@ class World:
             case "gone":
                 return Deleted(rest, None)
             case "incomplete":
-                return Incomplete(rest, "acme", None)
+                job_id, _, site_id = rest.partition("@")
+                return Incomplete(job_id, site_id or "acme", None)
             case "truncated":
                 return Truncated()
             case "message":
@@ -102,9 +107,17 @@ class World:
         self.written.append((record, reason))
         return True
 
-    async def job(self, _site_id: str, job_id: str) -> Job | None:
+    def is_named(self, site_id: str) -> bool:
+        return site_id in self.named
+
+    async def job(self, site_id: str, job_id: str) -> Job | None:
         self.questions.append(job_id)
-        await self.core.passed()
+        if site_id in self.core_fails:
+            raise CoreUnavailableError("HTTP 503")
+        if site_id not in self.core_hangs:
+            await self.core.passed()
+        else:
+            await asyncio.Event().wait()
         return self.core_answer(job_id)
 
     async def mark_dirty(self, marks: list[tuple[Mailbox, str]]) -> None:
@@ -286,6 +299,58 @@ async def test_while_core_gives_no_answer_incomplete_records_are_marked_for_the_
     assert len(world.questions) == 4
     assert sorted(world.back) == [(partition, 0, "handed_over") for partition in range(6)]
     assert sorted(world.dirty) == [(Mailbox("acme", ""), str(partition)) for partition in range(6)]
+
+
+async def test_a_site_that_core_fails_for_keeps_no_other_sites_records_from_being_completed() -> None:
+    world = World(core_fails={"acme"})
+    async with running(world) as intake:
+        intake.deliver(world.records((0, "incomplete:A"), (0, "incomplete:B@beta"), (0, "incomplete:C")))
+        await until(lambda: world.routed and len(world.back) == 2)
+    assert world.questions == ["A", "B"]
+    assert world.routed == [(0, 1)]
+    assert world.back == [(0, 0, "handed_over"), (0, 2, "handed_over")]
+    assert world.dirty == [(Mailbox("acme", ""), "A"), (Mailbox("acme", ""), "C")]
+
+
+async def test_a_site_that_core_does_not_answer_for_takes_no_other_sites_turn() -> None:
+    world = World(core_hangs={"acme"})
+    async with running(world) as intake:
+        intake.deliver(world.records(*[(partition, f"incomplete:{partition}") for partition in range(8)]))
+        await until(lambda: len(world.questions) == 4)
+        intake.deliver(world.records((8, "incomplete:B@beta")))
+        await until(lambda: world.routed)
+    assert world.routed == [(8, 0)]
+    assert len(world.questions) == 5
+
+
+async def test_an_incomplete_record_of_a_site_that_is_not_named_is_skipped_without_a_question_or_a_mark() -> None:
+    world = World(core_fails={"nobody"})
+    async with running(world) as intake:
+        intake.deliver(world.records((0, "incomplete:A@nobody"), (0, "job:B")))
+        await until(lambda: world.routed)
+    assert world.back == [(0, 0, "skipped")]
+    assert (world.questions, world.dirty) == ([], [])
+    assert world.routed == [(0, 1)]
+
+
+async def test_a_site_is_asked_about_again_when_its_rest_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(core_questions.time, "monotonic", lambda: now)
+    world = World(core_fails={"acme", "beta"})
+    core: Any = world
+    questions = CoreQuestions(core)
+    for site_id, expected in (("acme", 1), ("acme", 1), ("beta", 2)):
+        with pytest.raises(CoreUnavailableError):
+            await questions.job(site_id, "A")
+        assert len(world.questions) == expected
+    world.core_fails.clear()
+    now += core_questions._REST_SECONDS / 2
+    with pytest.raises(CoreUnavailableError, match="a moment ago"):
+        await questions.job("acme", "A")  # and this failure does not make the rest longer
+    now += core_questions._REST_SECONDS / 2
+    assert await questions.job("acme", "A") == _job("A")
+    assert await questions.job("gamma", "A") == _job("A")
+    assert set(questions._sites) == {"gamma"}
 
 
 async def test_an_incomplete_record_of_a_job_that_core_has_no_more_is_stale_and_an_impossible_row_a_dead_letter() -> (

@@ -54,12 +54,13 @@ class Admin:
     """Describes one topic, or fails as it is told."""
 
     controller = 1
+    cluster: str | None = "4L6g3nShT-eMCtK--X86sw"
     answer: Any = "Y1Pop65fQFiEdBX7ihKSjA"
 
     def __init__(self, _config: dict[str, Any]) -> None: ...
 
     def list_topics(self, topic: str, timeout: float) -> Any:
-        return SimpleNamespace(controller_id=self.controller, brokers={1: "broker"})
+        return SimpleNamespace(controller_id=self.controller, cluster_id=self.cluster, brokers={1: "broker"})
 
     def describe_topics(self, _topics: Any, request_timeout: float) -> Any:
         def result(_timeout: float) -> Any:
@@ -75,8 +76,8 @@ class Admin:
     [
         (1, "Y1Pop65fQFiEdBX7ihKSjA", "Y1Pop65fQFiEdBX7ihKSjA"),
         (1, "A" * 22, ""),
-        (-1, "never asked", ""),
-        (0, "never asked", ""),
+        (-1, "never asked", None),
+        (0, "never asked", None),
         (1, KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)), None),
         (1, TimeoutError(), None),
     ],
@@ -87,6 +88,16 @@ def test_a_topics_id_is_told_from_one_that_is_not_known_now(
     monkeypatch.setattr(topic_module, "AdminClient", Admin)
     monkeypatch.setattr(Admin, "controller", controller)
     monkeypatch.setattr(Admin, "answer", answer)
+    assert TopicIdentity({}, "topic").ask() == known
+
+
+@pytest.mark.parametrize(("cluster", "known"), [("mockCluster157fce86d0f8", ""), (None, None)])
+def test_a_cluster_that_has_no_controller_now_is_told_from_one_that_never_has_any(
+    monkeypatch: pytest.MonkeyPatch, cluster: str | None, known: str | None
+) -> None:
+    monkeypatch.setattr(topic_module, "AdminClient", Admin)
+    monkeypatch.setattr(Admin, "controller", 0)
+    monkeypatch.setattr(Admin, "cluster", cluster)
     assert TopicIdentity({}, "topic").ask() == known
 
 

@@ -254,11 +254,47 @@ async def test_a_schema_that_the_registry_has_come_to_know_is_read(
         {"schema": '"string"', "references": 5},
         {"schema": '"string"', "references": [{"subject": "s"}]},
         {"schema": '"string"', "references": [{"subject": "s", "version": "new"}]},
+        {"schema": '"string"', "references": [{"subject": "s", "version": [1]}]},
+        {"schema": '"string"', "references": [{"subject": ["s"], "version": 1}]},
+        {"schema": '"string"', "references": {"subject": "s", "version": 1}},
+        {"schema": '"string"', "references": ["s"]},
+        {"schema": ["string"]},
+        {"schema": {"type": "string"}},
+        {"schema": None},
+        {"schema": '"string"', "schemaType": ["AVRO"]},
+        {"schema": '"string"', "schemaType": {}},
     ],
 )
 async def test_an_answer_that_is_no_schema_is_a_fault_of_the_registry(connect: Connect, answer: Any) -> None:
     registry = await connect(answering({"/schemas/ids/7": answer}))
     with pytest.raises(TransientError, match="not a schema"):
+        await registry.fetch(7)
+
+
+@pytest.mark.parametrize("version", ["1e999", "-1e999", "9" * 400])
+async def test_a_version_that_no_registry_gives_is_a_fault_of_the_registry(connect: Connect, version: str) -> None:
+    held, schema_id = filled()
+    body = json.dumps({"schema": '"string"', "references": [{"subject": "s", "version": "V"}]}).replace('"V"', version)
+    held.ingress.add(status=200, content_type="application/json", body=body)
+    with pytest.raises(TransientError, match="not a schema"):
+        await (await connect(held.app())).fetch(schema_id)
+
+
+@pytest.mark.parametrize(
+    ("schema", "usable"),
+    [
+        ({"type": "string", "fields": [None]}, True),
+        ({"type": "string", "fields": 5}, True),
+        ({"type": "record", "name": "r", "fields": ["a"]}, False),
+        ({"type": "record", "name": "r", "fields": {"a": "long"}}, False),
+    ],
+)
+async def test_a_schema_with_odd_fields_is_used_or_refused(connect: Connect, schema: Any, usable: bool) -> None:
+    registry = await connect(answering({"/schemas/ids/7": {"schema": json.dumps(schema)}}))
+    if usable:
+        assert (await registry.fetch(7)).decode(b"\x02x", 0) == "x"
+        return
+    with pytest.raises(UndecodableError, match="schema 7 cannot be parsed"):
         await registry.fetch(7)
 
 
@@ -274,6 +310,11 @@ FOREIGN: list[tuple[int, str, str]] = [
     (404, "application/json", '{"code": 40403, "message": "another member"}'),
     (404, "application/json", '{"error_code": 404, "message": "HTTP 404 Not Found"}'),
     (404, "application/json", '{"error_code": 40404, "message": "?"}'),
+    (404, "application/json", '{"error_code": [40403], "message": "a list"}'),
+    (404, "application/json", '{"error_code": {"code": 40403}, "message": "an object"}'),
+    (404, "application/json", '{"error_code": null}'),
+    (500, "application/json", '{"error_code": [], "message": "a list"}'),
+    (200, "application/json", '{"error_code": {}, "message": "an object"}'),
     (400, "text/html", PAGE),
     (401, "text/html", PAGE),
     (403, "text/html", PAGE),
@@ -331,6 +372,21 @@ async def test_foreign_answers_are_counted_and_the_registrys_own_trouble_is_not(
         with pytest.raises(TransientError) as foreign:
             await registry.fetch(schema_id)
         assert (foreign.value.foreign, foreign.value.retry_after, seen) == (True, 7.0, ["registry"])
+    await http.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "seconds"),
+    [(503, "<html>", 60), (404, "", 60), (503, '{"error_code": 50003, "message": "busy"}', 1800)],
+)
+async def test_only_the_registry_itself_may_ask_for_more_than_a_minute(status: int, body: str, seconds: float) -> None:
+    http = Http(ca_file=None, timeout=5.0)
+    held, schema_id = filled()
+    async with TestServer(held.app()) as server:
+        held.ingress.add(status=status, body=body, headers={"Retry-After": "1800"})
+        with pytest.raises(TransientError) as failed:
+            await Registry(str(server.make_url("")), None, http).fetch(schema_id)
+        assert failed.value.retry_after == seconds
     await http.close()
 
 

@@ -52,10 +52,49 @@ def test_random_bytes_of_any_avro_type_raise_nothing_undocumented(first: int, da
         {"type": "array"},
         {"type": "record", "fields": []},
         {"type": "record", "name": "r", "fields": 5},
+        {"type": "record", "name": "r", "fields": {"name": "a", "type": "string"}},
+        {"type": "record", "name": "r", "fields": ["a"]},
+        {"type": "record", "name": "r", "fields": [None]},
+        {"type": "record", "name": "r", "fields": [["a", "string"]]},
         {"type": "record", "name": "r", "fields": [{"name": "a"}]},
         {"type": "record", "name": "r", "fields": [{"name": "a", "type": "other.Referenced"}]},
     ],
 )
 def test_what_is_no_avro_schema_is_told_by_one_error(schema: Any) -> None:
+    with pytest.raises(fastavro.schema.SchemaParseException):
+        WriterSchema(schema)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"fields": None},
+        {"fields": 5},
+        {"fields": {"name": "starts_at"}},
+        {"fields": ["starts_at"]},
+        {"fields": [None, 5, ["starts_at"], {}]},
+        {"fields": [{"name": "starts_at"}]},
+        {"fields": [{"name": ["starts_at"], "type": "long"}]},
+        {"fields": [{"name": "starts_at", "type": {"type": "long", "connect.name": {}}}]},
+        {"fields": [{"name": "starts_at", "type": {"type": "long", "connect.name": [1]}}]},
+    ],
+)
+def test_members_that_mean_nothing_for_their_type_are_passed_over(odd: dict[str, Any]) -> None:
+    schema = WriterSchema({"type": "string"} | odd)
+    assert schema.decode(b"\x02x", 0) == "x"
+    assert schema.row({"starts_at": 1}) == {"starts_at": 1}
+
+
+@pytest.mark.parametrize("name", [["io.debezium.time.Timestamp"], {"a": 1}, 5, None])
+def test_a_connect_name_that_is_no_text_says_nothing_about_times(name: Any) -> None:
+    field = {"name": "starts_at", "type": ["null", {"type": "long", "connect.name": name}]}
+    schema = WriterSchema({"type": "record", "name": "r", "fields": [field]})
+    assert schema.row(schema.decode(b"\x02\x02", 0)) == {"starts_at": 1}
+
+
+def test_a_schema_that_is_nested_too_deep_is_told_by_the_same_error() -> None:
+    schema: Any = []
+    for _ in range(1_000):
+        schema = [schema]
     with pytest.raises(fastavro.schema.SchemaParseException):
         WriterSchema(schema)

@@ -28,8 +28,9 @@ def test_a_site_of_any_size_costs_the_memory_of_a_few_addresses() -> None:
     for number in range(1000):
         neighbours.answered(f"answered-{number}")
         neighbours.refused(f"refused-{number}")
+        neighbours.met(f"met-{number}")
     assert len(neighbours._answered) == ANSWERED
-    assert len(neighbours._others) == OTHERS
+    assert (len(neighbours._refused), len(neighbours._untried)) == (OTHERS, OTHERS)
     assert neighbours.besides("") == ["answered-999", "answered-998", "answered-997"]
 
 

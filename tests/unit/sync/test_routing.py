@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+from structlog.testing import capture_logs
+
 from consumer.domain.job import Deletion, Job, rank
 from consumer.domain.mailbox import Mailbox
+from consumer.sync import routing
 from consumer.sync.change import Change
 from consumer.sync.ports import Routed, Sighting
 from consumer.sync.receipts import Receipt
@@ -138,3 +142,13 @@ async def test_the_topics_id_goes_along_with_the_offset() -> None:
     world = World()
     await world.arrive(job(ANNA))
     assert world.sightings == [Sighting("J", rank(5), 3, 7, log="the topic's id")]
+
+
+def test_sites_that_are_not_named_are_logged_once_each_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "_TOLD_AT_MOST", 2)
+    part: Any = World()
+    router = Router(part, part, part, part, window_days=21, fuse_seconds=300)
+    with capture_logs() as logs:
+        named = [router.is_named(site_id) for site_id in ("acme", "a", "a", "b", "c", "c", "acme")]
+    assert named == [True, False, False, False, False, False, True]
+    assert [line["site"] for line in logs] == ["a", "b"]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Sequence
 
 import pytest
 
@@ -46,7 +46,7 @@ def states(graph: Graph, *answered: str) -> SiteStates:
     return made
 
 
-async def nobody() -> Collection[str]:
+async def nobody() -> Sequence[str]:
     return ()
 
 
@@ -94,7 +94,7 @@ async def test_a_refused_write_is_compared_with_a_write() -> None:
 
 
 async def test_with_too_few_mailboxes_known_others_are_found_and_asked() -> None:
-    async def more() -> Collection[str]:
+    async def more() -> Sequence[str]:
         return ("linked", "waiting")
 
     graph = Graph(refused=MISSING, well=MISSING, linked=MISSING)
@@ -102,11 +102,21 @@ async def test_with_too_few_mailboxes_known_others_are_found_and_asked() -> None
     assert graph.asked["waiting"] == 1
 
 
+async def test_refusals_of_mailboxes_that_never_answered_are_compared_with_others_of_the_site() -> None:
+    async def more() -> Sequence[str]:
+        return ("good-1", "good-2", "good-3")
+
+    bad = {f"bad-{number}": MISSING for number in range(5)}
+    sites = states(Graph(**bad))
+    judgements = await asyncio.gather(*(sites.judge(ACME, address, MISSING, more) for address in bad))
+    assert set(judgements) == {"mailbox"}
+
+
 async def test_a_sites_file_that_changes_meanwhile_voids_the_judgement() -> None:
     graph = Graph(refused=MISSING, well=MISSING)
     sites = states(graph, "well")
 
-    async def more() -> Collection[str]:
+    async def more() -> Sequence[str]:
         sites.replace({site_id: Site(site_id, "", "UTC", "t", "c", "new") for site_id in SITES})
         return ()
 
