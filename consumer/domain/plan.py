@@ -86,7 +86,7 @@ class Plan:
 
     step: Leave | Create | Update | Adopt | Delete | Remake
     surplus: tuple[str, ...] = ()
-    """Further events with the same tag, to be deleted: one event for an assignment."""
+    """Further events with the same tag, to be deleted before the step is taken: one event for an assignment."""
 
 
 def plan(situation: Situation, window: Window) -> Plan:

@@ -15,7 +15,7 @@ from consumer.domain.link import Link, Memory, Pending, Tombstone
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _HEAD: Final = Struct(">cQQ16sqqHBBH")
-# The scripts know where the end stands in it, and that it is in microseconds.
+# The scripts know where the fingerprint and the end stand in it, and that the end is in microseconds.
 _COMMON: Final = Struct(">cQQ")
 _TEXT, _BASE64, _BASE64_URL = 0, 1, 2
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")

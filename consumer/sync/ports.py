@@ -256,7 +256,7 @@ class Store(Protocol):
         If ``incarnation`` is named and is not the present one, nothing is done.
 
         A lease that expired without having been given back: its run's jobs are marked dirty, since a request of it
-        may still land.
+        may still land, and their links are unsure, since one may have landed.
         """
 
     async def renew(self, lease: Lease) -> bool:

@@ -234,11 +234,12 @@ class Reconciler:
         if unlisted:
             reads.append(self._list(grant, run, window))
         answers = await asyncio.gather(*reads, return_exceptions=True)
-        impossible = ({change.job_id for change in work}, unlisted)
-        for answer, jobs in zip(answers, impossible, strict=False):
+        stopped = (work, [change for change in work if change.job_id in unlisted])
+        for answer, impossible in zip(answers, stopped, strict=False):
             if isinstance(answer, FAILURES):
-                for job_id in jobs:
-                    run.fail(job_id, grant.standings[job_id], answer)
+                for change in impossible:
+                    run.fail(change, grant.standings[change.job_id], answer)
+                jobs = {change.job_id for change in impossible}
                 work = [change for change in work if change.job_id not in jobs]
             elif isinstance(answer, BaseException):
                 raise answer

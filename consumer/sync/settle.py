@@ -125,23 +125,32 @@ class Run:
         try:
             self.verdict.results[job_id] = await self._result(change, standing)
         except FAILURES as error:
-            self.fail(job_id, standing, error)
+            self.fail(change, standing, error)
         except Exception as error:
             # The others of the run must be remembered all the same, and the lease given back.
             log.critical("an assignment failed in a way that is ours", job=job_id, exc_info=True)
-            self.fail(job_id, standing, TransientError(f"{type(error).__name__} of ours", unknown=True))
+            self.fail(change, standing, TransientError(f"{type(error).__name__} of ours", unknown=True))
         else:
             self.findings.answered |= self.verdict.results[job_id] == "applied"
             self.findings.found.pop(job_id, None)
             if standing.fresh and job_id not in self.findings.links:
                 self.findings.forgotten.add(job_id)
 
-    def fail(self, job_id: str, standing: Standing, error: Failure) -> None:
-        """Note a failure. A create of this run's own that certainly did not happen leaves no pending link."""
+    def fail(self, change: Change, standing: Standing, error: Failure) -> None:
+        """Note a failure.
+
+        A create of this run's own that certainly did not happen leaves no pending link. After another request whose
+        outcome is not known, the link is unsure: the job may come back to the state that the link was written for.
+        """
+        job_id = change.job_id
         self.verdict.record(job_id, error)
         known = not (isinstance(error, TransientError) and error.unknown)
+        link = self.findings.links.get(job_id, standing.memory)
         if known and standing.fresh and job_id not in self.findings.links:
             self.findings.forgotten.add(job_id)
+        elif not known and isinstance(link, Link):
+            # A state that Core insists on has a lower rank than the link, and must not be stale when it is tried again.
+            self.findings.links[job_id] = replace(link.unsure(), rank=min(link.rank, change.state.rank))
 
     async def _result(self, change: Change, standing: Standing) -> str:
         if may_conceal(change.state, self.mailbox):
@@ -193,8 +202,7 @@ class Run:
         if look is not None and look.event_ids is None and _is_trusted(memory, situation.wanted):
             # The assignment was marked, because a request for it may have landed late: the link may be wrong.
             return replace(situation, seen=await self._read(job_tag, (memory.event_id,)))
-        remembered = None if isinstance(memory, Tombstone) else memory
-        if look is None or look.event_ids is None or look.basis != remembered:
+        if look is None or look.event_ids is None or _has_changed(look.basis, memory):
             return situation
         if isinstance(memory, Link) and memory.event_id not in look.event_ids:
             if not look.event_ids:
@@ -251,6 +259,10 @@ class Run:
 
     async def _apply(self, job_id: str, job_tag: str, standing: Standing, situation: Situation, planned: Plan) -> str:
         result = "applied"
+        for event_id in planned.surplus:
+            # Before the step, which may link another event: a view may not show this one, so its link must stay until
+            # it is deleted, whatever fails.
+            await self._delete(event_id)
         match planned.step:
             case Leave():
                 result = self._leave(job_id, standing, planned.step, situation.seen)
@@ -271,14 +283,6 @@ class Run:
                 self.findings.buried[job_id] = situation.rank
             case Remake(event_ids):
                 await self._remake(job_id, event_ids)
-        try:
-            for event_id in planned.surplus:
-                await self._delete(event_id)
-        except FAILURES:
-            if isinstance(standing.memory, Link):
-                # The old link may be all that leads to the event that is still there: no view shows one dragged away.
-                self.findings.links.pop(job_id, None)
-            raise
         return "applied" if planned.surplus else result
 
     async def _without_others(self, job_id: str, memory: Memory | None, event_ids: Sequence[str]) -> Sequence[str]:
@@ -449,6 +453,13 @@ def is_in_doubt(change: Change, standing: Standing) -> bool:
 def _is_trusted(memory: Memory | None, wanted: Event | None) -> TypeGuard[Link]:
     """Whether the link says that the event is as wanted, so that nothing would be written."""
     return isinstance(memory, Link) and wanted is not None and memory.fingerprint == wanted.fingerprint()
+
+
+def _has_changed(basis: Memory | None, memory: Memory | None) -> bool:
+    """Whether something was written since the sweep looked. That a link has become unsure says only that we tried."""
+    if isinstance(basis, Link) and isinstance(memory, Link):
+        return basis.unsure() != memory.unsure()
+    return basis != (None if isinstance(memory, Tombstone) else memory)
 
 
 def _bare(error: BaseException | None) -> None:

@@ -448,6 +448,22 @@ async def test_a_lease_that_another_run_holds_is_neither_renewed_nor_finished_an
     assert not await store.renew(granted.lease)
 
 
+async def test_links_of_an_expired_lease_are_unsure_from_the_takeover_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await linked(store)
+    lapsed = "consumer.store.store._LEASE_MS" if isinstance(store, RedisStore) else "tests.fakes.store.LEASE_SECONDS"
+    monkeypatch.setattr(lapsed, 0)
+    dead = await store.begin(ANNA, APP, "dead", [Intent("J1", rank(1), None), Intent("J2", rank(1), "t2")])
+    assert isinstance(dead, Grant)
+    monkeypatch.undo()
+    taken = await store.begin(ANNA, APP, "new", [Intent("J1", rank(1), None), Intent("J2", rank(1), "t3")])
+    assert isinstance(taken, Grant)
+    assert dead.standings["J1"].memory == link()
+    assert taken.standings["J1"].memory == link().unsure()
+    assert taken.standings["J2"].transaction_id == "t2"
+
+
 async def test_who_takes_over_an_expired_lease_marks_what_its_run_may_have_touched(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

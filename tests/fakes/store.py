@@ -107,6 +107,10 @@ class MemoryStore:
             if held.until > now:
                 return Busy(min(1.0, max(0.01, held.until - now)))
             self._mark([(held.mailbox, job_id) for job_id in held.jobs])
+            theirs = self.links.get(held.mailbox, {})
+            for job_id in held.jobs:
+                if isinstance(link := theirs.get(job_id), Link):
+                    theirs[job_id] = link.unsure()
         jobs = [intent.job_id for intent in intents]
         self._leases[app, mailbox.address] = _Lease(token, now + LEASE_SECONDS, mailbox, jobs)
         zone, read_at = self._zones.get(mailbox, (None, float("-inf")))

@@ -246,6 +246,13 @@ MUTANTS: Final = (
         ("tests/simulation/test_found_by_stories.py",),
     ),
     Mutant(
+        "a link is trusted after a write in doubt",
+        "consumer/sync/settle.py",
+        "elif not known and isinstance(link, Link):",
+        "elif False and isinstance(link, Link):",
+        ("tests/simulation/test_found_by_stories.py",),
+    ),
+    Mutant(
         "a create in doubt is forgotten with the store",
         "consumer/sync/lanes.py",
         "change.transaction_id = verdict.in_doubt.get(job_id, known)",

@@ -271,7 +271,7 @@ class Story:
             job = self.core.jobs.get(pair[1].partition("/")[2])
             if job is None or pair not in self.core.allowed():
                 continue
-            if (event.start, event.end) != job.scheduled or f"Job: {job.subject}" not in event.body:
+            if not _shows(event, job):
                 wrong.append(f"differs: {pair}, {event.event_id}")
             elif event.subject != "Core Job":
                 wrong.append(f"a person's edit stands: {pair}, {event.event_id}")
@@ -361,7 +361,7 @@ class Story:
         wrong = [pair for pair in there if pair not in wanted | left]
         for pair in sorted(wanted - left):
             assert job is not None
-            is_other = pair in there and (there[pair].start, there[pair].end) != job.scheduled
+            is_other = pair in there and not _shows(there[pair], job)
             if is_other or (pair not in there and pair in self.core.wanted()):
                 wrong.append(pair)
         return wrong
@@ -371,3 +371,7 @@ class Story:
         return Replica(
             self.log, self.store, self.outlook, self.random, (), name=name, core=core, sweep_interval=SWEEP_SECONDS
         )
+
+
+def _shows(event: SeenEvent, job: Job) -> bool:
+    return (event.start, event.end) == job.scheduled and f"Job: {job.subject}\r\n" in event.body

@@ -1,16 +1,19 @@
 """Faults that stories have found, each told alone."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from consumer.domain.errors import TransientError
+from consumer.domain.event import SeenEvent
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from tests.fakes.calendars import MemoryCalendar
 from tests.simulation.loop import simulate
+from tests.simulation.process import Point, Strike
 from tests.simulation.test_protocol import ANNA, World
 
 
@@ -121,5 +124,93 @@ def test_an_old_link_does_not_hide_the_event_that_replaced_its_own() -> None:
         await world.done()
         assert not box
         replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("trouble", ["the repair cannot be read again", "the copy is deleted before the repair"])
+def test_an_event_in_another_calendar_is_not_forgotten_when_the_repair_of_its_copy_fails(trouble: str) -> None:
+    """Story ``everything``, seed 97: the copy was linked, the read after its repair failed, and no link led to it."""
+
+    async def story() -> None:
+        world = World()
+        replica = world.replica()
+        job_id = world.job(ANNA)
+        await world.done()
+        await asyncio.sleep(1.0)
+        box = world.outlook.events[ANNA]
+        [(event_id, event)] = box.items()
+        box["copy"] = replace(event, event_id="copy", subject="Mine now", etag="copied")
+        world.outlook.elsewhere.add(event_id)
+        get, update = MemoryCalendar._get, MemoryCalendar._update
+        failures: list[Exception] = []
+
+        def update_before_trouble(calendar: MemoryCalendar, *arguments: Any) -> SeenEvent:
+            patch.setattr(MemoryCalendar, "_update", update)
+            if trouble == "the copy is deleted before the repair":
+                del box["copy"]
+            updated = update(calendar, *arguments)
+            failures.append(TransientError("429"))
+            return updated
+
+        def get_or_fail(calendar: MemoryCalendar, read: str) -> SeenEvent:
+            if failures:
+                raise failures.pop()
+            return get(calendar, read)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MemoryCalendar, "_update", update_before_trouble)
+            patch.setattr(MemoryCalendar, "_get", get_or_fail)
+            for _ in range(2):
+                await replica.sweep(world.core)
+                await asyncio.sleep(1.0)
+        [(kept, event)] = box.items()
+        assert (event.start, event.end) == world.core.jobs[job_id].scheduled
+        link = world.link(job_id)
+        assert isinstance(link, Link)
+        assert link.event_id == kept
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("killed_at", [None, "graph after", "store after"])
+@pytest.mark.parametrize("meanwhile", [{"addresses": frozenset()}, {"subject": "for a moment"}])
+def test_a_link_is_not_trusted_after_a_write_whose_answer_was_lost(
+    meanwhile: dict[str, Any], killed_at: Point | None
+) -> None:
+    """Story ``kills-and-sweeps``, seed 178: the event was deleted, and its link was trusted when the job came back."""
+
+    async def story() -> None:
+        world = World()
+        replica = world.replica()
+        job_id = world.job(ANNA)
+        await world.done()
+        await asyncio.sleep(1.0)
+        job = world.core.jobs[job_id]
+        killed = asyncio.Event()
+
+        def losing_one_answer(write: Callable[..., Any]) -> Callable[..., Any]:
+            def written(*arguments: Any) -> None:
+                write(*arguments)
+                patch.undo()
+                world.edit(job_id, subject=job.subject, addresses=job.addresses)
+                if killed_at is not None:  # before or after the run's end is stored
+                    replica.process.arm(Strike(killed_at, 1, lambda: (replica.kill(), killed.set())))
+                if killed_at == "graph after":
+                    return
+                raise TransientError("504", unknown=True)
+
+            return written
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("_update", "_delete"):
+                patch.setattr(MemoryCalendar, name, losing_one_answer(getattr(MemoryCalendar, name)))
+            world.edit(job_id, **meanwhile)
+            if killed_at is not None:
+                await killed.wait()
+                world.replica()
+            await world.done()
+        [event] = world.outlook.events[ANNA].values()
+        assert "Job: new" in event.body
 
     simulate(story())

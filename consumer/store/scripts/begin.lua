@@ -39,10 +39,16 @@ if held then
     if until_ms > now then
       return {'busy', until_ms - now}
     end
-    -- Its run neither ended nor renewed its lease: a request of it may still land. The next sweep looks at those jobs.
+    -- Its run neither ended nor renewed its lease: a request of it may still land. The next sweep looks at those jobs. Or
+    -- one has landed, so their links say no longer what their events show: each loses its fingerprint, 16 bytes.
     local site, address = string.match(parts[2], '^([^/]*)/(.*)$')
     for i = 3, #parts do
       redis.call('HSET', ARGV[5] .. 'dirty:' .. site, address .. '\0' .. parts[i], stamp_of_now())
+      local links = ARGV[5] .. 'links:' .. parts[2]
+      local link = redis.call('HGET', links, parts[i])
+      if link and string.sub(link, 1, 1) == 'L' then
+        redis.call('HSET', links, parts[i], string.sub(link, 1, 17) .. string.rep('\0', 16) .. string.sub(link, 34))
+      end
     end
   end
 end
