@@ -34,7 +34,7 @@ from consumer.ops.metrics import Metrics
 from consumer.settings import Settings
 from consumer.sites import Sites, SitesFile
 from consumer.sync.receipts import Receipt
-from consumer.sync.rounds import Rounds, owner
+from consumer.sync.scheduler import SweepScheduler, owner
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class App:
         self._lag = Lag(group, settings.kafka_topic)
         self._heartbeats = Heartbeats(group, settings.kafka_heartbeat_topic)
         self._partition_count = 0
-        self._rounds = Rounds(
+        self._rounds = SweepScheduler(
             engine.sweeper,
             engine.store,
             engine.states,
@@ -214,7 +214,7 @@ class App:
         record = receipt.record
         if isinstance(record, Record) and record.epoch.live:
             self._metrics.event(result)
-            self._pump.done(record, receipt.heir.offset if receipt.heir else None)
+            self._pump.done(record, receipt.covered_by.offset if receipt.covered_by else None)
 
     async def _block(self, record: Record) -> None:
         """Wherever the partition goes from here: nobody reads it any further."""

@@ -19,11 +19,11 @@ from consumer.kafka.registry import Registry
 from consumer.ops.metrics import Metrics
 from consumer.settings import Settings
 from consumer.store.store import RedisStore
+from consumer.sync.dry_run import DryRunLanes
 from consumer.sync.lanes import Lanes, RefusedChanges
 from consumer.sync.reconcile import Reconciler
-from consumer.sync.rehearsal import Rehearsal
 from consumer.sync.routing import Router
-from consumer.sync.sites import SiteStates
+from consumer.sync.site_registry import SiteRegistry
 from consumer.sync.sweep import Sweeper
 from consumer.unusable import Unusable
 
@@ -73,7 +73,7 @@ class Engine:
         self.calendars = GraphCalendars(
             settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, self.foreign, read_only=dry_run
         )
-        self.states = SiteStates(self.calendars, self.metrics, on_resumed=on_resumed)
+        self.states = SiteRegistry(self.calendars, self.metrics, on_resumed=on_resumed)
         self.reconciler = Reconciler(
             self.store,
             self.calendars,
@@ -87,7 +87,7 @@ class Engine:
         self.router = Router(self.store, self.lanes, self.states, clock, window_days=days, fuse_seconds=interval)
         self.sweeper = Sweeper(
             self.store,
-            Rehearsal(self.reconciler, self.states) if dry_run else self.lanes,
+            DryRunLanes(self.reconciler, self.states) if dry_run else self.lanes,
             self.core,
             self.states,
             clock,

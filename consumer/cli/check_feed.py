@@ -14,7 +14,7 @@ from consumer.domain.errors import InvalidRecordError, UndecodableError
 from consumer.kafka.decode import Decoder
 from consumer.kafka.feed_check import Fault, FeedCheck
 from consumer.kafka.intake import decode
-from consumer.kafka.span import span
+from consumer.kafka.offset_range import offset_range
 from consumer.kafka.topic import cleanup_policy
 from consumer.settings import Settings
 
@@ -43,7 +43,7 @@ async def check_newest(settings: Settings, topic: str | None, count: int) -> Fee
     async with opened(settings) as (engine, sites):
         check = FeedCheck(sites)
         decoder, registry = Decoder(engine.registry), engine.registry
-        with span(client_properties(settings), name, settings.kafka_group) as found:
+        with offset_range(client_properties(settings), name, settings.kafka_group) as found:
             await asyncio.to_thread(found.newest, count)
             async for record in records(found):
                 try:
@@ -67,7 +67,7 @@ def table(check: FeedCheck) -> Table:
         table.add_column(column, overflow="fold")
     for fault in _most(check):
         where = f"{fault.partition}:{fault.offset}" if fault.offset or fault.partition else ""
-        table.add_row(fault.what, str(fault.count), where, fault.remedy)
+        table.add_row(fault.what, str(fault.count), where, fault.hint)
     if not check.faults:
         table.add_row("none", "", "", "")
     return table
@@ -81,7 +81,7 @@ def document(check: FeedCheck) -> dict[str, Any]:
             "records": fault.count,
             "partition": fault.partition,
             "offset": fault.offset,
-            "remedy": fault.remedy,
+            "remedy": fault.hint,
         }
         for fault in _most(check)
     ]

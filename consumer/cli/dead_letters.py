@@ -1,4 +1,4 @@
-"""``calsync dead-letters``: records that could not be carried out, and the partitions that they block."""
+"""``calsync dead-dead_letters``: records that could not be carried out, and the partitions that they block."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from consumer.cli.progress import counted_progress
 from consumer.cli.replayer import Progress, Replayed, batches, replaying, report_replayed
 from consumer.cli.topics import client_properties, records
 from consumer.domain.errors import ConfigurationError, TransientError
-from consumer.kafka.letter import Letter, letter_of
-from consumer.kafka.span import span
+from consumer.kafka.dead_letter import DeadLetter, dead_letter_of
+from consumer.kafka.offset_range import offset_range
 from consumer.kafka.topic import TopicIdentity
 from consumer.settings import Settings
 from consumer.store.store import Block
@@ -28,7 +28,7 @@ def list_letters(
     as_json: Json = False,
 ) -> None:
     """The records that could not be carried out, and the partitions that are blocked for them."""
-    found, blocked = run_until_done(letters(configured(), everything=everything))
+    found, blocked = run_until_done(dead_letters(configured(), everything=everything))
     print_document(document(found, blocked)) if as_json else output.print(table(found, blocked))
 
 
@@ -50,7 +50,7 @@ def resume(
     output.print(f"resumed: {numbers}; its replica knows within five seconds" if resumed else "nothing is blocked")
 
 
-async def letters(settings: Settings, *, everything: bool) -> tuple[list[Letter], dict[int, Block]]:
+async def dead_letters(settings: Settings, *, everything: bool) -> tuple[list[DeadLetter], dict[int, Block]]:
     """The dead letters that were not replayed yet, or all there are; and the partitions that are blocked.
 
     Raises:
@@ -59,11 +59,13 @@ async def letters(settings: Settings, *, everything: bool) -> tuple[list[Letter]
     """
     async with opened(settings) as (engine, _):
         blocked = await engine.store.blocked(settings.kafka_topic)
-        with span(client_properties(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
+        with offset_range(client_properties(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
             offsets = {} if everything else await engine.store.replayed(await _replayed_of(settings))
             await asyncio.to_thread(topic.from_offsets, offsets)
-            found = [letter_of(record) async for record in records(topic)]
-    return sorted(found, key=lambda letter: (letter.written_at, letter.partition, letter.offset)), blocked
+            found = [dead_letter_of(record) async for record in records(topic)]
+    return sorted(
+        found, key=lambda dead_letter: (dead_letter.written_at, dead_letter.partition, dead_letter.offset)
+    ), blocked
 
 
 async def replay_letters(settings: Settings, progress: Progress) -> Replayed:
@@ -77,12 +79,12 @@ async def replay_letters(settings: Settings, progress: Progress) -> Replayed:
         TransientError: Graph serves nobody, or the topic's id is not known now; what was not replayed stays so.
     """
     async with replaying(settings) as (engine, replayer):
-        with span(client_properties(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
+        with offset_range(client_properties(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
             replayed_of = await _replayed_of(settings)
             offsets = await engine.store.replayed(replayed_of)
             await asyncio.to_thread(topic.from_offsets, offsets)
             async for batch in batches(topic, progress):
-                found = [await replayer.arrival_of(letter_of(record)) for record in batch]
+                found = [await replayer.arrival_of(dead_letter_of(record)) for record in batch]
                 await engine.router.route([arrival for arrival in found if arrival is not None])
                 await replayer.all_back()
                 done = {record.partition: record.offset + 1 for record in batch}
@@ -122,16 +124,20 @@ async def _replayed_of(settings: Settings) -> str:
     return f"{topic}@{identity}" if identity else topic
 
 
-def table(letters: Sequence[Letter], blocked: Mapping[int, Block]) -> Table:
+def table(dead_letters: Sequence[DeadLetter], blocked: Mapping[int, Block]) -> Table:
     """A row a dead letter; blocked partitions below."""
     table = Table(title="Dead letters", title_justify="left")
     for column in ("written", "letter", "record", "attempts", "reason"):
         table.add_column(column, overflow="fold")
-    for letter in letters:
-        record = letter.record
-        at = f"{letter.partition}:{letter.offset}"
+    for dead_letter in dead_letters:
+        record = dead_letter.record
+        at = f"{dead_letter.partition}:{dead_letter.offset}"
         table.add_row(
-            moment(letter.written_at), at, f"{record.partition}:{record.offset}", str(letter.attempts), letter.reason
+            moment(dead_letter.written_at),
+            at,
+            f"{record.partition}:{record.offset}",
+            str(dead_letter.attempts),
+            dead_letter.reason,
         )
     if blocked:
         partitions = ", ".join(f"{number} since {moment(block.since)}" for number, block in blocked.items())
@@ -139,22 +145,22 @@ def table(letters: Sequence[Letter], blocked: Mapping[int, Block]) -> Table:
     return table
 
 
-def document(letters: Sequence[Letter], blocked: Mapping[int, Block]) -> dict[str, Any]:
-    """``{"letters": [...], "blocked": [...]}``."""
+def document(dead_letters: Sequence[DeadLetter], blocked: Mapping[int, Block]) -> dict[str, Any]:
+    """``{"dead_letters": [...], "blocked": [...]}``."""
     entries = [
         {
-            "written_at": moment(letter.written_at),
-            "partition": letter.partition,
-            "offset": letter.offset,
+            "written_at": moment(dead_letter.written_at),
+            "partition": dead_letter.partition,
+            "offset": dead_letter.offset,
             "record": {
-                "topic": letter.record.topic,
-                "partition": letter.record.partition,
-                "offset": letter.record.offset,
+                "topic": dead_letter.record.topic,
+                "partition": dead_letter.record.partition,
+                "offset": dead_letter.record.offset,
             },
-            "attempts": letter.attempts,
-            "reason": letter.reason,
+            "attempts": dead_letter.attempts,
+            "reason": dead_letter.reason,
         }
-        for letter in letters
+        for dead_letter in dead_letters
     ]
     held = [
         {"partition": number, "offset": block.offset, "since": moment(block.since)} for number, block in blocked.items()

@@ -14,8 +14,8 @@ from consumer.cli.progress import counted_progress
 from consumer.cli.replayer import Progress, Replayed, batches, replaying, report_replayed
 from consumer.cli.topics import client_properties
 from consumer.domain.errors import ConfigurationError, InvalidRecordError, UndecodableError
+from consumer.kafka.offset_range import offset_range
 from consumer.kafka.record import Record
-from consumer.kafka.span import span
 from consumer.settings import Settings
 from consumer.sync.routing import Arrival
 
@@ -47,7 +47,7 @@ async def replay_from(settings: Settings, since: float, progress: Progress) -> R
         TransientError: Graph serves nobody.
     """
     async with replaying(settings) as (engine, replayer):
-        with span(client_properties(settings), settings.kafka_topic, settings.kafka_group) as topic:
+        with offset_range(client_properties(settings), settings.kafka_topic, settings.kafka_group) as topic:
             await asyncio.to_thread(topic.from_time, since)
             named: dict[str, tuple[str | None, Record]] = {}
             async for batch in batches(topic, progress):

@@ -1,4 +1,4 @@
-"""Records that are put through the service once more, by ``dead-letters replay`` and by ``replay``."""
+"""Records that are put through the service once more, by ``dead-dead_letters replay`` and by ``replay``."""
 
 import asyncio
 from collections import Counter
@@ -17,13 +17,13 @@ from consumer.cli.topics import PATIENCE_SECONDS, client_properties
 from consumer.domain.errors import InvalidRecordError, RequestRefusedError, TransientError, UndecodableError
 from consumer.domain.job import Job
 from consumer.engine import Engine
+from consumer.kafka.dead_letter import DeadLetter
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Incomplete
 from consumer.kafka.intake import decode
-from consumer.kafka.letter import Letter
+from consumer.kafka.offset_range import OffsetRange
 from consumer.kafka.parcel import own_headers
 from consumer.kafka.record import Record
-from consumer.kafka.span import Span
 from consumer.settings import Settings
 from consumer.sync.change import Change
 from consumer.sync.lanes import HAND_OVER_SECONDS
@@ -81,11 +81,11 @@ class Replayer:
         """The job and the site that a record names. Raises ``UndecodableError``, ``InvalidRecordError``."""
         return _named(await decode(self._decoder, self._registry, record, patience=PATIENCE_SECONDS))
 
-    async def arrival_of(self, letter: Letter) -> Arrival | None:
+    async def arrival_of(self, dead_letter: DeadLetter) -> Arrival | None:
         """To be routed; ``None`` if there is nothing to be done, or it is a dead letter again."""
-        record = letter.record
+        record = dead_letter.record
         try:
-            if letter.truncated:
+            if dead_letter.truncated:
                 # Its value cannot be read any more, and so its site is not known either.
                 key_alone = replace(record, value=None, headers=own_headers(record))
                 job_id, _ = await self.named_by(key_alone)
@@ -138,7 +138,7 @@ class Replayer:
             self._none_out.set()
 
 
-async def batches(topic: Span, progress: Progress) -> AsyncIterator[list[Record]]:
+async def batches(topic: OffsetRange, progress: Progress) -> AsyncIterator[list[Record]]:
     """What is read, batch by batch; one is done when the next is asked for."""
     done = 0
     progress(done, topic.length)

@@ -10,7 +10,7 @@ from consumer.cli.console import Json, configured, moment, output, print_documen
 from consumer.cli.opened import named_sites, opened
 from consumer.domain.errors import ConfigurationError
 from consumer.settings import Settings
-from consumer.sync.ports import SiteStanding
+from consumer.sync.ports import SiteStatus
 
 cli = typer.Typer(help="Customers: served or paused.", no_args_is_help=True, add_completion=False)
 SiteArgument = Annotated[str, typer.Argument(help="The site's id.")]
@@ -19,8 +19,8 @@ SiteArgument = Annotated[str, typer.Argument(help="The site's id.")]
 @cli.command("list")
 def list_sites(as_json: Json = False) -> None:
     """The sites of the sites file: paused or served, and what waits for whom."""
-    standings = run_until_done(site_standings(configured()))
-    print_document(document(standings)) if as_json else output.print(table(standings))
+    statuses = run_until_done(site_statuses(configured()))
+    print_document(document(statuses)) if as_json else output.print(table(statuses))
 
 
 @cli.command("pause")
@@ -37,13 +37,13 @@ def resume(site: SiteArgument) -> None:
     output.print(f"resumed: {site}; every replica knows within five seconds")
 
 
-async def site_standings(settings: Settings) -> list[SiteStanding]:
+async def site_statuses(settings: Settings) -> list[SiteStatus]:
     """Every site of the sites file, as the store knows it."""
     async with opened(settings) as (engine, sites):
         store = engine.store
         paused, parked = await store.paused(), await store.list_parked()
         return [
-            SiteStanding(
+            SiteStatus(
                 site,
                 paused.get(site_id),
                 await store.events(site_id),
@@ -69,35 +69,35 @@ async def resume_site(settings: Settings, site_id: str) -> None:
         await engine.store.resume(site_id)
 
 
-def table(standings: Sequence[SiteStanding]) -> Table:
+def table(statuses: Sequence[SiteStatus]) -> Table:
     """A row a site."""
     table = Table(title="Sites", title_justify="left")
     for column in ("site", "name", "state", "secret expires"):
         table.add_column(column, overflow="fold")
     for column in ("jobs", "parked mailboxes", "dirty"):
         table.add_column(column, justify="right")
-    for standing in standings:
-        site = standing.site
-        state = "served" if standing.paused_since is None else f"paused since {moment(standing.paused_since)}"
-        counts = (standing.events, standing.parked, standing.dirty)
+    for status in statuses:
+        site = status.site
+        state = "served" if status.paused_since is None else f"paused since {moment(status.paused_since)}"
+        counts = (status.events, status.parked, status.dirty)
         expires = site.client_secret_expires
         table.add_row(site.site_id, site.name, state, str(expires or ""), *(str(count) for count in counts))
     return table
 
 
-def document(standings: Sequence[SiteStanding]) -> dict[str, Any]:
+def document(statuses: Sequence[SiteStatus]) -> dict[str, Any]:
     """``{"sites": [...]}``."""
     entries = [
         {
-            "site": standing.site.site_id,
-            "name": standing.site.name,
-            "timezone": standing.site.timezone,
-            "paused_since": None if standing.paused_since is None else moment(standing.paused_since),
-            "client_secret_expires": standing.site.client_secret_expires,
-            "events": standing.events,
-            "parked_mailboxes": standing.parked,
-            "dirty": standing.dirty,
+            "site": status.site.site_id,
+            "name": status.site.name,
+            "timezone": status.site.timezone,
+            "paused_since": None if status.paused_since is None else moment(status.paused_since),
+            "client_secret_expires": status.site.client_secret_expires,
+            "events": status.events,
+            "parked_mailboxes": status.parked,
+            "dirty": status.dirty,
         }
-        for standing in standings
+        for status in statuses
     ]
     return {"sites": entries}

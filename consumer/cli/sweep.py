@@ -17,7 +17,7 @@ from consumer.domain.errors import ConfigurationError
 from consumer.domain.site import Site
 from consumer.settings import Settings
 from consumer.sync.report import CAUSES, Planned, Report
-from consumer.sync.rounds import SITES_AT_ONCE
+from consumer.sync.scheduler import SITES_AT_ONCE
 
 cli = typer.Typer(add_completion=False)
 

@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from consumer.kafka.config import Config, checked_properties, client_config
+from consumer.kafka.offset_range import OffsetRange
 from consumer.kafka.record import Record
-from consumer.kafka.span import Span
 from consumer.settings import Settings
 
 PATIENCE_SECONDS: Final = 30.0
 """How long a command waits for the schema registry."""
 
 
-async def records(topic: Span) -> AsyncIterator[Record]:
+async def records(topic: OffsetRange) -> AsyncIterator[Record]:
     while batch := await asyncio.to_thread(topic.read):
         for record in batch:
             yield record

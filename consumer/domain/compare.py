@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-from consumer.domain.event import RENDERING, Glimpse
+from consumer.domain.event import RENDERING, EventSummary
 from consumer.domain.job import Job
 from consumer.domain.link import Link, Memory
 from consumer.domain.timezones import Zone
@@ -18,13 +18,13 @@ ENTERED: Final = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Inspection:
+class MailboxSnapshot:
     """A mailbox as it was at one moment."""
 
     zone: Zone
     links: Mapping[str, Memory]
     """By job."""
-    glimpses: Sequence[Glimpse]
+    summaries: Sequence[EventSummary]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Difference:
     """One assignment that is not as it should be, or may not be."""
 
     job_id: str
@@ -64,11 +64,11 @@ def compare(
     site_id: str,
     jobs: Mapping[str, Job],
     unusable: Collection[str],
-    inspection: Inspection,
+    inspection: MailboxSnapshot,
     window: Window,
     *,
     read_began: float,
-) -> list[Finding]:
+) -> list[Difference]:
     """What differs.
 
     Args:
@@ -79,31 +79,31 @@ def compare(
         window: now and three weeks.
         read_began: when reading Core began, on the store's clock; what was written after that is left alone.
     """
-    seen: dict[str, list[Glimpse]] = {}
-    for glimpse in inspection.glimpses:
-        owner, _, job_id = glimpse.tag.partition("/")
+    seen: dict[str, list[EventSummary]] = {}
+    for summary in inspection.summaries:
+        owner, _, job_id = summary.tag.partition("/")
         if owner == site_id and job_id:
-            seen.setdefault(job_id, []).append(glimpse)
-    findings = []
+            seen.setdefault(job_id, []).append(summary)
+    differences = []
     links, zone_mark = inspection.links, inspection.zone.mark
     for job_id, job in jobs.items():
         found = seen.get(job_id, ())
         if _as_written(links.get(job_id), found, job, zone_mark):
             continue  # as nearly every job is, so that is asked first
-        finding = _wanted(job, inspection, found, window, read_began)
-        if finding is not None:
-            findings.append(finding)
+        difference = _wanted(job, inspection, found, window, read_began)
+        if difference is not None:
+            differences.append(difference)
     for job_id in dict.fromkeys(job_id for known in (links, seen) for job_id in known if job_id not in jobs):
         if job_id not in unusable:
-            finding = _unlisted(job_id, inspection, seen.get(job_id, ()), window, read_began)
-            if finding is not None:
-                findings.append(finding)
-    return findings
+            difference = _unlisted(job_id, inspection, seen.get(job_id, ()), window, read_began)
+            if difference is not None:
+                differences.append(difference)
+    return differences
 
 
 def _wanted(
-    job: Job, inspection: Inspection, seen: Sequence[Glimpse], window: Window, read_began: float
-) -> Finding | None:
+    job: Job, inspection: MailboxSnapshot, seen: Sequence[EventSummary], window: Window, read_began: float
+) -> Difference | None:
     if job.scheduled is None or not window.holds(*job.scheduled):
         return None
     memory = inspection.links.get(job.job_id)
@@ -113,18 +113,18 @@ def _wanted(
         cause = "deleted" if isinstance(memory, Link) else _why_missing(job, window)
     else:
         cause = "copied" if len(seen) > 1 else "edited"
-    return Finding(job.job_id, job, cause, memory, tuple(glimpse.event_id for glimpse in seen))
+    return Difference(job.job_id, job, cause, memory, tuple(summary.event_id for summary in seen))
 
 
-def _as_written(link: Memory | None, seen: Sequence[Glimpse], job: Job, zone_mark: int) -> bool:
+def _as_written(link: Memory | None, seen: Sequence[EventSummary], job: Job, zone_mark: int) -> bool:
     """Whether neither Core nor the calendar has changed since we wrote the event."""
     if not isinstance(link, Link) or len(seen) != 1:
         return False
-    glimpse = seen[0]
+    summary = seen[0]
     return (
-        glimpse.etag == link.etag
-        and glimpse.event_id == link.event_id
-        and glimpse.single
+        summary.etag == link.etag
+        and summary.event_id == link.event_id
+        and summary.single
         and link.rank == job.rank
         and link.rendering >= RENDERING
         and link.zone_mark == zone_mark
@@ -138,17 +138,17 @@ def _why_missing(job: Job, window: Window) -> str:
 
 
 def _unlisted(
-    job_id: str, inspection: Inspection, seen: Sequence[Glimpse], window: Window, read_began: float
-) -> Finding | None:
+    job_id: str, inspection: MailboxSnapshot, seen: Sequence[EventSummary], window: Window, read_began: float
+) -> Difference | None:
     memory = inspection.links.get(job_id)
     if memory is not None and memory.written_at >= read_began:
         return None
-    live = [glimpse for glimpse in seen if glimpse.end is None or glimpse.end >= window.start]
+    live = [summary for summary in seen if summary.end is None or summary.end >= window.start]
     if isinstance(memory, Link) and not window.holds(memory.start, memory.end):
-        as_written = all((glimpse.event_id, glimpse.etag) == (memory.event_id, memory.etag) for glimpse in live)
+        as_written = all((summary.event_id, summary.etag) == (memory.event_id, memory.etag) for summary in live)
         if memory.end < window.start or as_written:
             return None  # history; or beyond the window, and not come into sight otherwise than we wrote it
     if memory is None and not live:
         return None
-    ids = tuple(glimpse.event_id for glimpse in live)
-    return Finding(job_id, None, "orphaned", memory, ids or None)
+    ids = tuple(summary.event_id for summary in live)
+    return Difference(job_id, None, "orphaned", memory, ids or None)

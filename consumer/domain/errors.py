@@ -122,11 +122,11 @@ class SiteRefusedError(CalsyncError):
 
     code: str
     """``AADSTS…`` or Graph's code."""
-    remedy: str
+    hint: str
     """What the site's administrator should do, in the words of the guide's troubleshooting."""
 
     def __str__(self) -> str:
-        return f"{self.code}: {self.remedy}"
+        return f"{self.code}: {self.hint}"
 
 
 class RequestRefusedError(CalsyncError):

@@ -53,7 +53,7 @@ class Event:
         return replace(self, zone=zone, local_start=local_start, local_end=local_end)
 
 
-class Glimpse(NamedTuple):
+class EventSummary(NamedTuple):
     """One tagged event as a view of the calendar lists it: enough to tell whether it needs a look."""
 
     event_id: str
@@ -69,7 +69,7 @@ class Glimpse(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SeenEvent:
+class RemoteEvent:
     """One event as Graph showed it: only what we own, and what tells whose it is."""
 
     event_id: str

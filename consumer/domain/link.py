@@ -20,7 +20,7 @@ class Link:
     rendering: int
     """``RENDERING`` of the replica that wrote it; an older replica never rewrites what a newer one rendered."""
     settled: bytes = b""
-    """``SeenEvent.digest`` of what Graph made of our last repair: while it reads so, it is not repaired again."""
+    """``RemoteEvent.digest`` of what Graph made of our last repair: while it reads so, it is not repaired again."""
     zone_mark: int = 0
     """``Zone.mark`` of the mailbox's zone at that time: a changed zone rewrites the event."""
     written_at: float = field(default=0.0, compare=False)

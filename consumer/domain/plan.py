@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from consumer.domain.event import RENDERING, Event, SeenEvent
+from consumer.domain.event import RENDERING, Event, RemoteEvent
 from consumer.domain.link import Link, Memory, Tombstone
 from consumer.domain.timezones import mark
 from consumer.domain.window import Window
@@ -21,9 +21,9 @@ class Situation:
     rank: int
     """Of the state that says so."""
     memory: Memory | None
-    seen: tuple[SeenEvent, ...] | None = None
+    seen: tuple[RemoteEvent, ...] | None = None
     """Every event that carries the assignment's tag; ``None`` when nobody looked."""
-    insists: bool = False
+    forced: bool = False
     """Whether the state wins over a memory of a newer one: Core's database was restored."""
     out_of_view: bool = False
     """A sweep's view shows no event of the assignment, though one is linked. ``seen`` is then what was found by the
@@ -61,7 +61,7 @@ class Update:
 class Adopt:
     """The event is there already and shows what it must: only remember it."""
 
-    found: SeenEvent
+    found: RemoteEvent
     event: Event
 
 
@@ -124,7 +124,7 @@ def plan(situation: Situation, window: Window) -> Plan:
         one without our tag            | leave that one alone, come back to create
     """
     memory, wanted = situation.memory, situation.wanted
-    if not situation.insists and _is_stale(memory, situation.rank, wanted):
+    if not situation.forced and _is_stale(memory, situation.rank, wanted):
         return Plan(Leave(stale=True))
     link = memory if isinstance(memory, Link) else None
     if link is not None and is_past(link, wanted, window.start):
@@ -165,7 +165,7 @@ def _from_memory(link: Link, wanted: Event, rank: int) -> Leave | Update:
     return Update(link.event_id, wanted)
 
 
-def _among(seen: tuple[SeenEvent, ...], wanted: Event, link: Link | None) -> Plan:
+def _among(seen: tuple[RemoteEvent, ...], wanted: Event, link: Link | None) -> Plan:
     linked = link.event_id if link else None
     ids = dict.fromkeys([*((linked,) if linked else ()), *(event.event_id for event in seen)])
     usable = sorted((event for event in seen if event.single), key=_age)
@@ -194,7 +194,7 @@ def _out_of_view(situation: Situation, wanted: Event, link: Link) -> Plan:
     return Plan(Adopt(kept, wanted) if kept.reads_as(wanted) else Update(kept.event_id, wanted), surplus)
 
 
-def _age(event: SeenEvent) -> tuple[bool, datetime, str]:
+def _age(event: RemoteEvent) -> tuple[bool, datetime, str]:
     """Sorts the oldest to the front, as a person may have added to it; one of unknown age is the youngest."""
     return event.created is None, event.created or _EPOCH, event.event_id
 

@@ -14,7 +14,7 @@ from consumer.domain.errors import (
     RequestRefusedError,
     TransientError,
 )
-from consumer.domain.event import Event, Glimpse, SeenEvent
+from consumer.domain.event import Event, EventSummary, RemoteEvent
 from consumer.domain.site import Site
 from consumer.foreign import ForeignAnswers
 from consumer.graph.dialect import (
@@ -23,7 +23,7 @@ from consumer.graph.dialect import (
     event_path,
     find_query,
     from_json,
-    glimpse,
+    summary,
     tagged,
     tagged_query,
     to_json,
@@ -142,17 +142,17 @@ class GraphCalendar:
         self._address = address
         self._lease = lease
 
-    async def create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
+    async def create(self, event: Event, tag: str, transaction_id: str) -> RemoteEvent:
         """See the port."""
         path, body = f"{user(self._address)}/events", created(event, tag, transaction_id)
         return await self._send("create", "POST", path, partial(from_json, wanted=event), body)
 
-    async def update(self, event_id: str, event: Event) -> SeenEvent:
+    async def update(self, event_id: str, event: Event) -> RemoteEvent:
         """See the port."""
         path, body = event_path(self._address, event_id), to_json(event)
         return await self._send("update", "PATCH", path, partial(from_json, wanted=event), body)
 
-    async def claim(self, event_id: str, event: Event, tag: str) -> SeenEvent:
+    async def claim(self, event_id: str, event: Event, tag: str) -> RemoteEvent:
         """See the port."""
         path, body = event_path(self._address, event_id), tagged(event, tag)
         return await self._send("update", "PATCH", path, partial(from_json, wanted=event), body)
@@ -161,34 +161,34 @@ class GraphCalendar:
         """See the port."""
         await self._send("delete", "DELETE", event_path(self._address, event_id), any_object)
 
-    async def get(self, event_id: str) -> SeenEvent:
+    async def get(self, event_id: str) -> RemoteEvent:
         """See the port."""
         return await self._send("get", "GET", f"{event_path(self._address, event_id)}?{READ}", from_json)
 
-    async def find(self, tag: str) -> tuple[SeenEvent, ...]:
+    async def find(self, tag: str) -> tuple[RemoteEvent, ...]:
         """See the port. The value is compared without case by Graph, so exactly here."""
-        found: dict[str, SeenEvent] = {}
+        found: dict[str, RemoteEvent] = {}
         async for page in self._pages("find", f"{user(self._address)}/events?{find_query(tag)}", from_json):
             found |= {seen.event_id: seen for seen in page if seen.tag == tag}
         return tuple(found.values())
 
-    async def view(self, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
+    async def view(self, start: datetime, end: datetime) -> tuple[EventSummary, ...]:
         """See the port. Pages may repeat events at their edges (microsoft-graph-docs#16500)."""
         path = f"{user(self._address)}/calendarView?{view_query(start, end)}"
-        found: dict[str, Glimpse] = {}
-        async for page in self._pages("view", path, glimpse):
+        found: dict[str, EventSummary] = {}
+        async for page in self._pages("view", path, summary):
             found |= {event.event_id: event for event in page if event is not None}
         return tuple(found.values())
 
-    async def tagged(self, site_id: str, not_before: datetime) -> tuple[Glimpse, ...]:
+    async def tagged(self, site_id: str, not_before: datetime) -> tuple[EventSummary, ...]:
         """See the port. Graph compares the value without case, so the prefix is checked here again.
 
         A mailbox may hold years of events that are over: of each page, only what is returned is kept.
         """
         path = f"{user(self._address)}/events?{tagged_query(site_id)}"
         tags = f"{site_id}/"
-        found: dict[str, Glimpse] = {}
-        async for page in self._pages("tagged", path, partial(glimpse, not_before=not_before)):
+        found: dict[str, EventSummary] = {}
+        async for page in self._pages("tagged", path, partial(summary, not_before=not_before)):
             found |= {event.event_id: event for event in page if event is not None and event.tag.startswith(tags)}
         return tuple(found.values())
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from consumer.domain.event import REMINDER_MINUTES, TAG_ID, Event, Glimpse, SeenEvent
+from consumer.domain.event import REMINDER_MINUTES, TAG_ID, Event, EventSummary, RemoteEvent
 from consumer.domain.timezones import named
 
 UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
@@ -80,7 +80,7 @@ def view_query(start: datetime, end: datetime) -> str:
     return f"startDateTime={first}Z&endDateTime={last}Z&{_GLIMPSE}"
 
 
-def glimpse(body: Mapping[str, Any], *, not_before: datetime | None = None) -> Glimpse | None:
+def summary(body: Mapping[str, Any], *, not_before: datetime | None = None) -> EventSummary | None:
     """An event of a list, if it carries a tag of ours, and did not end before ``not_before``.
 
     One whose end cannot be read counts as not ended.
@@ -97,7 +97,7 @@ def glimpse(body: Mapping[str, Any], *, not_before: datetime | None = None) -> G
     end = _instant(body.get("end"))
     if not_before is not None and end is not None and end < not_before:
         return None
-    return Glimpse(
+    return EventSummary(
         event_id,
         _text(body.get("@odata.etag")),
         tag,
@@ -108,7 +108,7 @@ def glimpse(body: Mapping[str, Any], *, not_before: datetime | None = None) -> G
     )
 
 
-def from_json(body: Mapping[str, Any], wanted: Event | None = None) -> SeenEvent:
+def from_json(body: Mapping[str, Any], wanted: Event | None = None) -> RemoteEvent:
     """What Graph shows of an event.
 
     Args:
@@ -118,7 +118,7 @@ def from_json(body: Mapping[str, Any], wanted: Event | None = None) -> SeenEvent
 
     Raises one of ``UNREADABLE`` if it is not an event.
     """
-    return SeenEvent(
+    return RemoteEvent(
         event_id=_id(body),
         etag=_text(body.get("@odata.etag")),
         tag=_tag(body.get("singleValueExtendedProperties")),

@@ -67,8 +67,8 @@ def refusal(document: Mapping[str, Any]) -> SiteRefusedError | None:
     if error in _TRANSIENT:
         return None
     code = _aadsts(document) or error
-    remedy = _REMEDIES.get(code) or _BY_ERROR.get(error)
-    return SiteRefusedError(code, remedy or "Entra refuses the app: see the code in Microsoft's error reference")
+    hint = _REMEDIES.get(code) or _BY_ERROR.get(error)
+    return SiteRefusedError(code, hint or "Entra refuses the app: see the code in Microsoft's error reference")
 
 
 def own_error(document: Mapping[str, Any]) -> str | None:

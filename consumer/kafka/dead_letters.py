@@ -9,10 +9,10 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from consumer.kafka.config import Config, make
+from consumer.kafka.hints import hint_of
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
 from consumer.kafka.parcel import Parcel, Room, parcel
 from consumer.kafka.record import Record
-from consumer.kafka.remedies import remedy
 from consumer.kafka.waiting import Wait
 
 log = structlog.get_logger(__name__)
@@ -145,7 +145,7 @@ class DeadLetters:
             # The letter had a key, so this is not the usual cause (a compacted topic and no key).
             hint = f"the broker finds something wrong with the record: see its log for {self._topic}"
         else:
-            hint = remedy(found) or f"see whether the brokers of {self._topic} are well"
+            hint = hint_of(found) or f"see whether the brokers of {self._topic} are well"
         return f"{self._topic}: {found.str()}", hint
 
     def _topics_error(self, otherwise: KafkaError) -> KafkaError:
@@ -164,7 +164,7 @@ class DeadLetters:
                 partition=record.partition,
                 offset=record.offset,
                 kept=len(sent.value or b""),
-                hint=remedy(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)),
+                hint=hint_of(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)),
             )
         if make_key:
             log.warning(

@@ -16,7 +16,7 @@ class Fault:
     """One kind of fault, wherever it was met."""
 
     what: str
-    remedy: str
+    hint: str
     count: int = 0
     partition: int = 0
     """Of the newest record that has it."""
@@ -75,9 +75,9 @@ class FeedCheck:
             case Truncated():
                 self._found(record, "the table was truncated", "nothing is deleted for that: delete rows instead")
 
-    def topic_wide(self, what: str, remedy: str) -> None:
+    def topic_wide(self, what: str, hint: str) -> None:
         """A fault that no single record has."""
-        self.faults.setdefault(what, Fault(what, remedy)).count += 1
+        self.faults.setdefault(what, Fault(what, hint)).count += 1
 
     def _any(self, record: Record) -> None:
         self.records += 1
@@ -114,7 +114,7 @@ class FeedCheck:
         if revision > known:
             self._revisions[job_id] = revision, committed_at
 
-    def _found(self, record: Record, what: str, remedy: str) -> None:
-        fault = self.faults.setdefault(what, Fault(what, remedy))
+    def _found(self, record: Record, what: str, hint: str) -> None:
+        fault = self.faults.setdefault(what, Fault(what, hint))
         fault.count += 1
         fault.partition, fault.offset = record.partition, record.offset

@@ -39,16 +39,16 @@ class Ledger:
         """The lowest offset that may still come; ``None`` before the first."""
         return self._next
 
-    def done(self, offset: int, heir: int | None = None) -> None:
+    def done(self, offset: int, covered_by: int | None = None) -> None:
         """The record at ``offset`` is done; telling it again changes nothing.
 
-        If it is so because the one at ``heir`` covers it, what it said waits on there, as old as it is.
+        If it is so because the one at ``covered_by`` covers it, what it said waits on there, as old as it is.
         """
         timestamp, size = self._open.pop(offset, (math.inf, 0))
         self.bytes -= size
-        if heir is not None and heir in self._open:
-            own, size = self._open[heir]
-            self._open[heir] = min(own, timestamp), size
+        if covered_by is not None and covered_by in self._open:
+            own, size = self._open[covered_by]
+            self._open[covered_by] = min(own, timestamp), size
 
     def first_open(self) -> int | None:
         """The first offset that is not done; ``None`` when all are."""

@@ -18,12 +18,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from consumer.kafka.config import Config
 from consumer.kafka.headers import headers_of
+from consumer.kafka.hints import hint_of
 from consumer.kafka.ledger import Ledger
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
 from consumer.kafka.overruns import Overruns
 from consumer.kafka.pauses import Pauses, over_their_share
 from consumer.kafka.record import Epoch, Record
-from consumer.kafka.remedies import remedy
 
 log = structlog.get_logger(__name__)
 
@@ -143,9 +143,9 @@ class Pump:
         """The partitions held now."""
         return list(self.oldest)
 
-    def done(self, record: Record, heir: int | None = None) -> None:
+    def done(self, record: Record, covered_by: int | None = None) -> None:
         """Give a record's receipt back; from any thread. See :meth:`consumer.kafka.ledger.Ledger.done`."""
-        self._inbox.put((record, heir))
+        self._inbox.put((record, covered_by))
 
     def block(self, partitions: Mapping[int, int | None]) -> None:
         """Read these partitions no further, and all others on; from any thread. They stay ours.
@@ -227,7 +227,7 @@ class Pump:
                     elif error.fatal():
                         return str(error)
                     else:
-                        log.warning("Kafka", error=error.name(), reason=error.str(), remedy=remedy(error))
+                        log.warning("Kafka", error=error.name(), reason=error.str(), hint=hint_of(error))
                 if records:
                     self._loop.call_soon_threadsafe(self._deliver, records)
             if self.polled_at >= commit_at:
@@ -284,11 +284,11 @@ class Pump:
     def _take_receipts(self) -> None:
         while True:
             try:
-                record, heir = self._inbox.get_nowait()
+                record, covered_by = self._inbox.get_nowait()
             except Empty:
                 break
             if record.epoch.live:
-                self._ledgers[record.partition][1].done(record.offset, heir)
+                self._ledgers[record.partition][1].done(record.offset, covered_by)
 
     def _press(self, consumer: Consumer) -> None:
         """Pause everything above the high-water mark until a twentieth of it is free.
@@ -493,7 +493,7 @@ class Pump:
         if now - self._told.get(error.code(), float("-inf")) < _TOLD_SECONDS:
             return
         self._told[error.code()] = now
-        log.warning("Kafka", error=error.name(), reason=error.str(), remedy=remedy(error), fatal=error.fatal())
+        log.warning("Kafka", error=error.name(), reason=error.str(), hint=hint_of(error), fatal=error.fatal())
 
 
 def _number(value: int | None) -> int:

@@ -53,19 +53,19 @@ from consumer.store.connection import on_connect
 from consumer.store.pipeline import Argument, Pipeline
 from consumer.sync.ports import (
     LEASE_SECONDS,
+    AssignmentState,
     Busy,
     Clock,
     DataLost,
-    Findings,
     Grant,
     Intent,
     Lease,
     Mark,
     Parked,
     Parking,
+    RankRequest,
     Routed,
-    Sighting,
-    Standing,
+    RunOutcome,
 )
 
 KEPT_SECONDS: Final = 3600
@@ -160,7 +160,7 @@ class RedisStore:
         """Raises ``StoreUnavailableError`` unless Redis takes a write: a demoted or full server answers PING."""
         await self._call("SET", self._key("writable"), 1, "PX", _WRITABLE_MS)
 
-    async def route(self, sightings: Sequence[Sighting]) -> list[Routed]:
+    async def route(self, sightings: Sequence[RankRequest]) -> list[Routed]:
         """See the port."""
         links = self._key("links:")
         answers = await asyncio.gather(
@@ -201,13 +201,13 @@ class RedisStore:
         incarnation: str = "",
     ) -> Grant | Busy | Parked | DataLost:
         """See the port."""
-        if self._read_only and any(intent.transaction_id or intent.insists for intent in intents):
+        if self._read_only and any(intent.transaction_id or intent.forced for intent in intents):
             raise ReadOnlyError("an intent")
         lease = Lease(app, mailbox, token, self._clock.monotonic())
         arguments: list[Argument] = [token, _LEASE_MS, str(mailbox), mailbox.address, self._prefix]
         arguments += [KEPT_SECONDS, int(PATIENCE_SECONDS), len(intents)]
         for intent in intents:
-            by = "forced" if intent.insists else "swept" if intent.swept else ""
+            by = "forced" if intent.forced else "swept" if intent.swept else ""
             arguments += [intent.job_id, pack_rank(intent.rank), intent.transaction_id or "", by]
         arguments += [int(everything), incarnation]
         keys = self._keys(lease)
@@ -220,8 +220,8 @@ class RedisStore:
         if kind == b"busy":
             return Busy(min(_BUSY_LOOK_SECONDS, max(first, 10) / 1000))
         zone_age, present, is_known, *rest = answer[2:]
-        standings = {
-            intent.job_id: Standing(
+        assignments = {
+            intent.job_id: AssignmentState(
                 rest[3 * n] in {1, 2}, unpack(rest[3 * n + 1]), rest[3 * n + 2].decode() or None, rest[3 * n] in {2, 3}
             )
             for n, intent in enumerate(intents)
@@ -229,7 +229,7 @@ class RedisStore:
         return Grant(
             lease,
             _unpack_zone(first),
-            standings,
+            assignments,
             _unpack_links(rest[3 * len(intents) :]),
             zone_is_fresh=bool(first) and zone_age < KEPT_SECONDS * 1000,
             is_known=bool(is_known),
@@ -247,24 +247,24 @@ class RedisStore:
             lease.lost = True
         return bool(held)
 
-    async def finish(self, lease: Lease, findings: Findings) -> bool:
+    async def finish(self, lease: Lease, outcome: RunOutcome) -> bool:
         """See the port."""
-        zone = b"" if findings.zone is None else b"=" + findings.zone.encode()
+        zone = b"" if outcome.zone is None else b"=" + outcome.zone.encode()
         mailbox = lease.mailbox
         arguments: list[Argument] = [lease.token, str(mailbox), mailbox.address, self._prefix, zone]
-        arguments += [KEPT_SECONDS, _ZONE_KEPT_SECONDS, "1" if findings.answered else "", findings.listed_in]
-        for job_id in sorted(findings.forgotten):
+        arguments += [KEPT_SECONDS, _ZONE_KEPT_SECONDS, "1" if outcome.answered else "", outcome.listed_in]
+        for job_id in sorted(outcome.forgotten):
             arguments += ["forget", job_id, ""]
-        for job_id, rank in findings.buried.items():
+        for job_id, rank in outcome.tombstones.items():
             arguments += ["bury", job_id, pack_rank(rank)]
-        for job_id, link in findings.links.items():
+        for job_id, link in outcome.links.items():
             arguments += ["link", job_id, pack_link(link)]
-        for job_id, link in findings.found.items():
-            what = "found beyond" if job_id in findings.beyond else "found"
+        for job_id, link in outcome.found.items():
+            what = "found beyond" if job_id in outcome.beyond else "found"
             arguments += [what, job_id, pack_link(link)]
-        for job_id in sorted(findings.dirty):
+        for job_id in sorted(outcome.dirty):
             arguments += ["dirty", _dirty(mailbox, job_id), ""]
-        for job_id, seconds in findings.doubtful.items():
+        for job_id, seconds in outcome.doubtful.items():
             arguments += ["doubt", job_id, int(seconds * 1000)]
         return bool(await self._run(_FINISH, self._keys(lease), *arguments))
 

@@ -8,13 +8,13 @@ from consumer.sync.receipts import Receipt
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class SweepView:
     """What a sweep saw, and what was remembered when it did: if that has changed since, the look is outdated."""
 
     basis: Memory | None
     event_ids: tuple[str, ...] | None
     """Every event with the assignment's tag; ``None`` if nobody looked."""
-    insists: bool = False
+    forced: bool = False
     """Core was asked for the state once more: it wins over what is known to be newer, if that is not of late."""
 
 
@@ -27,7 +27,7 @@ class Change:
     receipt: Receipt
     committed_at: float | None = None
     """Unix time of the commit in Core's database; ``None`` for snapshots, which have no latency."""
-    look: Look | None = None
+    sweep_view: SweepView | None = None
     """What a sweep saw of its event; ``None`` for a record's change, which trusts the link."""
     older: list[Receipt] = field(default_factory=list)
     """Receipts of states that this one superseded before they were carried out, and that its own does not cover."""
@@ -53,7 +53,7 @@ class Change:
             if not newer.receipt.cover(receipt):
                 newer.older.append(receipt)
         if older.state.rank == newer.state.rank:
-            newer.look = newer.look or older.look
+            newer.sweep_view = newer.sweep_view or older.sweep_view
         newer.transaction_id = newer.transaction_id or older.transaction_id
         if older.failing_since is not None:
             newer.failing_since = min(older.failing_since, newer.failing_since or older.failing_since)
@@ -78,8 +78,8 @@ class Change:
         """Give every receipt back."""
         behind = result if result in {"handed_over", "skipped"} else "superseded"
         for receipt in (self.receipt, *self.older):
-            if result == "dated":
+            if result == "outranked":
                 # Only a sweep can ask Core once more. A record's state is older than what is known, and that is all.
-                receipt.part_done("dated" if receipt.record is None else "superseded")
+                receipt.part_done("outranked" if receipt.record is None else "superseded")
             else:
                 receipt.part_done(result if receipt is self.receipt else behind)

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from consumer.domain.compare import Finding
+from consumer.domain.compare import Difference
 from consumer.domain.errors import CoreUnavailableError
 from consumer.domain.job import Deletion, Job, rank
 from consumer.domain.link import Link, Memory
@@ -15,7 +15,7 @@ from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.window import Window
 from consumer.sync.bounded import each
-from consumer.sync.ports import Mark, Sighting, Store
+from consumer.sync.ports import Mark, RankRequest, Store
 from consumer.sync.questions import QUESTIONS_AT_ONCE, Questions, UnansweredError
 from consumer.sync.repairs import Repairs
 from consumer.sync.report import Report
@@ -55,10 +55,10 @@ class Conclusions:
         self._report = report
         self._aliases = aliases
         self._dry_run = dry_run
-        self._unlisted: dict[str, dict[Mailbox, Finding]] = {}
+        self._unlisted: dict[str, dict[Mailbox, Difference]] = {}
         self._noted = 0
-        self._stated: list[tuple[Mailbox, Finding, Job]] = []
-        self._vanished: list[tuple[Mailbox, Finding]] = []
+        self._stated: list[tuple[Mailbox, Difference, Job]] = []
+        self._vanished: list[tuple[Mailbox, Difference]] = []
         self.unnamed_workers = 0
         """Entries of Core's list that name no mailbox: the jobs that it lacks may be theirs."""
         self._losing = 0
@@ -69,11 +69,11 @@ class Conclusions:
         """Whether some assignments are left to the next sweep."""
         return self._noted > UNLISTED_AT_MOST
 
-    def note(self, mailbox: Mailbox, finding: Finding) -> None:
+    def note(self, mailbox: Mailbox, difference: Difference) -> None:
         """An assignment of which Core's list does not have the job in this mailbox."""
         self._noted += 1
         if not self.overflowed:
-            self._unlisted.setdefault(finding.job_id, {})[mailbox] = finding
+            self._unlisted.setdefault(difference.job_id, {})[mailbox] = difference
 
     def drop(self, mailbox: Mailbox, job_ids: Iterable[str]) -> None:
         """Core's list has these after all, out of its order."""
@@ -105,9 +105,9 @@ class Conclusions:
             )
             stated, self._stated = self._stated, []
             await self._repairs.each(stated)
-            vanished = {finding.job_id for _, finding in self._vanished}
+            vanished = {difference.job_id for _, difference in self._vanished}
             await self._clean(mark for job_id in job_ids if job_id not in vanished for mark in marked.get(job_id, ()))
-        vanished = {finding.job_id for _, finding in self._vanished}
+        vanished = {difference.job_id for _, difference in self._vanished}
         if self._is_held():
             self._report.held = self._losing
             self._questions.left |= vanished
@@ -134,12 +134,12 @@ class Conclusions:
             window: what the list was asked for.
         """
         remembered: Mapping[Mailbox, Memory] = await self._store.remembered(job_id)
-        findings = {
-            mailbox: finding
-            for mailbox, finding in self._unlisted.get(job_id, {}).items()
-            if finding.basis is not None or not self._is_another_addresses(mailbox, finding, remembered)
+        differences = {
+            mailbox: difference
+            for mailbox, difference in self._unlisted.get(job_id, {}).items()
+            if difference.basis is not None or not self._is_another_addresses(mailbox, difference, remembered)
         }
-        if not findings and not marked:
+        if not differences and not marked:
             return
         try:
             job = await self._questions.job(self._site.site_id, job_id, remembered)
@@ -149,52 +149,54 @@ class Conclusions:
         if "" in marked:
             handed_over |= {*remembered, *(job.mailboxes if job else ())}
         if job is None:
-            for mailbox in sorted(handed_over & remembered.keys() - findings.keys()):
-                findings[mailbox] = Finding(job_id, None, "orphaned", remembered[mailbox], None)
-            self._note_vanished(findings, window)
+            for mailbox in sorted(handed_over & remembered.keys() - differences.keys()):
+                differences[mailbox] = Difference(job_id, None, "orphaned", remembered[mailbox], None)
+            self._note_vanished(differences, window)
         else:
-            self._note_stated(job, findings, handed_over, window)
+            self._note_stated(job, differences, handed_over, window)
 
-    def _note_vanished(self, findings: Mapping[Mailbox, Finding], window: Window) -> None:
-        for mailbox, finding in findings.items():
-            self._vanished.append((mailbox, finding))
-            memory = finding.basis
-            if finding.event_ids or (isinstance(memory, Link) and memory.end >= window.start):
+    def _note_vanished(self, differences: Mapping[Mailbox, Difference], window: Window) -> None:
+        for mailbox, difference in differences.items():
+            self._vanished.append((mailbox, difference))
+            memory = difference.basis
+            if difference.event_ids or (isinstance(memory, Link) and memory.end >= window.start):
                 self._losing += 1
-                self._questions.losing.add(finding.job_id)
+                self._questions.losing.add(difference.job_id)
 
     def _note_stated(
-        self, job: Job, findings: Mapping[Mailbox, Finding], handed_over: set[Mailbox], window: Window
+        self, job: Job, differences: Mapping[Mailbox, Difference], handed_over: set[Mailbox], window: Window
     ) -> None:
-        for mailbox, finding in findings.items():
+        for mailbox, difference in differences.items():
             is_wanted = mailbox in job.mailboxes and job.scheduled and window.holds(*job.scheduled)
             if is_wanted and not self.unnamed_workers:
                 raise CoreUnavailableError("Core's schedule lacks a job that Core itself has in the window")
-            self._stated.append((mailbox, finding, job))
-        for mailbox in sorted(handed_over - findings.keys()):
-            self._stated.append((mailbox, Finding(job.job_id, job, "edited", None, None), job))
+            self._stated.append((mailbox, difference, job))
+        for mailbox in sorted(handed_over - differences.keys()):
+            self._stated.append((mailbox, Difference(job.job_id, job, "edited", None, None), job))
 
-    def _is_another_addresses(self, mailbox: Mailbox, finding: Finding, remembered: Mapping[Mailbox, Memory]) -> bool:
+    def _is_another_addresses(
+        self, mailbox: Mailbox, difference: Difference, remembered: Mapping[Mailbox, Memory]
+    ) -> bool:
         """Whether the events seen are another address's, by its link: two addresses may lead to one mailbox."""
         linked = {memory.event_id for memory in remembered.values() if isinstance(memory, Link)}
-        if not linked & set(finding.event_ids or ()):
+        if not linked & set(difference.event_ids or ()):
             return False
         if mailbox not in self._aliases:
             self._aliases.add(mailbox)
-            log.warning("two addresses of this site lead to one mailbox", site=mailbox.site, job=finding.job_id)
+            log.warning("two addresses of this site lead to one mailbox", site=mailbox.site, job=difference.job_id)
         return True
 
     async def _delete_vanished(self) -> None:
         """Delete the events of jobs that Core no longer has: the state "deleted" ranks above every one known."""
         for vanished in _chunks(self._vanished, _ROUTED_AT_ONCE):
-            gone = await self._deletions(sorted({finding.job_id for _, finding in vanished}))
-            await self._repairs.each((mailbox, finding, gone[finding.job_id]) for mailbox, finding in vanished)
+            gone = await self._deletions(sorted({difference.job_id for _, difference in vanished}))
+            await self._repairs.each((mailbox, difference, gone[difference.job_id]) for mailbox, difference in vanished)
 
     async def _deletions(self, job_ids: Sequence[str]) -> dict[str, Deletion]:
         if self._dry_run:
             return {job_id: Deletion(job_id, _LAST_RANK) for job_id in job_ids}
         site_id = self._site.site_id
-        routed = await self._store.route([Sighting(job_id, None, _NO_PARTITION, 0, site_id) for job_id in job_ids])
+        routed = await self._store.route([RankRequest(job_id, None, _NO_PARTITION, 0, site_id) for job_id in job_ids])
         return {job_id: Deletion(job_id, where.rank) for job_id, where in zip(job_ids, routed, strict=True)}
 
 

@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeAlias
 
 import structlog
 
-from consumer.domain.compare import Inspection, Unread
+from consumer.domain.compare import MailboxSnapshot, Unread
 from consumer.domain.errors import (
     ForbiddenError,
     MailboxRefusedError,
@@ -21,15 +21,15 @@ from consumer.domain.errors import (
 from consumer.domain.job import State
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
-from consumer.sync.change import Change, Look
+from consumer.sync.apply import RunResult
+from consumer.sync.change import Change, SweepView
 from consumer.sync.foreign import FOREIGN_CODE, Foreign
 from consumer.sync.neighbours import ASKED
 from consumer.sync.ports import Clock, Store
 from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.refusals import Refusal
-from consumer.sync.settle import Verdict
-from consumer.sync.sites import Judgement, SiteStates
+from consumer.sync.site_registry import Judgement, SiteRegistry
 from consumer.sync.turns import Slots, Turns
 
 log = structlog.get_logger(__name__)
@@ -44,11 +44,11 @@ If it was not, Graph is down as a whole, or the tenant is: then nothing is hande
 OVERDUE_SHARE: Final = 10
 """One run in this number is for an overdue sweep, even while changes wait."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
-_TELL_SECONDS: Final = 60.0
+_REPORT_SECONDS: Final = 60.0
 _SILENT_SECONDS: Final = 10.0
 RELIEVE_AT_ONCE: Final = 1000
 """How many assignments :meth:`Lanes.relieve` hands over in one go."""
-Seen: TypeAlias = Inspection | Unread
+Inspected: TypeAlias = MailboxSnapshot | Unread
 """What an inspection found, or why there was none."""
 
 
@@ -60,7 +60,7 @@ class _Lane:
     waiting: dict[str, Change] = field(default_factory=dict)
     running: dict[str, Change] = field(default_factory=dict)
     busy: bool = False
-    inspection: asyncio.Future[Seen] | None = None
+    inspection: asyncio.Future[Inspected] | None = None
     """What a sweep waits for; changes go first."""
     overdue_at: float = math.inf
     """From when on, on the monotonic clock, that sweep is to have its share all the same."""
@@ -88,7 +88,7 @@ class Lanes:
         self,
         reconciler: Reconciler,
         store: Store,
-        sites: SiteStates,
+        sites: SiteRegistry,
         clock: Clock,
         random: Random,
         refused: RefusedChanges,
@@ -111,7 +111,7 @@ class Lanes:
         self._failing: dict[str, float] = {}
         """Since when, on the monotonic clock, nothing but trouble comes from an app."""
         self._foreign = Foreign()
-        self._told: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
         self._runs = 0
         self._stopping = False
 
@@ -146,7 +146,7 @@ class Lanes:
         self._put(lane, change)
         self._queue(lane)
 
-    def inspect(self, mailbox: Mailbox, overdue_at: float = math.inf) -> "asyncio.Future[Seen]":
+    def inspect(self, mailbox: Mailbox, overdue_at: float = math.inf) -> "asyncio.Future[Inspected]":
         """Have the mailbox inspected when no change is waiting.
 
         From ``overdue_at`` on, on the monotonic clock, one run in ten is for inspections even while changes wait.
@@ -160,7 +160,7 @@ class Lanes:
         self._queue(lane)
         return lane.inspection
 
-    def repair(self, mailbox: Mailbox, job_id: str, state: State, look: Look) -> "asyncio.Future[str]":
+    def repair(self, mailbox: Mailbox, job_id: str, state: State, sweep_view: SweepView) -> "asyncio.Future[str]":
         """Have the mailbox's next run bring the job to this state, for a sweep; what became of it.
 
         A sweep that fails cancels what it waits for, and what has not begun by then is not done.
@@ -171,7 +171,7 @@ class Lanes:
             lambda _, result: None if done.done() else done.set_result(result),
             lambda: not done.cancelled(),
         )
-        self.add(mailbox, Change(job_id, state, receipt, look=look))
+        self.add(mailbox, Change(job_id, state, receipt, sweep_view=sweep_view))
         return done
 
     def wake(self, site_id: str) -> None:
@@ -366,13 +366,13 @@ class Lanes:
         return wait
 
     @staticmethod
-    def _answer(lane: _Lane, asked: "asyncio.Future[Seen]", found: Seen) -> None:
+    def _answer(lane: _Lane, asked: "asyncio.Future[Inspected]", found: Inspected) -> None:
         if not asked.done():
             asked.set_result(found)
         if lane.inspection is asked:
             lane.inspection = None
 
-    async def _inspected(self, lane: _Lane) -> tuple[Seen | None, float | None]:
+    async def _inspected(self, lane: _Lane) -> tuple[Inspected | None, float | None]:
         """What was found, or ``None`` while the mailbox is busy; and how many seconds what else waits must wait."""
         site = self._sites.get(lane.mailbox.site)
         if site is None or not self._sites.is_served(site.site_id):
@@ -380,7 +380,7 @@ class Lanes:
         if early := self._early(lane):
             return Unread("failed", "Graph has asked us to wait", early), None
         answer = await self._reconciler.inspect(site, lane.mailbox)
-        if isinstance(answer, Inspection):
+        if isinstance(answer, MailboxSnapshot):
             self._succeeded(lane, site)
             return answer, None
         if answer.busy is not None:
@@ -403,43 +403,43 @@ class Lanes:
         if early := self._early(lane):
             return await self._trouble(lane, site, TransientError("Graph has asked us to wait", retry_after=early))
         try:
-            verdict = await self._reconciler.run(site, lane.mailbox, lane.running)
+            result = await self._reconciler.run(site, lane.mailbox, lane.running)
         except Exception as error:
             log.critical("a run failed: an unexpected error", site=site.site_id, exc_info=True)
-            verdict = Verdict(trouble=TransientError(f"an unexpected error: {type(error).__name__}", unknown=True))
-        for job_id, result in verdict.results.items():
-            self._drop(lane, lane.running[job_id], result)
+            result = RunResult(trouble=TransientError(f"an unexpected error: {type(error).__name__}", unknown=True))
+        for job_id, became in result.results.items():
+            self._drop(lane, lane.running[job_id], became)
         for job_id, change in lane.running.items():
-            known = None if verdict.is_stored else change.transaction_id
-            change.transaction_id = verdict.in_doubt.get(job_id, known)
-        return await self._decide(lane, site, verdict)
+            known = None if result.is_stored else change.transaction_id
+            change.transaction_id = result.in_doubt.get(job_id, known)
+        return await self._decide(lane, site, result)
 
-    async def _decide(self, lane: _Lane, site: Site, verdict: Verdict) -> float | None:
-        if "applied" in verdict.results.values():
+    async def _decide(self, lane: _Lane, site: Site, result: RunResult) -> float | None:
+        if "applied" in result.results.values():
             self._succeeded(lane, site)
-        refusal = verdict.mailbox or verdict.forbidden or next(iter(verdict.refused.values()), None)
-        if (verdict.site or refusal) and self._sites.get(site.site_id) is not site:
+        refusal = result.mailbox or result.forbidden or next(iter(result.refused.values()), None)
+        if (result.site or refusal) and self._sites.get(site.site_id) is not site:
             return 0.0  # the sites file has changed meanwhile: what refused us may be what was mended
-        if verdict.site is not None:
-            self._sites.suspend(site.site_id, verdict.site)
+        if result.site is not None:
+            self._sites.suspend(site.site_id, result.site)
             return await self._hand_over(lane)
-        if verdict.parked is not None:
+        if result.parked is not None:
             return await self._hand_over(lane)
-        trouble = verdict.trouble
+        trouble = result.trouble
         if refusal is not None:
             judgement = await self._judge(lane, site, refusal)
             if isinstance(judgement, SiteRefusedError):
                 return await self._hand_over(lane)
             if judgement == "mailbox":
-                return await self._park(lane, refusal, verdict)
+                return await self._park(lane, refusal, result)
             if judgement == "request":
-                await self._refuse(lane, verdict.refused)
+                await self._refuse(lane, result.refused)
             else:
                 trouble = judgement
-        if verdict.busy is not None:
-            return verdict.busy
+        if result.busy is not None:
+            return result.busy
         if trouble is not None:
-            if not verdict.results and lane.running and lane.inspection is not None:
+            if not result.results and lane.running and lane.inspection is not None:
                 # Nothing gets through: a sweep must not wait behind changes for as long as that lasts.
                 self._answer(lane, lane.inspection, Unread("failed", str(trouble), trouble.retry_after))
             return await self._trouble(lane, site, trouble)
@@ -480,7 +480,7 @@ class Lanes:
         lane.not_before = now + (trouble.retry_after or 0.0)
         served = self._last_success.get(site.app, -math.inf)
         if lane.failing_since is not None:
-            self._tell(lane, site, trouble)
+            self._report(lane, site, trouble)
         lane.failing_since = _failing_since(lane.failing_since, served, now)
         for change in lane.running.values():
             change.failing_since = _failing_since(change.failing_since, served, now)
@@ -488,7 +488,7 @@ class Lanes:
             return self._backoff(lane, trouble)
         self._failing.setdefault(site.app, now)
         if trouble.foreign and self._foreign.failed(lane.mailbox, now, served):
-            return await self._park(lane, MailboxRefusedError(FOREIGN_CODE, hourly=True), Verdict())
+            return await self._park(lane, MailboxRefusedError(FOREIGN_CODE, hourly=True), RunResult())
         given_up = now - HAND_OVER_SECONDS
         if lane.failing_since <= given_up:
             log.warning("mailbox unavailable, handed over to the sweep", site=site.site_id, reason=str(trouble))
@@ -503,13 +503,13 @@ class Lanes:
             await self._hand_over_some(lane, stuck)
         return self._backoff(lane, trouble)
 
-    def _tell(self, lane: _Lane, site: Site, trouble: TransientError) -> None:
+    def _report(self, lane: _Lane, site: Site, trouble: TransientError) -> None:
         """Once in a while, if nothing of the app comes through: lag says that work waits, but not for what."""
         now, served = self._clock.monotonic(), self._last_success.get(site.app, -math.inf)
         if served > (lane.failing_since or now) or now - served < _SILENT_SECONDS:
             return
-        if now >= self._told.get(site.app, -math.inf) + _TELL_SECONDS:
-            self._told[site.app] = now
+        if now >= self._reported.get(site.app, -math.inf) + _REPORT_SECONDS:
+            self._reported[site.app] = now
             log.warning("nothing of the site comes through, its work waits", site=site.site_id, reason=str(trouble))
 
     def _backoff(self, lane: _Lane, trouble: TransientError) -> float:
@@ -520,8 +520,8 @@ class Lanes:
         longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(lane.failures - 1, 10))
         return longest * (0.5 + self._random.random() / 2)
 
-    async def _park(self, lane: _Lane, refusal: Refusal, verdict: Verdict) -> float | None:
-        """Park the mailbox: for good where Graph says that there is none, else for an hour. The verdict has it.
+    async def _park(self, lane: _Lane, refusal: Refusal, result: RunResult) -> float | None:
+        """Park the mailbox: for good where Graph says that there is none, else for an hour. The result shows it.
 
         If only its time-zone setting is refused, its calendar is served without it.
         """
@@ -535,7 +535,7 @@ class Lanes:
         except StoreUnavailableError as trouble:
             lane.failures += 1
             return self._backoff(lane, trouble)
-        verdict.parked = refusal.code
+        result.parked = refusal.code
         log.warning("mailbox parked", site=lane.mailbox.site, code=refusal.code, hourly=hourly)
         return await self._hand_over(lane)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal, Protocol, TypeAlias
 
-from consumer.domain.event import Event, Glimpse, SeenEvent
+from consumer.domain.event import Event, EventSummary, RemoteEvent
 from consumer.domain.link import Link, Memory, Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
@@ -46,7 +46,7 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class RankRequest:
     """A state of a job as met on the topic, to be ranked among those known."""
 
     job_id: str
@@ -84,7 +84,7 @@ class Intent:
     """For the event that the run may create; ``None`` if it will not create one."""
     swept: bool = False
     """A sweep has it from Core; else it was met on the topic."""
-    insists: bool = False
+    forced: bool = False
     """Core was asked for it once more: it wins over what is known to be newer, if that is not of late."""
 
 
@@ -106,7 +106,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AssignmentState:
     """What the store knows of one job in the mailbox."""
 
     newest: bool
@@ -115,7 +115,7 @@ class Standing:
     """As it was before this run; for a create, the pending link that now stands is ``transaction_id``."""
     transaction_id: str | None = None
     """To create with: the run's own, or that of an earlier create whose outcome is not known."""
-    dated: bool = False
+    outranked: bool = False
     """For a sweep's state: newer ones are known, but for longer than ``PATIENCE_SECONDS``: Core may be right."""
 
     @property
@@ -131,7 +131,7 @@ class Grant:
     lease: Lease
     zone: str | None
     """The mailbox's time-zone setting as last read; ``None`` if it was never read."""
-    standings: Mapping[str, Standing]
+    assignments: Mapping[str, AssignmentState]
     links: Mapping[str, Memory] = field(default_factory=dict)
     """Every link of the mailbox, pending ones too, by job; if everything was asked for."""
     zone_is_fresh: bool = False
@@ -179,7 +179,7 @@ class Parking:
 
 
 @dataclass(frozen=True, slots=True)
-class SiteStanding:
+class SiteStatus:
     """A site as operators see it."""
 
     site: Site
@@ -205,11 +205,11 @@ class Mark:
 
 
 @dataclass(slots=True)
-class Findings:
+class RunOutcome:
     """What a run leaves behind in the store."""
 
     links: dict[str, Link] = field(default_factory=dict)
-    buried: dict[str, int] = field(default_factory=dict)
+    tombstones: dict[str, int] = field(default_factory=dict)
     """Jobs whose event is gone for good, with the rank that says so: they leave a tombstone."""
     forgotten: set[str] = field(default_factory=set)
     """Jobs whose memory was wrong: no event, and no tombstone."""
@@ -235,7 +235,7 @@ class Findings:
 class Store(Protocol):
     """Our memory over all replicas. Raises ``StoreUnavailableError``, and nothing else."""
 
-    async def route(self, sightings: Sequence[Sighting]) -> list[Routed]:
+    async def route(self, sightings: Sequence[RankRequest]) -> list[Routed]:
         """Raise each job's newest known rank, and tell who holds it, in one round trip."""
 
     async def begin(
@@ -262,8 +262,8 @@ class Store(Protocol):
     async def renew(self, lease: Lease) -> bool:
         """Another ``LEASE_SECONDS``; ``False`` if the lease is lost."""
 
-    async def finish(self, lease: Lease, findings: Findings) -> bool:
-        """Write the findings and give the lease back; ``False``, and nothing written, if it was lost."""
+    async def finish(self, lease: Lease, outcome: RunOutcome) -> bool:
+        """Write the outcome and give the lease back; ``False``, and nothing written, if it was lost."""
 
     async def release(self, lease: Lease) -> None:
         """Give the lease back and write nothing."""
@@ -352,28 +352,28 @@ class Calendar(Protocol):
     ``RequestRefusedError``.
     """
 
-    async def create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
+    async def create(self, event: Event, tag: str, transaction_id: str) -> RemoteEvent:
         """Create it, tagged. Raises ``DuplicateTransactionError``."""
 
-    async def update(self, event_id: str, event: Event) -> SeenEvent:
+    async def update(self, event_id: str, event: Event) -> RemoteEvent:
         """Make it show ``event``. Raises ``GoneError``."""
 
-    async def claim(self, event_id: str, event: Event, tag: str) -> SeenEvent:
+    async def claim(self, event_id: str, event: Event, tag: str) -> RemoteEvent:
         """Make what a create of ours has made show ``event`` and carry its tag. Raises ``GoneError``."""
 
     async def delete(self, event_id: str) -> None:
         """Delete it. Raises ``GoneError``."""
 
-    async def get(self, event_id: str) -> SeenEvent:
+    async def get(self, event_id: str) -> RemoteEvent:
         """Read it. Raises ``GoneError``."""
 
-    async def find(self, tag: str) -> tuple[SeenEvent, ...]:
+    async def find(self, tag: str) -> tuple[RemoteEvent, ...]:
         """Every event of the mailbox with this tag, wherever its time is."""
 
-    async def view(self, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
+    async def view(self, start: datetime, end: datetime) -> tuple[EventSummary, ...]:
         """Every event that carries a tag of ours, of any site, and overlaps the time; all pages, each event once."""
 
-    async def tagged(self, site_id: str, not_before: datetime) -> tuple[Glimpse, ...]:
+    async def tagged(self, site_id: str, not_before: datetime) -> tuple[EventSummary, ...]:
         """Every event of the mailbox with a tag of this site; all pages, each event once.
 
         Left out is what ended before ``not_before``; an event whose end cannot be read is listed.

@@ -13,8 +13,8 @@ RESULTS: Final = (
     "skipped",
 )
 """What can become of a record. One that went to several mailboxes counts once, as the first of these it met."""
-_STRONGEST_FIRST: Final = ("dated", *RESULTS)
-"""``dated`` is met by a sweep's changes alone: what is known to be newer has been so for long; Core may be right."""
+_STRONGEST_FIRST: Final = ("outranked", *RESULTS)
+"""``outranked`` is met by a sweep's changes alone: the newer state has been known for long, and Core may be right."""
 
 
 class Place(NamedTuple):
@@ -27,7 +27,7 @@ class Place(NamedTuple):
 class Receipt:
     """Given back exactly once, when every part of the record's work has ended."""
 
-    __slots__ = ("_give_back", "_live", "_parts", "_result", "heir", "place", "rank", "record")
+    __slots__ = ("_give_back", "_live", "_parts", "_result", "covered_by", "place", "rank", "record")
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Receipt:
         self._give_back = give_back
         self._live = live
         self.place = place
-        self.heir: Place | None = None
+        self.covered_by: Place | None = None
         """Of the later record that covers it, or a part of it."""
         self.rank = 0
         """Of the state that it stands for; 0 until that is known."""
@@ -73,7 +73,7 @@ class Receipt:
         """Take over a part of an earlier record, which is given back at once; ``False`` if something might be lost."""
         if not self.covers(earlier):
             return False
-        earlier.heir = self.place
+        earlier.covered_by = self.place
         earlier.part_done("superseded")
         return True
 
@@ -82,7 +82,7 @@ class Receipt:
         self._parts += parts - 1
 
     def part_done(self, result: str) -> None:
-        """One part has ended with one of ``RESULTS``, or ``dated``."""
+        """One part has ended with one of ``RESULTS``, or ``outranked``."""
         if _STRONGEST_FIRST.index(result) < _STRONGEST_FIRST.index(self._result):
             self._result = result
         self._parts -= 1

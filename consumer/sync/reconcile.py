@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from consumer.domain.compare import Inspection
+from consumer.domain.compare import MailboxSnapshot
 from consumer.domain.errors import (
     ForbiddenError,
     MailboxRefusedError,
@@ -18,12 +18,13 @@ from consumer.domain.errors import (
     StoreUnavailableError,
     TransientError,
 )
-from consumer.domain.event import Glimpse
+from consumer.domain.event import EventSummary
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.timezones import UTC_ZONE, zone_for
 from consumer.domain.window import Window
+from consumer.sync.apply import FAILURES, RunContext, RunResult, is_in_doubt, times_in
 from consumer.sync.change import Change
 from consumer.sync.ports import (
     RENEW_SECONDS,
@@ -39,7 +40,6 @@ from consumer.sync.ports import (
     Parked,
     Store,
 )
-from consumer.sync.settle import FAILURES, Run, Verdict, is_in_doubt, span
 from consumer.sync.tagged import links_of
 
 log = structlog.get_logger(__name__)
@@ -97,61 +97,61 @@ class Reconciler:
         self._zone_failing_since: dict[Mailbox, float] = {}
         self._zone_again_at: dict[Mailbox, float] = {}
 
-    async def run(self, site: Site, mailbox: Mailbox, changes: Mapping[str, Change]) -> Verdict:
+    async def run(self, site: Site, mailbox: Mailbox, changes: Mapping[str, Change]) -> RunResult:
         """Bring the mailbox to the states in ``changes``. Never raises what a mailbox, a site or Redis may do."""
         window = Window.of(self._clock.now(), self._window_days)
         granted = await self._begin(
             site, mailbox, [self._intent(mailbox, change, window) for change in changes.values()]
         )
-        if isinstance(granted, Verdict):
+        if isinstance(granted, RunResult):
             return granted
         with self._renewed(granted.lease):
             return await self._under_lease(site, granted, changes, window)
 
-    async def inspect(self, site: Site, mailbox: Mailbox) -> Inspection | Verdict:
+    async def inspect(self, site: Site, mailbox: Mailbox) -> MailboxSnapshot | RunResult:
         """See what the mailbox holds and what we remember of it, under its lease; writes nothing to Outlook."""
         window = Window.of(self._clock.now(), self._window_days)
         granted = await self._begin(site, mailbox, [], everything=True)
-        if isinstance(granted, Verdict):
+        if isinstance(granted, RunResult):
             return granted
         with self._renewed(granted.lease):
             return await self._inspect(site, granted, window)
 
     async def _begin(
         self, site: Site, mailbox: Mailbox, intents: Sequence[Intent], *, everything: bool = False
-    ) -> Grant | Verdict:
+    ) -> Grant | RunResult:
         now = self._clock.monotonic()
         if now < self._quiet_until:
-            return Verdict(busy=max(_SHORTEST_WAIT, self._quiet_until - now))
+            return RunResult(busy=max(_SHORTEST_WAIT, self._quiet_until - now))
         try:
             granted = await self._store.begin(
                 mailbox, site.app, self._new_id(), intents, everything=everything, incarnation=self._incarnation
             )
         except StoreUnavailableError as error:
-            return Verdict(trouble=error)
+            return RunResult(trouble=error)
         match granted:
             case Busy(retry_after):
-                return Verdict(busy=retry_after)
+                return RunResult(busy=retry_after)
             case Parked(code):
-                return Verdict(parked=code)
+                return RunResult(parked=code)
             case DataLost(incarnation):
                 return self._be_quiet(incarnation, now)
             case Grant():
                 self._incarnation = granted.incarnation
                 return granted
 
-    def _be_quiet(self, incarnation: str, now: float) -> Verdict:
+    def _be_quiet(self, incarnation: str, now: float) -> RunResult:
         """Leases may have been lost with the data: let the runs that hold them end before others begin."""
         if incarnation != self._incarnation:
             self._incarnation = incarnation
             self._quiet_until = now + QUIET_SECONDS
             log.warning("Redis was restarted, failed over or emptied: links are checked against the calendars")
-        return Verdict(busy=max(_SHORTEST_WAIT, self._quiet_until - now))
+        return RunResult(busy=max(_SHORTEST_WAIT, self._quiet_until - now))
 
-    def _open(self, site: Site, lease: Lease, window: Window) -> Run:
+    def _open(self, site: Site, lease: Lease, window: Window) -> RunContext:
         linked_elsewhere = partial(self._store.linked_elsewhere, lease.mailbox)
         calendar = self._calendars.open(site, lease)
-        return Run(calendar, lease.mailbox, window, UTC_ZONE, linked_elsewhere, dry=self._dry_run)
+        return RunContext(calendar, lease.mailbox, window, UTC_ZONE, linked_elsewhere, dry=self._dry_run)
 
     @contextmanager
     def _renewed(self, lease: Lease) -> Iterator[None]:
@@ -161,28 +161,28 @@ class Reconciler:
         finally:
             del self._leases[lease.token]
 
-    async def _inspect(self, site: Site, grant: Grant, window: Window) -> Inspection | Verdict:
+    async def _inspect(self, site: Site, grant: Grant, window: Window) -> MailboxSnapshot | RunResult:
         run = self._open(site, grant.lease, window)
-        inspection: Inspection | None = None
+        inspection: MailboxSnapshot | None = None
         try:
             zone = zone_for(await self._zone_setting(grant, run), site.timezone)
             # All-day events are matched as UTC midnights, and edges are read differently: a day more on each side.
-            glimpses = await run.calendar.view(window.start - MARGIN, window.end + MARGIN)
-            run.findings.answered = True
+            summaries = await run.calendar.view(window.start - MARGIN, window.end + MARGIN)
+            run.outcome.answered = True
             links = grant.links
             if not grant.is_known and not self._dry_run:
                 await self._learn(grant, run, window)
-                links = {**run.findings.found, **grant.links}
-            inspection = Inspection(zone, links, glimpses)
-            run.findings.forgotten = {
+                links = {**run.outcome.found, **grant.links}
+            inspection = MailboxSnapshot(zone, links, summaries)
+            run.outcome.forgotten = {
                 job_id
                 for job_id, link in grant.links.items()
                 if isinstance(link, Link) and link.end < window.start - FORGOTTEN_AFTER
             }
         except FAILURES as error:
-            run.verdict.record("", error)
-        verdict = await self._finish(grant.lease, run, {})
-        return verdict if inspection is None or verdict.trouble else inspection
+            run.result.record("", error)
+        result = await self._finish(grant.lease, run, {})
+        return result if inspection is None or result.trouble else inspection
 
     async def renew_leases(self) -> None:
         """Renew the leases that were not renewed for ``RENEW_SECONDS``. To be called at least twice a second."""
@@ -194,31 +194,33 @@ class Reconciler:
                 raise failure
 
     def _intent(self, mailbox: Mailbox, change: Change, window: Window) -> Intent:
-        when = span(change.state, mailbox)
+        when = times_in(change.state, mailbox)
         may_create = when is not None and window.holds(*when) and not self._dry_run
-        insists = change.look is not None and change.look.insists and not self._dry_run
+        forced = change.sweep_view is not None and change.sweep_view.forced and not self._dry_run
         return Intent(
             change.job_id,
             change.state.rank,
             (change.transaction_id or self._new_id()) if may_create else None,
-            swept=change.look is not None,
-            insists=insists,
+            swept=change.sweep_view is not None,
+            forced=forced,
         )
 
-    async def _under_lease(self, site: Site, grant: Grant, changes: Mapping[str, Change], window: Window) -> Verdict:
+    async def _under_lease(self, site: Site, grant: Grant, changes: Mapping[str, Change], window: Window) -> RunResult:
         run = self._open(site, grant.lease, window)
-        work = [change for change in changes.values() if grant.standings[change.job_id].newest]
+        work = [change for change in changes.values() if grant.assignments[change.job_id].newest]
         for job_id in changes:
-            standing = grant.standings[job_id]
-            if not standing.newest:
-                run.verdict.results[job_id] = "dated" if standing.dated else "superseded"
+            assignment = grant.assignments[job_id]
+            if not assignment.newest:
+                run.result.results[job_id] = "outranked" if assignment.outranked else "superseded"
         work = await self._prepare(site, grant, run, work, window)
         # A lone change, the common case when little happens, is spared the task.
-        settling = [run.settle(change, grant.standings[change.job_id]) for change in work]
-        await (settling[0] if len(settling) == 1 else asyncio.gather(*settling))
+        reconciling = [run.reconcile(change, grant.assignments[change.job_id]) for change in work]
+        await (reconciling[0] if len(reconciling) == 1 else asyncio.gather(*reconciling))
         return await self._finish(grant.lease, run, changes)
 
-    async def _prepare(self, site: Site, grant: Grant, run: Run, work: list[Change], window: Window) -> list[Change]:
+    async def _prepare(
+        self, site: Site, grant: Grant, run: RunContext, work: list[Change], window: Window
+    ) -> list[Change]:
         """Read what the work needs; returns what can be done.
 
         Without the time zone nothing can. Nothing is created in a mailbox that is not known and cannot be listed. If
@@ -227,8 +229,8 @@ class Reconciler:
         reads = [self._zone(site, grant, run, work)]
         unlisted: set[str] = set()
         if not grant.is_known:
-            unlisted = {change.job_id for change in work if grant.standings[change.job_id].transaction_id is not None}
-        in_doubt = {change.job_id for change in work if is_in_doubt(change, grant.standings[change.job_id])}
+            unlisted = {change.job_id for change in work if grant.assignments[change.job_id].transaction_id is not None}
+        in_doubt = {change.job_id for change in work if is_in_doubt(change, grant.assignments[change.job_id])}
         if len(in_doubt) > _LOOKED_UP_ALONE:
             unlisted |= in_doubt
         if unlisted:
@@ -238,21 +240,21 @@ class Reconciler:
         for answer, impossible in zip(answers, stopped, strict=False):
             if isinstance(answer, FAILURES):
                 for change in impossible:
-                    run.fail(change, grant.standings[change.job_id], answer)
+                    run.fail(change, grant.assignments[change.job_id], answer)
                 jobs = {change.job_id for change in impossible}
                 work = [change for change in work if change.job_id not in jobs]
             elif isinstance(answer, BaseException):
                 raise answer
         return work
 
-    async def _list(self, grant: Grant, run: Run, window: Window) -> None:
+    async def _list(self, grant: Grant, run: RunContext, window: Window) -> None:
         run.listed = await self._learn(grant, run, window)
 
-    async def _zone(self, site: Site, grant: Grant, run: Run, work: list[Change]) -> None:
-        if any(span(change.state, grant.lease.mailbox) for change in work):
+    async def _zone(self, site: Site, grant: Grant, run: RunContext, work: list[Change]) -> None:
+        if any(times_in(change.state, grant.lease.mailbox) for change in work):
             run.zone = zone_for(await self._zone_setting(grant, run), site.timezone)
 
-    async def _zone_setting(self, grant: Grant, run: Run) -> str:
+    async def _zone_setting(self, grant: Grant, run: RunContext) -> str:
         """The mailbox's time-zone setting, read again hourly.
 
         One that cannot be read does not keep events out of a calendar that can be written (MailboxInfoStale for
@@ -265,9 +267,9 @@ class Reconciler:
         if now < self._zone_again_at.get(mailbox, -math.inf):
             return grant.zone or ""
         try:
-            setting = run.findings.zone = await run.calendar.time_zone()
+            setting = run.outcome.zone = await run.calendar.time_zone()
         except ForbiddenError as error:
-            # Perhaps no mailbox of the site lets it be read: the site's others decide, see ``SiteStates.judge``.
+            # Perhaps no mailbox of the site lets it be read: the site's others decide, see ``SiteRegistry.judge``.
             raise ForbiddenError(error.code, setting=not error.token, token=error.token) from None
         except (MailboxRefusedError, RequestRefusedError):
             # A refusal of the mailbox itself comes again from its calendar, and counts there.
@@ -287,14 +289,14 @@ class Reconciler:
         _remember(self._zone_again_at, mailbox, self._clock.monotonic() + ZONE_AGAIN_SECONDS)
         log.warning("a mailbox's time-zone setting cannot be read", site=mailbox.site, reason=reason)
 
-    async def _learn(self, grant: Grant, run: Run, window: Window) -> dict[str, list[Glimpse]]:
+    async def _learn(self, grant: Grant, run: RunContext, window: Window) -> dict[str, list[EventSummary]]:
         """List all events of the mailbox that carry a tag of its site, and have those without a link linked.
 
         Returns them by job, the oldest first. An event beyond the window has nothing to be compared with: the sweep
         asks Core for its job.
         """
         site_id, not_before = grant.lease.mailbox.site, window.start - FORGOTTEN_AFTER
-        listed: dict[str, list[Glimpse]] = {}
+        listed: dict[str, list[EventSummary]] = {}
         async with self._listing:
             try:
                 events = sorted(await run.calendar.tagged(site_id, not_before), key=_age)
@@ -309,36 +311,36 @@ class Reconciler:
             # Two addresses may lead to one mailbox: the other one's events are not ours.
             if event.event_id not in elsewhere:
                 listed.setdefault(job_id, []).append(event)
-        run.findings.answered = True
-        run.findings.listed_in = grant.incarnation
-        run.findings.found = links_of(listed, grant.links)
-        run.findings.beyond = {job_id for job_id, link in run.findings.found.items() if link.start >= window.end}
+        run.outcome.answered = True
+        run.outcome.listed_in = grant.incarnation
+        run.outcome.found = links_of(listed, grant.links)
+        run.outcome.beyond = {job_id for job_id, link in run.outcome.found.items() if link.start >= window.end}
         return listed
 
-    async def _finish(self, lease: Lease, run: Run, changes: Mapping[str, Change]) -> Verdict:
+    async def _finish(self, lease: Lease, run: RunContext, changes: Mapping[str, Change]) -> RunResult:
         try:
             if self._dry_run:
                 await self._store.release(lease)
-                return run.verdict
-            kept = await self._store.finish(lease, run.findings)
+                return run.result
+            kept = await self._store.finish(lease, run.outcome)
         except StoreUnavailableError as error:
-            return Verdict(trouble=error, in_doubt=run.creates)
+            return RunResult(trouble=error, in_doubt=run.creates)
         if not kept:
-            return Verdict(trouble=TransientError("the lease was lost", retry_after=0.0), in_doubt=run.creates)
-        run.verdict.is_stored = True
-        if run.unread_zone and run.findings.answered:
+            return RunResult(trouble=TransientError("the lease was lost", retry_after=0.0), in_doubt=run.creates)
+        run.result.is_stored = True
+        if run.unread_zone and run.outcome.answered:
             # While the calendar does not answer either, the setting is not at fault.
             self.do_without_setting(lease.mailbox, run.unread_zone)
-        if run.verdict.unsettled:
-            self._meter.unsettled(lease.mailbox.site, run.verdict.unsettled)
-        for job_id, result in run.verdict.results.items():
+        if run.result.unsettled:
+            self._meter.unsettled(lease.mailbox.site, run.result.unsettled)
+        for job_id, result in run.result.results.items():
             committed_at = changes[job_id].committed_at
             if result == "applied" and committed_at is not None:
                 self._meter.accepted(committed_at)
-        return run.verdict
+        return run.result
 
 
-def _age(event: Glimpse) -> tuple[float, str]:
+def _age(event: EventSummary) -> tuple[float, str]:
     """Sorts the oldest first; one without a date counts as the youngest."""
     return math.inf if event.created is None else event.created.timestamp(), event.event_id
 

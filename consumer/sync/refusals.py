@@ -1,4 +1,4 @@
-"""Refusals: whether Graph refuses one mailbox or its whole site. Pure; :mod:`consumer.sync.sites` asks the questions.
+"""Refusals: whether Graph refuses one mailbox or its whole site. Pure; the site registry asks the questions.
 
 For hours, every mailbox of a tenant may answer 404 and then all are well (grahamr975/EWS-Office365-Contact-Sync#32);
 consent for reading alone refuses every write and nothing else (pnp/sp-starter-kit#38).

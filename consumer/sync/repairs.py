@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from consumer.domain.compare import Finding
+from consumer.domain.compare import Difference
 from consumer.domain.errors import TransientError
 from consumer.domain.job import State
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.bounded import each
-from consumer.sync.change import Look
+from consumer.sync.change import SweepView
 from consumer.sync.ports import Store
 from consumer.sync.questions import Questions, UnansweredError
 from consumer.sync.report import Planned, Report
@@ -22,8 +22,8 @@ REPAIRS_AT_ONCE: Final = 2048
 PATIENCE_SECONDS: Final = 300.0
 """How long one repair may take. A mailbox that fails alone is handed over long before; if nothing of the site gets
 through, its sweep must end all the same, so that other sites have their turn."""
-_NOTHING_DONE: Final = frozenset({"unchanged", "stale", "superseded", "dated", "skipped"})
-Repair = tuple[Mailbox, Finding, State]
+_NOTHING_DONE: Final = frozenset({"unchanged", "stale", "superseded", "outranked", "skipped"})
+Repair = tuple[Mailbox, Difference, State]
 
 
 class Repairs:
@@ -43,33 +43,35 @@ class Repairs:
         """Carry out repairs; over all calls together, ``REPAIRS_AT_ONCE`` at a time."""
         await each(repairs, self._room, lambda repair: self._repair(*repair))
 
-    async def _repair(self, mailbox: Mailbox, finding: Finding, state: State) -> None:
-        finding = await self._without_others(mailbox, finding)
-        look = Look(finding.basis, finding.event_ids)
-        result = await self._carried_out(mailbox, finding.job_id, state, look)
-        if result == "dated":
-            result = await self._insist(mailbox, finding)
+    async def _repair(self, mailbox: Mailbox, difference: Difference, state: State) -> None:
+        difference = await self._without_others(mailbox, difference)
+        sweep_view = SweepView(difference.basis, difference.event_ids)
+        result = await self._carried_out(mailbox, difference.job_id, state, sweep_view)
+        if result == "outranked":
+            result = await self._insist(mailbox, difference)
         if result in ("handed_over", "dead_lettered"):
             # Graph refuses what we sent: without its mark, a job outside the window would be forgotten with its fault.
-            self._questions.left.add(finding.job_id)
+            self._questions.left.add(difference.job_id)
         elif result not in _NOTHING_DONE:
-            self._report.repairs[finding.cause] += 1
+            self._report.repairs[difference.cause] += 1
             if self._dry_run:
-                self._report.planned.append(Planned(mailbox.address, finding.job_id, result, finding.cause))
+                self._report.planned.append(Planned(mailbox.address, difference.job_id, result, difference.cause))
 
-    async def _without_others(self, mailbox: Mailbox, finding: Finding) -> Finding:
+    async def _without_others(self, mailbox: Mailbox, difference: Difference) -> Difference:
         """The finding less the events that are another address's by its link: two may lead to one mailbox."""
-        linked = finding.basis.event_id if isinstance(finding.basis, Link) else None
-        if set(finding.event_ids or ()) <= {linked}:
-            return finding
-        remembered = await self._store.remembered(finding.job_id)
+        linked = difference.basis.event_id if isinstance(difference.basis, Link) else None
+        if set(difference.event_ids or ()) <= {linked}:
+            return difference
+        remembered = await self._store.remembered(difference.job_id)
         links = [link for holder, link in remembered.items() if holder != mailbox and isinstance(link, Link)]
         others = {link.event_id for link in links} - {linked}
-        return replace(finding, event_ids=tuple(event for event in finding.event_ids or () if event not in others))
+        return replace(
+            difference, event_ids=tuple(event for event in difference.event_ids or () if event not in others)
+        )
 
-    async def _insist(self, mailbox: Mailbox, finding: Finding) -> str:
+    async def _insist(self, mailbox: Mailbox, difference: Difference) -> str:
         """What we know to be newer is old: Core's database may have been restored. Asked once more, Core wins."""
-        job_id = finding.job_id
+        job_id = difference.job_id
         try:
             job = await self._questions.job(mailbox.site, job_id, await self._store.remembered(job_id))
         except UnansweredError:
@@ -78,12 +80,12 @@ class Repairs:
             return "skipped"  # the next sweep finds it unlisted
         if self._dry_run:
             return "insist on Core's state"
-        look = Look(finding.basis, finding.event_ids, insists=True)
-        return await self._carried_out(mailbox, job_id, job, look)
+        sweep_view = SweepView(difference.basis, difference.event_ids, forced=True)
+        return await self._carried_out(mailbox, job_id, job, sweep_view)
 
-    async def _carried_out(self, mailbox: Mailbox, job_id: str, state: State, look: Look) -> str:
+    async def _carried_out(self, mailbox: Mailbox, job_id: str, state: State, sweep_view: SweepView) -> str:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                return await self._mailboxes.repair(mailbox, job_id, state, look)
+                return await self._mailboxes.repair(mailbox, job_id, state, sweep_view)
         except TimeoutError:
             raise TransientError(f"no repair of the site got through for {PATIENCE_SECONDS:.0f} s") from None

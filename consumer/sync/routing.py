@@ -12,9 +12,9 @@ from consumer.domain.mailbox import Mailbox
 from consumer.domain.window import Window
 from consumer.sync.change import Change
 from consumer.sync.lanes import Lanes
-from consumer.sync.ports import Clock, Routed, Sighting, Store
+from consumer.sync.ports import Clock, RankRequest, Routed, Store
 from consumer.sync.receipts import Receipt
-from consumer.sync.sites import SiteStates
+from consumer.sync.site_registry import SiteRegistry
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ class Arrival:
     committed_at: float | None
     """See :class:`~consumer.sync.change.Change`."""
     log: str = ""
-    """See :class:`~consumer.sync.ports.Sighting`."""
+    """See :class:`~consumer.sync.ports.RankRequest`."""
 
 
 class Router:
@@ -45,7 +45,7 @@ class Router:
         self,
         store: Store,
         lanes: Lanes,
-        sites: SiteStates,
+        sites: SiteRegistry,
         clock: Clock,
         *,
         window_days: int,
@@ -58,7 +58,7 @@ class Router:
         self._clock = clock
         self._window_days = window_days
         self._fuse_seconds = fuse_seconds
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         """Sites that were logged as not named, at most ``_TOLD_AT_MOST``: records can name any."""
         self._counted: dict[str, tuple[float, int]] = {}
 
@@ -115,8 +115,8 @@ class Router:
         """Whether the sites file names the site. One that it does not name is logged once."""
         if self._sites.get(site_id) is not None:
             return True
-        if site_id not in self._told and len(self._told) < _TOLD_AT_MOST:
-            self._told.add(site_id)
+        if site_id not in self._reported and len(self._reported) < _TOLD_AT_MOST:
+            self._reported.add(site_id)
             log.warning("records of a site that the sites file does not name are skipped", site=site_id)
         return False
 
@@ -139,9 +139,9 @@ class Router:
             self._lanes.add(mailbox, Change(arrival.job_id, state, arrival.receipt, arrival.committed_at))
 
 
-def _sighting(arrival: Arrival) -> Sighting:
+def _sighting(arrival: Arrival) -> RankRequest:
     rank = arrival.job.rank if arrival.job is not None else None
-    return Sighting(arrival.job_id, rank, arrival.partition, arrival.offset, log=arrival.log)
+    return RankRequest(arrival.job_id, rank, arrival.partition, arrival.offset, log=arrival.log)
 
 
 def _wanting(job: Job | None, window: Window) -> set[Mailbox]:

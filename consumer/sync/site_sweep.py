@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
-from consumer.domain.compare import Inspection, Unread, compare
+from consumer.domain.compare import MailboxSnapshot, Unread, compare
 from consumer.domain.job import Job
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
@@ -189,7 +189,7 @@ class SiteSweep:
             await asyncio.sleep(visit.wait)
         found = await self._mailboxes.inspect(mailbox, self._overdue_at)
         self._report.mailboxes += is_first
-        if isinstance(found, Inspection):
+        if isinstance(found, MailboxSnapshot):
             self._reading.was_read()
             await self._compare(mailbox, visit.wanted, found, window, began)
         elif is_first and found.cause in ("failed", "refused", "unexpected") and len(self._failed) < COUNTED_AT_MOST:
@@ -199,7 +199,7 @@ class SiteSweep:
         self._progress(self._report)
 
     async def _compare(
-        self, mailbox: Mailbox, wanted: Wanted | None, inspection: Inspection, window: Window, began: float
+        self, mailbox: Mailbox, wanted: Wanted | None, inspection: MailboxSnapshot, window: Window, began: float
     ) -> None:
         jobs: Mapping[str, Job] = wanted.jobs if wanted else {}
         unusable = wanted.unusable if wanted else {}
@@ -209,22 +209,22 @@ class SiteSweep:
         if not is_late:
             self._count_events(inspection, window)
         repairs = []
-        for finding in compare(self._site.site_id, jobs, unusable, inspection, window, read_began=began):
-            if finding.job is not None:
-                repairs.append((mailbox, finding, finding.job))
+        for difference in compare(self._site.site_id, jobs, unusable, inspection, window, read_began=began):
+            if difference.job is not None:
+                repairs.append((mailbox, difference, difference.job))
             elif not is_late and not nameless:
                 # Of a mailbox that comes late, the other jobs were listed before; a row without a name may be of any.
-                self._conclusions.note(mailbox, finding)
+                self._conclusions.note(mailbox, difference)
         if repairs:
             await self._repairs.each(repairs)
 
-    def _count_events(self, inspection: Inspection, window: Window) -> None:
+    def _count_events(self, inspection: MailboxSnapshot, window: Window) -> None:
         count_job = self._questions.jobs.add
-        for glimpse in inspection.glimpses:
-            if glimpse.tag.startswith(self._ours):
+        for summary in inspection.summaries:
+            if summary.tag.startswith(self._ours):
                 self._report.events += 1
-                if glimpse.end is None or glimpse.end >= window.start:
-                    count_job(glimpse.tag)
+                if summary.end is None or summary.end >= window.start:
+                    count_job(summary.tag)
 
 
 def _wait(unread: Unread) -> float:

@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Protocol
 
-from consumer.domain.compare import Inspection, Unread
+from consumer.domain.compare import MailboxSnapshot, Unread
 from consumer.domain.job import Job, State
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.window import Window
-from consumer.sync.change import Look
+from consumer.sync.change import SweepView
 
 
 class Wanted(Protocol):
@@ -65,10 +65,10 @@ class ServedSites(Protocol):
 class Mailboxes(Protocol):
     """Where the work is done: the lanes, or a rehearsal."""
 
-    def inspect(self, mailbox: Mailbox, overdue_at: float, /) -> Awaitable[Inspection | Unread]:
+    def inspect(self, mailbox: Mailbox, overdue_at: float, /) -> Awaitable[MailboxSnapshot | Unread]:
         """What it holds, or why it could not be read. Never raises, and always ends."""
 
-    def repair(self, mailbox: Mailbox, job_id: str, state: State, look: Look) -> Awaitable[str]:
+    def repair(self, mailbox: Mailbox, job_id: str, state: State, sweep_view: SweepView) -> Awaitable[str]:
         """Bring a job to its state there; what became of it. Given up when the awaiting task is cancelled."""
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from consumer.domain.event import Glimpse
+from consumer.domain.event import EventSummary
 from consumer.domain.link import Link, Memory
 
 
-def links_of(listed: Mapping[str, Sequence[Glimpse]], known: Mapping[str, Memory]) -> dict[str, Link]:
+def links_of(listed: Mapping[str, Sequence[EventSummary]], known: Mapping[str, Memory]) -> dict[str, Link]:
     """A link for the first listed event of each job of which nothing is known.
 
     Its rank is 0 and its fingerprint equals no event's, so the next change or sweep compares the event with Core.

@@ -15,7 +15,19 @@ from consumer.domain.job import rank
 from consumer.domain.link import Link, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
 from consumer.store.store import RedisStore
-from consumer.sync.ports import BY_HAND, Busy, DataLost, Findings, Grant, Intent, Mark, Parked, Parking, Sighting, Store
+from consumer.sync.ports import (
+    BY_HAND,
+    Busy,
+    DataLost,
+    Grant,
+    Intent,
+    Mark,
+    Parked,
+    Parking,
+    RankRequest,
+    RunOutcome,
+    Store,
+)
 from tests.fakes.store import MemoryStore
 
 ANNA = Mailbox("acme", "anna@acme.example")
@@ -38,8 +50,8 @@ def link(revision: int = 1, event_id: str = "AAMkAD==") -> Link:
     return Link(event_id, 'W/"etag=="', b"f" * 16, rank(revision), start, start, 1)
 
 
-def at(revision: int | None, offset: int, job_id: str = "J1") -> Sighting:
-    return Sighting(job_id, None if revision is None else rank(revision), 0, offset)
+def at(revision: int | None, offset: int, job_id: str = "J1") -> RankRequest:
+    return RankRequest(job_id, None if revision is None else rank(revision), 0, offset)
 
 
 async def begin(
@@ -52,15 +64,15 @@ async def begin(
 
 async def linked(store: Store, mailbox: Mailbox = ANNA, revision: int = 1) -> None:
     granted = await begin(store, mailbox, revision=revision)
-    assert await store.finish(granted.lease, Findings(links={"J1": link(revision)}))
+    assert await store.finish(granted.lease, RunOutcome(links={"J1": link(revision)}))
 
 
 async def test_a_link_is_given_back_as_it_was_written(store: Store) -> None:
     await linked(store)
     granted = await begin(store)
-    assert granted.standings["J1"].memory == link()
-    assert granted.standings["J1"].newest
-    assert granted.standings["J1"].transaction_id is None
+    assert granted.assignments["J1"].memory == link()
+    assert granted.assignments["J1"].newest
+    assert granted.assignments["J1"].transaction_id is None
 
 
 async def test_a_mailbox_is_leased_once(store: Store) -> None:
@@ -68,7 +80,7 @@ async def test_a_mailbox_is_leased_once(store: Store) -> None:
     refused = await store.begin(ANNA, APP, "other", [])
     assert isinstance(refused, Busy)
     assert 0 < refused.retry_after <= 1
-    assert await store.finish(granted.lease, Findings())
+    assert await store.finish(granted.lease, RunOutcome())
     assert isinstance(await store.begin(ANNA, APP, "other", []), Grant)
 
 
@@ -89,50 +101,50 @@ async def test_a_lost_lease_writes_nothing(store: Store) -> None:
     assert await store.renew(granted.lease)
     granted.lease.token = "somebody else's"
     assert not await store.renew(granted.lease)
-    assert not await store.finish(granted.lease, Findings(links={"J1": link()}))
+    assert not await store.finish(granted.lease, RunOutcome(links={"J1": link()}))
 
 
 async def test_an_intent_leaves_a_pending_link_that_keeps_its_transaction_id(store: Store) -> None:
     first = await begin(store, transaction_id="first")
-    assert first.standings["J1"].memory is None
-    assert first.standings["J1"].transaction_id == "first"
-    assert first.standings["J1"].fresh
-    await store.finish(first.lease, Findings())  # the outcome of the create is not known
+    assert first.assignments["J1"].memory is None
+    assert first.assignments["J1"].transaction_id == "first"
+    assert first.assignments["J1"].fresh
+    await store.finish(first.lease, RunOutcome())  # the outcome of the create is not known
     second = await begin(store, revision=2, transaction_id="second")
-    assert second.standings["J1"].memory == Pending("first", rank(1))
-    assert second.standings["J1"].transaction_id == "first"
-    assert not second.standings["J1"].fresh
+    assert second.assignments["J1"].memory == Pending("first", rank(1))
+    assert second.assignments["J1"].transaction_id == "first"
+    assert not second.assignments["J1"].fresh
 
 
 async def test_what_is_forgotten_leaves_nothing(store: Store) -> None:
     first = await begin(store)
-    await store.finish(first.lease, Findings(forgotten={"J1"}))
+    await store.finish(first.lease, RunOutcome(forgotten={"J1"}))
     second = await begin(store, transaction_id="second")
-    assert second.standings["J1"].memory is None
-    assert second.standings["J1"].transaction_id == "second"
+    assert second.assignments["J1"].memory is None
+    assert second.assignments["J1"].transaction_id == "second"
 
 
 async def test_what_is_buried_leaves_a_tombstone_that_stops_the_same_and_older_states(store: Store) -> None:
     await linked(store)
     granted = await begin(store, revision=2, transaction_id=None)
-    await store.finish(granted.lease, Findings(buried={"J1": rank(2)}))
+    await store.finish(granted.lease, RunOutcome(tombstones={"J1": rank(2)}))
     again = await begin(store, revision=2)
-    assert again.standings["J1"].memory == Tombstone(rank(2))
-    assert again.standings["J1"].transaction_id is None
-    await store.finish(again.lease, Findings())
+    assert again.assignments["J1"].memory == Tombstone(rank(2))
+    assert again.assignments["J1"].transaction_id is None
+    await store.finish(again.lease, RunOutcome())
     newer = await begin(store, revision=3, transaction_id="new")
-    assert newer.standings["J1"].transaction_id == "new"
+    assert newer.assignments["J1"].transaction_id == "new"
 
 
 async def test_a_create_in_doubt_is_kept_and_marked_while_it_may_land_and_then_forgotten(store: Store) -> None:
-    await store.finish((await begin(store)).lease, Findings())
+    await store.finish((await begin(store)).lease, RunOutcome())
     again = await begin(store, revision=2, transaction_id=None)
-    assert await store.finish(again.lease, Findings(doubtful={"J1": 600.0}))
+    assert await store.finish(again.lease, RunOutcome(doubtful={"J1": 600.0}))
     assert await store.dirty("acme") == [Mark(ANNA.address, "J1")]
     kept = await begin(store, revision=3, transaction_id="t3")
-    assert (kept.standings["J1"].memory, kept.standings["J1"].transaction_id) == (Pending("t1", rank(1)), "t1")
-    assert await store.finish(kept.lease, Findings(doubtful={"J1": 0.0}))
-    assert (await begin(store, revision=3, transaction_id=None)).standings["J1"].memory is None
+    assert (kept.assignments["J1"].memory, kept.assignments["J1"].transaction_id) == (Pending("t1", rank(1)), "t1")
+    assert await store.finish(kept.lease, RunOutcome(doubtful={"J1": 0.0}))
+    assert (await begin(store, revision=3, transaction_id=None)).assignments["J1"].memory is None
     assert await store.linked("acme", "") == []
 
 
@@ -152,8 +164,8 @@ async def test_the_newest_revision_is_remembered_and_older_ones_are_refused(stor
         (rank(7), rank(7)),
     ]
     granted = await begin(store, revision=5)
-    assert not granted.standings["J1"].newest
-    assert granted.standings["J1"].transaction_id is None
+    assert not granted.assignments["J1"].newest
+    assert granted.assignments["J1"].transaction_id is None
 
 
 async def test_a_deletion_outranks_every_state_before_it_and_none_after(store: Store) -> None:
@@ -178,7 +190,7 @@ async def test_a_deletion_of_a_job_known_by_its_links_alone_outranks_them(store:
 async def test_a_row_gone_at_one_site_does_not_outrank_what_another_site_holds(store: Store) -> None:
     await linked(store, ANNA, revision=5)
     await linked(store, Mailbox("other", BEN.address), revision=9)
-    [gone] = await store.route([Sighting("J1", None, 2**32 - 1, 0, "acme")])
+    [gone] = await store.route([RankRequest("J1", None, 2**32 - 1, 0, "acme")])
     assert gone.rank == rank(5, deleted=True)
     [moved] = await store.route([at(9, 0)])
     assert moved.rank == moved.newest == rank(9)
@@ -197,7 +209,7 @@ async def test_a_deletion_tells_how_many_events_it_would_take_past_ones_not_coun
     chloe = Mailbox("acme", "chloe@acme.example")
     past = replace(link(), start=datetime(2020, 1, 1, tzinfo=UTC), end=datetime(2020, 1, 2, tzinfo=UTC))
     granted = await begin(store, chloe)
-    await store.finish(granted.lease, Findings(links={"J1": past}))
+    await store.finish(granted.lease, RunOutcome(links={"J1": past}))
     [state] = await store.route([at(1, 0)])
     [deleted] = await store.route([at(None, 1)])
     assert state.coming == 0
@@ -210,7 +222,7 @@ async def test_the_jobs_of_a_site_with_a_coming_event_are_counted_once_each_past
     await linked(store, Mailbox("other", BEN.address))
     past = replace(link(), start=datetime(2020, 1, 1, tzinfo=UTC), end=datetime(2020, 1, 2, tzinfo=UTC))
     granted = await begin(store, BEN)
-    await store.finish(granted.lease, Findings(links={"J1": link(), "J2": link(), "J3": past}))
+    await store.finish(granted.lease, RunOutcome(links={"J1": link(), "J2": link(), "J3": past}))
     await begin(store, Mailbox("acme", "chloe@acme.example"))  # a pending link is not an event
     assert await store.coming("acme") == 2
     assert await store.coming("nobody") == 0
@@ -247,10 +259,10 @@ async def test_a_deleted_job_costs_eight_bytes_however_long_its_id(valkey_url: s
 async def test_a_zone_is_remembered_even_an_empty_one(store: Store) -> None:
     granted = await begin(store)
     assert granted.zone is None
-    await store.finish(granted.lease, Findings(zone=""))
+    await store.finish(granted.lease, RunOutcome(zone=""))
     again = await begin(store)
     assert again.zone == ""
-    await store.finish(again.lease, Findings(zone="Tokyo Standard Time"))
+    await store.finish(again.lease, RunOutcome(zone="Tokyo Standard Time"))
     assert (await begin(store)).zone == "Tokyo Standard Time"
 
 
@@ -295,7 +307,7 @@ async def test_a_store_keeps_the_mark_of_its_birth(store: Store) -> None:
 async def test_dirty_marks_wait_for_the_sweep_of_their_site_until_it_has_seen_to_them(store: Store) -> None:
     await store.mark_dirty([(ANNA, "J1"), (Mailbox("other", ""), "J2"), (ANNA, "J1"), (BEN, "J1")])
     granted = await begin(store)
-    await store.finish(granted.lease, Findings(forgotten={"J1"}, dirty={"J3"}))
+    await store.finish(granted.lease, RunOutcome(forgotten={"J1"}, dirty={"J3"}))
     assert await store.dirty("other") == [Mark("", "J2")]
     marks = await store.dirty("acme")
     assert marks == [Mark(ANNA.address, "J1"), Mark(ANNA.address, "J3"), Mark(BEN.address, "J1")]
@@ -324,7 +336,7 @@ async def test_a_lease_that_is_released_leaves_everything_as_it_was(store: Store
     granted = await begin(store, transaction_id=None)
     await store.release(granted.lease)
     again = await begin(store, transaction_id=None)
-    assert again.standings["J1"].memory is None
+    assert again.assignments["J1"].memory is None
     stranger = replace(again.lease, token="somebody else's")
     await store.release(stranger)
     assert isinstance(await store.begin(ANNA, APP, "other", []), Busy)
@@ -332,7 +344,7 @@ async def test_a_lease_that_is_released_leaves_everything_as_it_was(store: Store
 
 async def test_a_zone_that_is_forgotten_is_read_again(store: Store) -> None:
     granted = await begin(store)
-    await store.finish(granted.lease, Findings(zone="UTC"))
+    await store.finish(granted.lease, RunOutcome(zone="UTC"))
     await store.forget_zone(ANNA)
     assert (await begin(store)).zone is None
 
@@ -340,13 +352,13 @@ async def test_a_zone_that_is_forgotten_is_read_again(store: Store) -> None:
 async def test_what_a_sweep_says_does_not_stand_against_what_became_known_of_late(store: Store) -> None:
     await store.route([at(5, 1)])
     await linked(store, revision=5)
-    for insists in (False, True):
-        older = Intent("J1", rank(4), "t", swept=True, insists=insists)
+    for forced in (False, True):
+        older = Intent("J1", rank(4), "t", swept=True, forced=forced)
         granted = await store.begin(ANNA, APP, uuid4().hex, [older])
         assert isinstance(granted, Grant)
-        standing = granted.standings["J1"]
-        assert (standing.newest, standing.dated) == (False, False)
-        await store.finish(granted.lease, Findings())
+        assignment = granted.assignments["J1"]
+        assert (assignment.newest, assignment.outranked) == (False, False)
+        await store.finish(granted.lease, RunOutcome())
 
 
 async def test_how_many_events_a_sweep_found_is_remembered(store: Store) -> None:
@@ -367,9 +379,9 @@ async def test_a_store_that_is_read_only_lets_nothing_but_leases_be_written(valk
     assert await dry.renew(granted.lease)
     assert await dry.dirty("acme")
     writes: list[Callable[[], Awaitable[object]]] = [
-        lambda: dry.finish(granted.lease, Findings(links={"J1": link()})),
+        lambda: dry.finish(granted.lease, RunOutcome(links={"J1": link()})),
         lambda: dry.begin(BEN, APP, "t", [Intent("J1", rank(1), "t1")]),
-        lambda: dry.begin(BEN, APP, "t", [Intent("J1", rank(1), None, swept=True, insists=True)]),
+        lambda: dry.begin(BEN, APP, "t", [Intent("J1", rank(1), None, swept=True, forced=True)]),
         lambda: dry.route([at(1, 0)]),
         lambda: dry.mark_dirty([(BEN, "J1")]),
         lambda: dry.clean("acme", [Mark(ANNA.address, "J1")]),
@@ -388,7 +400,7 @@ async def test_a_store_that_is_read_only_lets_nothing_but_leases_be_written(valk
     await dry.release(granted.lease)
     await dry.close()
     again = await begin(real, revision=1)
-    assert again.standings["J1"].memory == link()
+    assert again.assignments["J1"].memory == link()
     await real.close()
 
 
@@ -406,7 +418,7 @@ async def test_linked_mailboxes_are_listed_in_byte_order_page_by_page_while_they
         await linked(store, Mailbox("acme", f"{name}@acme.example"))
     await linked(store, Mailbox("other", "else@other.example"))
     granted = await begin(store, Mailbox("acme", "dan@acme.example"))
-    await store.finish(granted.lease, Findings(buried={"J1": rank(1)}))
+    await store.finish(granted.lease, RunOutcome(tombstones={"J1": rank(1)}))
     found: list[str] = []
     while page := await store.linked("acme", found[-1] if found else ""):
         found += page
@@ -441,10 +453,10 @@ async def test_a_lease_that_another_run_holds_is_neither_renewed_nor_finished_an
     stranger = replace(granted.lease, token="somebody else's")
     assert not await store.renew(stranger)
     assert stranger.lost
-    assert not await store.finish(stranger, Findings(links={"J1": link()}))
+    assert not await store.finish(stranger, RunOutcome(links={"J1": link()}))
     assert await store.renew(granted.lease)
     assert not granted.lease.lost
-    assert await store.finish(granted.lease, Findings())
+    assert await store.finish(granted.lease, RunOutcome())
     assert not await store.renew(granted.lease)
 
 
@@ -459,9 +471,9 @@ async def test_links_of_an_expired_lease_are_unsure_from_the_takeover_on(
     monkeypatch.undo()
     taken = await store.begin(ANNA, APP, "new", [Intent("J1", rank(1), None), Intent("J2", rank(1), "t3")])
     assert isinstance(taken, Grant)
-    assert dead.standings["J1"].memory == link()
-    assert taken.standings["J1"].memory == link().unsure()
-    assert taken.standings["J2"].transaction_id == "t2"
+    assert dead.assignments["J1"].memory == link()
+    assert taken.assignments["J1"].memory == link().unsure()
+    assert taken.assignments["J2"].transaction_id == "t2"
 
 
 async def test_who_takes_over_an_expired_lease_marks_what_its_run_may_have_touched(
@@ -478,8 +490,8 @@ async def test_who_takes_over_an_expired_lease_marks_what_its_run_may_have_touch
     assert isinstance(taken, Grant)
     assert await store.dirty("acme") == [Mark(ANNA.address, "J/2 ü"), Mark(ANNA.address, "J1")]
     assert await store.dirty("other") == []
-    assert not await store.finish(dead.lease, Findings(links={"J1": link()}))
-    assert await store.finish(taken.lease, Findings())
+    assert not await store.finish(dead.lease, RunOutcome(links={"J1": link()}))
+    assert await store.finish(taken.lease, RunOutcome())
     await store.clean("acme", await store.dirty("acme"))
     assert isinstance(await store.begin(ANNA, APP, "next", []), Grant)
     assert await store.dirty("acme") == []
@@ -492,24 +504,24 @@ async def test_a_lease_that_expired_and_that_nobody_took_may_still_be_renewed_an
     monkeypatch.setattr(lapsed, 0)
     granted = await begin(store)
     assert await store.renew(granted.lease)
-    assert await store.finish(granted.lease, Findings(links={"J1": link()}))
+    assert await store.finish(granted.lease, RunOutcome(links={"J1": link()}))
     assert await store.remembered("J1") == {ANNA: link()}
 
 
 async def test_a_mailbox_is_known_once_its_events_were_listed(store: Store) -> None:
     first = await begin(store)
     assert not first.is_known
-    assert await store.finish(first.lease, Findings(listed_in=first.incarnation))
+    assert await store.finish(first.lease, RunOutcome(listed_in=first.incarnation))
     second = await begin(store)
     assert second.is_known
     assert second.incarnation == first.incarnation
-    await store.finish(second.lease, Findings())
+    await store.finish(second.lease, RunOutcome())
     assert not (await begin(store, BEN)).is_known
 
 
 async def test_a_listing_from_before_data_was_lost_makes_no_mailbox_known(store: Store) -> None:
     granted = await begin(store)
-    await store.finish(granted.lease, Findings(listed_in="an earlier incarnation"))
+    await store.finish(granted.lease, RunOutcome(listed_in="an earlier incarnation"))
     assert not (await begin(store)).is_known
 
 
@@ -518,7 +530,7 @@ async def test_a_run_that_names_another_incarnation_is_refused_and_takes_no_leas
     assert isinstance(refused, DataLost)
     again = await store.begin(ANNA, APP, "u", [Intent("J1", rank(1), "t1")], incarnation=refused.incarnation)
     assert isinstance(again, Grant)
-    assert again.standings["J1"].memory is None
+    assert again.assignments["J1"].memory is None
     assert again.incarnation == refused.incarnation
 
 
@@ -527,7 +539,7 @@ async def test_found_events_are_linked_unless_something_is_known_of_their_job(st
     granted = await store.begin(ANNA, APP, "t", [Intent("J2", rank(1), "t2")])
     assert isinstance(granted, Grant)
     found = {job_id: link(event_id=f"found {job_id}") for job_id in ("J1", "J2", "J3", "J4")}
-    assert await store.finish(granted.lease, Findings(found=found, beyond={"J1", "J4"}))
+    assert await store.finish(granted.lease, RunOutcome(found=found, beyond={"J1", "J4"}))
     after = await store.begin(ANNA, APP, "u", [], everything=True)
     assert isinstance(after, Grant)
     assert after.links == {"J1": link(), "J2": Pending("t2", rank(1)), "J3": found["J3"], "J4": found["J4"]}
@@ -537,16 +549,16 @@ async def test_found_events_are_linked_unless_something_is_known_of_their_job(st
 
 async def test_a_forgotten_create_and_a_found_event_of_one_job_leave_the_found_one(store: Store) -> None:
     granted = await begin(store)
-    await store.finish(granted.lease, Findings(forgotten={"J1"}, found={"J1": link(event_id="found")}))
+    await store.finish(granted.lease, RunOutcome(forgotten={"J1"}, found={"J1": link(event_id="found")}))
     assert await store.remembered("J1") == {ANNA: link(event_id="found")}
 
 
 async def test_a_zone_is_fresh_for_an_hour_and_kept_for_longer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     granted = await begin(store)
-    await store.finish(granted.lease, Findings(zone="Tokyo Standard Time"))
+    await store.finish(granted.lease, RunOutcome(zone="Tokyo Standard Time"))
     fresh = await begin(store)
     assert (fresh.zone, fresh.zone_is_fresh) == ("Tokyo Standard Time", True)
-    await store.finish(fresh.lease, Findings())
+    await store.finish(fresh.lease, RunOutcome())
     kept = "consumer.store.store.KEPT_SECONDS" if isinstance(store, RedisStore) else "tests.fakes.store.KEPT_SECONDS"
     monkeypatch.setattr(kept, 0)
     stale = await begin(store, transaction_id=None)
@@ -558,16 +570,16 @@ async def test_a_mailbox_parked_for_an_hour_is_free_when_it_has_answered_and_onl
 ) -> None:
     granted = await begin(store)
     await store.park(ANNA, "ErrorAccessDenied", hourly=True)
-    assert await store.finish(granted.lease, Findings())
+    assert await store.finish(granted.lease, RunOutcome())
     assert [mailbox for mailbox, _ in await store.list_parked()] == [ANNA]
     await store.enable(ANNA)
     granted = await begin(store)
     await store.park(ANNA, "ErrorAccessDenied", hourly=True)
-    assert await store.finish(granted.lease, Findings(answered=True))
+    assert await store.finish(granted.lease, RunOutcome(answered=True))
     assert await store.list_parked() == []
     granted = await begin(store)
     await store.park(ANNA, BY_HAND, hourly=False)
-    assert await store.finish(granted.lease, Findings(answered=True))
+    assert await store.finish(granted.lease, RunOutcome(answered=True))
     assert [mailbox for mailbox, _ in await store.list_parked()] == [ANNA]
 
 
@@ -583,7 +595,7 @@ async def test_an_emptied_redis_knows_no_mailbox_and_begins_an_incarnation(valke
     prefix = f"{uuid4()}:"
     store = RedisStore.connect(valkey_url, prefix, SystemClock())
     granted = await begin(store)
-    await store.finish(granted.lease, Findings(listed_in=granted.incarnation))
+    await store.finish(granted.lease, RunOutcome(listed_in=granted.incarnation))
     async with Redis.from_url(valkey_url) as redis:
         keys = [key async for key in redis.scan_iter(f"{prefix}*")]
         await redis.delete(*keys)  # as FLUSHALL would; the server is shared with other tests
@@ -627,7 +639,7 @@ async def test_events_that_other_mailboxes_are_linked_to_are_told_from_the_rest(
     ids = {"J1": "AAMkAD==", "J2": "plain id", "J3": "AAMk-_==", "J4": "AAMkAD=="}
     granted = await begin(store, BEN)
     await store.finish(
-        granted.lease, Findings(links={job_id: link(event_id=ids[job_id]) for job_id in ("J1", "J2", "J3")})
+        granted.lease, RunOutcome(links={job_id: link(event_id=ids[job_id]) for job_id in ("J1", "J2", "J3")})
     )
     asked = [*ids.items(), ("J1", "another"), ("J5", "plain id")]
     assert await store.linked_elsewhere(ANNA, asked) == {"AAMkAD==", "plain id", "AAMk-_=="}

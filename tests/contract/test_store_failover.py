@@ -14,7 +14,7 @@ from consumer.clock import SystemClock
 from consumer.domain.errors import StoreUnavailableError
 from consumer.store.connection import refuses_writes
 from consumer.store.store import RedisStore
-from consumer.sync.ports import DataLost, Findings
+from consumer.sync.ports import DataLost, RunOutcome
 from sandbox.servers.embedded import embedded_valkey
 from sandbox.servers.redis import RedisServer
 from tests.company import eventually
@@ -97,7 +97,7 @@ async def test_after_a_failover_the_promoted_server_is_written_to_without_a_rest
         store = RedisStore.connect(f"redis://127.0.0.1:{name.port}/0", f"{uuid4()}:", SystemClock())
         await linked(store)
         granted = await begin(store)
-        await store.finish(granted.lease, Findings(listed_in=granted.incarnation))
+        await store.finish(granted.lease, RunOutcome(listed_in=granted.incarnation))
         await store.check()
 
         async def caught_up() -> bool:
@@ -115,7 +115,7 @@ async def test_after_a_failover_the_promoted_server_is_written_to_without_a_rest
         assert isinstance(await store.begin(ANNA, APP, "t", [], incarnation=granted.incarnation), DataLost)
         again = await begin(store)
         assert not again.is_known
-        assert again.standings["J1"].memory == link()
+        assert again.assignments["J1"].memory == link()
         await store.close()
 
 
@@ -124,11 +124,11 @@ async def test_a_restarted_server_may_have_lost_writes_and_a_new_connection_to_i
     server.start()
     store = RedisStore.connect(server.url, "p:", SystemClock())
     granted = await begin(store)
-    await store.finish(granted.lease, Findings(listed_in=granted.incarnation))
+    await store.finish(granted.lease, RunOutcome(listed_in=granted.incarnation))
     other = RedisStore.connect(server.url, "p:", SystemClock())
     again = await begin(other)
     assert again.is_known
-    await other.finish(again.lease, Findings())
+    await other.finish(again.lease, RunOutcome())
     await asyncio.to_thread(server.stop)
     await asyncio.to_thread(server.start)
     assert not (await begin(store)).is_known

@@ -11,7 +11,7 @@ from consumer.domain.job import rank
 from consumer.domain.link import Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.store.store import KEPT_SECONDS, RedisStore
-from consumer.sync.ports import Findings, Grant, Intent, Sighting, Standing, Store
+from consumer.sync.ports import AssignmentState, Grant, Intent, RankRequest, RunOutcome, Store
 from tests.fakes.store import MemoryStore
 
 ANNA = Mailbox("acme", "anna@acme.example")
@@ -28,13 +28,13 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     await real.close()
 
 
-async def intend(store: Store, revision: int, transaction_id: str | None, *, deleted: bool = False) -> Standing:
+async def intend(store: Store, revision: int, transaction_id: str | None, *, deleted: bool = False) -> AssignmentState:
     """What the store knows when a run that may create the event begins; its lease is given back."""
     intent = Intent("J1", rank(revision, deleted=deleted), transaction_id)
     granted = await store.begin(ANNA, APP, uuid4().hex, [intent])
     assert isinstance(granted, Grant)
     await store.release(granted.lease)
-    return granted.standings["J1"]
+    return granted.assignments["J1"]
 
 
 async def test_of_two_revisions_the_higher_is_the_newer_whatever_the_servers_locale(store: Store) -> None:
@@ -42,14 +42,14 @@ async def test_of_two_revisions_the_higher_is_the_newer_whatever_the_servers_loc
     pairs = [sorted(random.sample(range(1, 2 ** random.choice([8, 16, 31, 62])), 2)) for _ in range(300)]
     for at in (1, 0):
         routed = await store.route(
-            [Sighting(f"J{number}", rank(pair[at]), 0, 1 - at) for number, pair in enumerate(pairs)]
+            [RankRequest(f"J{number}", rank(pair[at]), 0, 1 - at) for number, pair in enumerate(pairs)]
         )
         assert [each.newest for each in routed] == [rank(higher) for _, higher in pairs]
 
 
 async def test_the_newest_state_that_comes_again_is_not_superseded(store: Store) -> None:
-    await store.route([Sighting("J1", rank(7), 0, 1)])
-    await store.route([Sighting("J1", rank(7), 0, 1)])
+    await store.route([RankRequest("J1", rank(7), 0, 1)])
+    await store.route([RankRequest("J1", rank(7), 0, 1)])
     assert (await intend(store, 7, None)).newest
 
 
@@ -71,7 +71,7 @@ async def test_a_create_in_doubt_is_not_repeated_for_an_older_state(store: Store
 async def test_a_tombstone_stops_a_create_of_its_own_rank(store: Store) -> None:
     granted = await store.begin(ANNA, APP, uuid4().hex, [Intent("J1", rank(7), "first")])
     assert isinstance(granted, Grant)
-    await store.finish(granted.lease, Findings(buried={"J1": rank(7)}))
+    await store.finish(granted.lease, RunOutcome(tombstones={"J1": rank(7)}))
     assert (await intend(store, 7, "second")).transaction_id is None
     assert (await intend(store, 8, "third")).transaction_id == "third"
 
@@ -80,7 +80,7 @@ async def test_a_time_zone_is_fresh_until_an_hour_has_passed_on_the_stores_clock
     store = RedisStore.connect(valkey_url, f"{uuid4()}:", SystemClock())
     granted = await store.begin(ANNA, APP, "first", [])
     assert isinstance(granted, Grant)
-    await store.finish(granted.lease, Findings(zone="Tokyo Standard Time"))
+    await store.finish(granted.lease, RunOutcome(zone="Tokyo Standard Time"))
     key = store._key(f"timezone:{ANNA}")
     entry = await store._redis.get(key)
     for seconds, fresh in ((KEPT_SECONDS - 60, True), (KEPT_SECONDS + 1, False)):

@@ -17,7 +17,7 @@ from consumer.domain.errors import (
     TransientError,
     ZoneRefusedError,
 )
-from consumer.domain.event import REMINDER_MINUTES, Event, Glimpse, SeenEvent
+from consumer.domain.event import REMINDER_MINUTES, Event, EventSummary, RemoteEvent
 from consumer.domain.site import Site
 from consumer.sync.ports import Asks, Clock, Lease
 
@@ -44,7 +44,7 @@ class MemoryOutlook:
     clock: Clock
     random: Random
     faults: Faults = field(default_factory=Faults)
-    events: dict[str, dict[str, SeenEvent]] = field(default_factory=dict)
+    events: dict[str, dict[str, RemoteEvent]] = field(default_factory=dict)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
     """(address, tag) whenever a second live event came to carry the tag."""
     writes: int = 0
@@ -192,32 +192,32 @@ class MemoryCalendar:
     lease: Lease
 
     @property
-    def _box(self) -> dict[str, SeenEvent]:
+    def _box(self) -> dict[str, RemoteEvent]:
         address = self.lease.mailbox.address
         return self.outlook.events.setdefault(self.outlook.aliases.get(address, address), {})
 
-    async def create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
+    async def create(self, event: Event, tag: str, transaction_id: str) -> RemoteEvent:
         return await self.outlook.request(self.lease, lambda: self._create(event, tag, transaction_id), write=True)
 
-    async def update(self, event_id: str, event: Event) -> SeenEvent:
+    async def update(self, event_id: str, event: Event) -> RemoteEvent:
         return await self.outlook.request(self.lease, lambda: self._update(event_id, event), write=True)
 
-    async def claim(self, event_id: str, event: Event, tag: str) -> SeenEvent:
+    async def claim(self, event_id: str, event: Event, tag: str) -> RemoteEvent:
         return await self.outlook.request(self.lease, lambda: self._claim(event_id, event, tag), write=True)
 
     async def delete(self, event_id: str) -> None:
         await self.outlook.request(self.lease, lambda: self._delete(event_id), write=True)
 
-    async def get(self, event_id: str) -> SeenEvent:
+    async def get(self, event_id: str) -> RemoteEvent:
         return await self.outlook.request(self.lease, lambda: self._get(event_id), write=False)
 
-    async def find(self, tag: str) -> tuple[SeenEvent, ...]:
+    async def find(self, tag: str) -> tuple[RemoteEvent, ...]:
         return await self.outlook.request(self.lease, lambda: self._find(tag), write=False)
 
-    async def view(self, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
+    async def view(self, start: datetime, end: datetime) -> tuple[EventSummary, ...]:
         return await self.outlook.request(self.lease, lambda: self._view(start, end), write=False)
 
-    async def tagged(self, site_id: str, not_before: datetime) -> tuple[Glimpse, ...]:
+    async def tagged(self, site_id: str, not_before: datetime) -> tuple[EventSummary, ...]:
         return await self.outlook.request(self.lease, lambda: self._tagged(site_id, not_before), write=False)
 
     async def time_zone(self) -> str:
@@ -233,7 +233,7 @@ class MemoryCalendar:
             raise refusal
         return self.outlook.zones.get(self.lease.mailbox.address, "GMT Standard Time")
 
-    def _create(self, event: Event, tag: str, transaction_id: str) -> SeenEvent:
+    def _create(self, event: Event, tag: str, transaction_id: str) -> RemoteEvent:
         self._check(event)
         key = self.lease.mailbox.address, transaction_id
         if key in self.outlook.transactions:
@@ -253,7 +253,7 @@ class MemoryCalendar:
             raise TransientError("503 ConcurrentItemSave", unknown=True)
         return self._box[event_id]
 
-    def _update(self, event_id: str, event: Event) -> SeenEvent:
+    def _update(self, event_id: str, event: Event) -> RemoteEvent:
         self._check(event)
         present = self._get(event_id)
         if self.outlook.strange:
@@ -264,7 +264,7 @@ class MemoryCalendar:
         self.outlook.writes += 1
         return self._box[event_id]
 
-    def _claim(self, event_id: str, event: Event, tag: str) -> SeenEvent:
+    def _claim(self, event_id: str, event: Event, tag: str) -> RemoteEvent:
         self._box[event_id] = replace(self._get(event_id), tag=tag)
         return self._update(event_id, event)
 
@@ -273,41 +273,41 @@ class MemoryCalendar:
         del self._box[event_id]
         self.outlook.writes += 1
 
-    def _get(self, event_id: str) -> SeenEvent:
+    def _get(self, event_id: str) -> RemoteEvent:
         if event_id not in self._box:
             raise GoneError("ErrorItemNotFound")
         return self._box[event_id]
 
-    def _view(self, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
+    def _view(self, start: datetime, end: datetime) -> tuple[EventSummary, ...]:
         self.outlook.views += 1
         return tuple(
-            Glimpse(event.event_id, event.etag, event.tag, event.single, event.end)
+            EventSummary(event.event_id, event.etag, event.tag, event.single, event.end)
             for event in self._listed()
             if event.tag and event.start and event.end and event.start < end and event.end > start
             if event.event_id not in self.outlook.elsewhere
         )
 
-    def _tagged(self, site_id: str, not_before: datetime) -> tuple[Glimpse, ...]:
+    def _tagged(self, site_id: str, not_before: datetime) -> tuple[EventSummary, ...]:
         self.outlook.lists += 1
         if self.outlook.list_refusal is not None:
             raise self.outlook.list_refusal
         return tuple(
-            Glimpse(event.event_id, event.etag, event.tag, event.single, event.end, event.start, event.created)
+            EventSummary(event.event_id, event.etag, event.tag, event.single, event.end, event.start, event.created)
             for event in self._listed()
             if event.tag and event.tag.startswith(f"{site_id}/")
             if event.end is None or event.end >= not_before
         )
 
-    def _listed(self) -> list[SeenEvent]:
+    def _listed(self) -> list[RemoteEvent]:
         return [event for event in self._box.values() if event.event_id not in self.outlook.deleted_items]
 
-    def _find(self, tag: str) -> tuple[SeenEvent, ...]:
+    def _find(self, tag: str) -> tuple[RemoteEvent, ...]:
         self.outlook.looks += 1
         return tuple(event for event in self._listed() if event.tag == tag)
 
 
-def _shown(event_id: str, tag: str | None, event: Event, version: int, created: datetime | None) -> SeenEvent:
-    return SeenEvent(
+def _shown(event_id: str, tag: str | None, event: Event, version: int, created: datetime | None) -> RemoteEvent:
+    return RemoteEvent(
         event_id=event_id,
         etag=f'W/"{version}"',
         tag=tag,

@@ -9,19 +9,19 @@ from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.ports import (
     LEASE_SECONDS,
+    AssignmentState,
     Busy,
     Clock,
     DataLost,
-    Findings,
     Grant,
     Intent,
     Lease,
     Mark,
     Parked,
     Parking,
+    RankRequest,
     Routed,
-    Sighting,
-    Standing,
+    RunOutcome,
 )
 
 KEPT_SECONDS = 3600.0
@@ -79,7 +79,7 @@ class MemoryStore:
         self.__dict__.update(snapshot.__dict__)
         self._incarnation = incarnation
 
-    async def route(self, sightings: Sequence[Sighting]) -> list[Routed]:
+    async def route(self, sightings: Sequence[RankRequest]) -> list[Routed]:
         self._reach()
         return [self._route(sighting) for sighting in sightings]
 
@@ -114,11 +114,11 @@ class MemoryStore:
         jobs = [intent.job_id for intent in intents]
         self._leases[app, mailbox.address] = _Lease(token, now + LEASE_SECONDS, mailbox, jobs)
         zone, read_at = self._zones.get(mailbox, (None, float("-inf")))
-        standings = {intent.job_id: self._intend(mailbox, intent, now) for intent in intents}
+        assignments = {intent.job_id: self._intend(mailbox, intent, now) for intent in intents}
         return Grant(
             Lease(app, mailbox, token, now),
             zone,
-            standings,
+            assignments,
             dict(self.links.get(mailbox, {})) if everything else {},
             zone_is_fresh=now - read_at < KEPT_SECONDS,
             is_known=self._known.get(mailbox) == self._incarnation,
@@ -135,33 +135,33 @@ class MemoryStore:
         held.until = lease.renewed_at + LEASE_SECONDS
         return True
 
-    async def finish(self, lease: Lease, findings: Findings) -> bool:
+    async def finish(self, lease: Lease, outcome: RunOutcome) -> bool:
         self._reach()
         if self._held(lease) is None:
             return False
         now = self.clock.monotonic()
         links = self.links.setdefault(lease.mailbox, {})
-        for job_id in [*findings.forgotten, *findings.buried]:
+        for job_id in [*outcome.forgotten, *outcome.tombstones]:
             links.pop(job_id, None)
-        for job_id, rank in findings.buried.items():
+        for job_id, rank in outcome.tombstones.items():
             self._tombstones[lease.mailbox, job_id] = Tombstone(rank, now)
-        links.update({job_id: replace(link, written_at=now) for job_id, link in findings.links.items()})
-        for job_id, link in findings.found.items():
+        links.update({job_id: replace(link, written_at=now) for job_id, link in outcome.links.items()})
+        for job_id, link in outcome.found.items():
             if job_id not in links:
                 links[job_id] = replace(link, written_at=now)
-                if job_id in findings.beyond:
+                if job_id in outcome.beyond:
                     self._mark([(lease.mailbox, job_id)])
-        self._mark([(lease.mailbox, job_id) for job_id in findings.dirty])
-        for job_id, seconds in findings.doubtful.items():
+        self._mark([(lease.mailbox, job_id) for job_id in outcome.dirty])
+        for job_id, seconds in outcome.doubtful.items():
             if now - links[job_id].written_at < seconds:
                 self._mark([(lease.mailbox, job_id)])
             else:
                 del links[job_id]
-        if findings.zone is not None:
-            self._zones[lease.mailbox] = (findings.zone, now)
-        if findings.listed_in == str(self._incarnation):
+        if outcome.zone is not None:
+            self._zones[lease.mailbox] = (outcome.zone, now)
+        if outcome.listed_in == str(self._incarnation):
             self._known[lease.mailbox] = self._incarnation
-        if findings.answered and lease.mailbox in self.parked and self.parked[lease.mailbox][1] is not None:
+        if outcome.answered and lease.mailbox in self.parked and self.parked[lease.mailbox][1] is not None:
             del self.parked[lease.mailbox]
         del self._leases[lease.app, lease.mailbox.address]
         return True
@@ -303,7 +303,7 @@ class MemoryStore:
         held = self._leases.get((lease.app, lease.mailbox.address))
         return held if held is not None and held.token == lease.token else None
 
-    def _route(self, sighting: Sighting) -> Routed:
+    def _route(self, sighting: RankRequest) -> Routed:
         now = self.clock.monotonic()
         known = self._newest.get(sighting.job_id)
         if known is not None and known.until <= now:
@@ -327,7 +327,7 @@ class MemoryStore:
             coming = sum(isinstance(link, Link) and link.end >= self.clock.now() for link in held.values())
         return Routed(rank, top, tuple(held), coming)
 
-    def _intend(self, mailbox: Mailbox, intent: Intent, now: float) -> Standing:
+    def _intend(self, mailbox: Mailbox, intent: Intent, now: float) -> AssignmentState:
         links = self.links.setdefault(mailbox, {})
         memory: Memory | None = links.get(intent.job_id)
         tombstone = self._tombstones.get((mailbox, intent.job_id))
@@ -335,26 +335,26 @@ class MemoryStore:
             memory = tombstone
         known = self._newest.get(intent.job_id)
         routed = known if known is not None and known.until > now and known.rank > intent.rank else None
-        buried = isinstance(memory, Tombstone) and memory.rank >= intent.rank and intent.transaction_id is not None
-        newest, dated = routed is None, False
-        if intent.swept and (buried or routed or (memory and memory.rank > intent.rank)):
+        tombstones = isinstance(memory, Tombstone) and memory.rank >= intent.rank and intent.transaction_id is not None
+        newest, outranked = routed is None, False
+        if intent.swept and (tombstones or routed or (memory and memory.rank > intent.rank)):
             ages = [KEPT_SECONDS - (routed.until - now)] if routed else []
-            ages += [now - memory.written_at] if memory and (buried or memory.rank > intent.rank) else []
-            dated = min(ages) >= PATIENCE_SECONDS
-        if dated:
-            newest = intent.insists
-        if dated and newest:
-            buried = False
+            ages += [now - memory.written_at] if memory and (tombstones or memory.rank > intent.rank) else []
+            outranked = min(ages) >= PATIENCE_SECONDS
+        if outranked:
+            newest = intent.forced
+        if outranked and newest:
+            tombstones = False
             self._tombstones.pop((mailbox, intent.job_id), None)
             if routed:
                 self._newest[intent.job_id] = replace(routed, rank=intent.rank, until=now + KEPT_SECONDS)
         used = None
-        if newest and intent.transaction_id is not None and not buried:
+        if newest and intent.transaction_id is not None and not tombstones:
             if isinstance(memory, Pending):
-                if dated or memory.rank <= intent.rank:
+                if outranked or memory.rank <= intent.rank:
                     used = memory.transaction_id
             elif not isinstance(memory, Link):
                 used = intent.transaction_id
             if used is not None:
                 links[intent.job_id] = Pending(used, intent.rank, now)
-        return Standing(newest, memory, used, dated)
+        return AssignmentState(newest, memory, used, outranked)

@@ -8,7 +8,7 @@ import pytest
 from consumer import settings
 from consumer.cli import dead_letters, replayer
 from consumer.domain.errors import ConfigurationError, TransientError
-from consumer.kafka import span
+from consumer.kafka import offset_range
 from sandbox.core.feed import Record
 from sandbox.core.producer import FeedProducer
 from tests.company import Company, eventually
@@ -161,7 +161,7 @@ async def test_letters_are_not_replayed_while_the_topics_id_is_not_known_and_a_m
     def missing(_consumer: object, topic: str) -> None:
         raise ConfigurationError([f"topic {topic} cannot be read: unknown topic"])
 
-    monkeypatch.setattr(span, "Span", missing)
+    monkeypatch.setattr(offset_range, "OffsetRange", missing)
     with pytest.raises(ConfigurationError):
         await dead_letters.replay_letters(settings.load(), lambda _done, _all: None)
     with pytest.raises(ConfigurationError):

@@ -100,7 +100,7 @@ async def suspended(company: Company, service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "mend", "code", "remedy"),
+    ("spoil", "mend", "code", "hint"),
     [
         pytest.param(
             expire_the_secret,
@@ -174,8 +174,8 @@ async def suspended(company: Company, service: Service) -> None:
         ),
     ],
 )
-async def test_a_site_that_is_refused_is_named_with_its_remedy_and_served_once_mended(
-    company: Company, spoil: Step, mend: Step, code: str, remedy: str
+async def test_a_site_that_is_refused_is_named_with_its_hint_and_served_once_mended(
+    company: Company, spoil: Step, mend: Step, code: str, hint: str
 ) -> None:
     changes = company.generate(workers=4, jobs=3)
     await company.open_mailboxes()
@@ -190,11 +190,11 @@ async def test_a_site_that_is_refused_is_named_with_its_remedy_and_served_once_m
     [told] = [line for line in service.process.log.read_text().splitlines() if '"site suspended"' in line]
     assert '"site": "site-1"' in told
     assert code in told
-    assert remedy in told
+    assert hint in told
     swept = await company.sweep()
     assert swept.status == 1
     assert code in swept.sites["site-1"]["failure"]
-    assert remedy in swept.sites["site-1"]["failure"]
+    assert hint in swept.sites["site-1"]["failure"]
     assert swept.sites["site-2"]["failure"] is None
     await mend(company)
     await company.equal(within=20)

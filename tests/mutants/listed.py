@@ -31,9 +31,9 @@ class Mutant:
 MUTANTS: Final = (
     Mutant(
         "no look-up for a pending link",
-        "consumer/sync/settle.py",
-        "in_doubt = memory.rank <=",
-        "in_doubt = False and memory.rank <=",
+        "consumer/sync/apply.py",
+        "return memory.rank <= change.state.rank",
+        "return False and memory.rank <= change.state.rank",
         (f"{FAULTS}::test_an_event_that_a_killed_run_has_made_goes_when_its_job_was_cancelled_meanwhile",),
     ),
     Mutant(
@@ -82,7 +82,7 @@ MUTANTS: Final = (
     Mutant(
         "no fuse on the sweep's way",
         "consumer/sync/conclusions.py",
-        "        if self._questions.is_fuse_blown:",
+        "        if self._is_held():",
         "        if not self:",
         (f"{SWEEP}::test_more_vanished_jobs_than_the_fuse_bears_are_held_until_allowed",),
     ),
@@ -96,7 +96,7 @@ MUTANTS: Final = (
     Mutant(
         "the sweep ignores the etag",
         "consumer/domain/compare.py",
-        "glimpse.etag == link.etag",
+        "summary.etag == link.etag",
         "True",
         (f"{SWEEP}::test_what_a_person_does_to_our_event_is_put_right_once",),
     ),
@@ -180,28 +180,28 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a 403 parks without a second look",
-        "consumer/sync/sites.py",
+        "consumer/sync/site_registry.py",
         "judged = whose(refusal, compared)",
         'judged = "mailbox"',
         (f"{REFUSALS}::test_a_refusal_of_every_mailbox_suspends_the_site_and_parks_none",),
     ),
     Mutant(
         "a refused probe counts as success",
-        "consumer/sync/sites.py",
+        "consumer/sync/site_registry.py",
         "if answer is None and self._sites.get(site_id) is site:",
         "if self._sites.get(site_id) is site:",
         (f"{REFUSALS}::test_consent_for_reading_only_suspends_the_site_until_writing_is_allowed",),
     ),
     Mutant(
         "a refused write is compared with a read",
-        "consumer/sync/sites.py",
+        "consumer/sync/site_registry.py",
         "asks = WHOLE | WRITE if isinstance(refusal, ForbiddenError) and refusal.write else WHOLE",
         "asks = WHOLE",
         ("tests/unit/sync/test_site_states.py::test_a_refused_write_is_compared_with_a_write",),
     ),
     Mutant(
         "a recovery enables nothing",
-        "consumer/sync/rounds.py",
+        "consumer/sync/scheduler.py",
         "if every_mailbox or parking.hourly or shared:",
         "if every_mailbox:",
         (f"{REFUSALS}::test_on_recovery_what_was_parked_since_the_trouble_began_is_enabled_and_nothing_else",),
@@ -231,7 +231,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an event that no view shows counts as moved back",
-        "consumer/sync/settle.py",
+        "consumer/sync/apply.py",
         "if not situation.out_of_view or situation.wanted is None:",
         "if situation.wanted is not None:",
         (
@@ -240,14 +240,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a mark trusts the link",
-        "consumer/sync/settle.py",
-        "look.event_ids is None and _is_trusted(",
-        "look.event_ids is None and not _is_trusted(",
+        "consumer/sync/apply.py",
+        "sweep_view.event_ids is None and _is_trusted(",
+        "sweep_view.event_ids is None and not _is_trusted(",
         ("tests/simulation/test_found_by_stories.py",),
     ),
     Mutant(
         "a link is trusted after a write in doubt",
-        "consumer/sync/settle.py",
+        "consumer/sync/apply.py",
         "elif not known and isinstance(link, Link):",
         "elif False and isinstance(link, Link):",
         ("tests/simulation/test_found_by_stories.py",),
@@ -255,7 +255,7 @@ MUTANTS: Final = (
     Mutant(
         "a create in doubt is forgotten with the store",
         "consumer/sync/lanes.py",
-        "change.transaction_id = verdict.in_doubt.get(job_id, known)",
+        "change.transaction_id = result.in_doubt.get(job_id, known)",
         "change.transaction_id = None",
         (f"{FAULTS}::test_a_create_whose_link_the_store_has_forgotten_is_looked_up_before_it_is_repeated",),
     ),
@@ -298,7 +298,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an event made without its tag is only linked",
-        "consumer/sync/settle.py",
+        "consumer/sync/apply.py",
         "if claimed_by is not None:",
         "if False:",
         ("tests/simulation/test_protocol.py::test_an_event_that_was_made_without_its_tag_gets_it",),

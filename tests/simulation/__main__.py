@@ -24,12 +24,12 @@ def play(kind: str, seed: int) -> str:
     signal.signal(signal.SIGALRM, _stuck)
     signal.alarm(STUCK_SECONDS)
     try:
-        return verdict(Story(KINDS[kind], seed))
+        return result(Story(KINDS[kind], seed))
     finally:
         signal.alarm(0)
 
 
-def verdict(story: Story) -> str:
+def result(story: Story) -> str:
     """What is wrong at the end of a story; empty if nothing is."""
     try:
         simulate(story.play())

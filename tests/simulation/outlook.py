@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from consumer.domain.errors import TransientError
-from consumer.domain.event import SeenEvent
+from consumer.domain.event import RemoteEvent
 from consumer.sync.ports import LEASE_SECONDS, REQUEST_SECONDS, Lease
 from tests.fakes.calendars import MemoryOutlook
 from tests.simulation.faulty_store import FaultyStore
@@ -97,7 +97,7 @@ class WatchedOutlook(MemoryOutlook):
         self.duplicates.clear()  # the twins say more
         return answer
 
-    def _created(self, address: str, event: SeenEvent, others: list[SeenEvent], stray: str | None) -> None:
+    def _created(self, address: str, event: RemoteEvent, others: list[RemoteEvent], stray: str | None) -> None:
         if stray is not None:
             self._strays[event.event_id] = stray
         if others:

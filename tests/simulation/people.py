@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 
-from consumer.domain.event import SeenEvent
+from consumer.domain.event import RemoteEvent
 from tests.simulation.outlook import WatchedOutlook
 
 
@@ -44,7 +44,7 @@ class People:
         kinds = ["edit", "drag", "drag away", "delete", "copy", "categorise", "categorise", "categorise"]
         self.do(self.random.choice(kinds), address, event)
 
-    def do(self, kind: str, address: str, event: SeenEvent) -> None:
+    def do(self, kind: str, address: str, event: RemoteEvent) -> None:
         """Do this to this event."""
         box = self.outlook.events[address]
         event_id, pair = event.event_id, (address, str(event.tag))

@@ -8,12 +8,12 @@ from datetime import timedelta
 from random import Random
 from typing import Final
 
-from consumer.domain.event import SeenEvent, tag
+from consumer.domain.event import RemoteEvent, tag
 from consumer.domain.job import Job
 from consumer.domain.link import Link
+from consumer.sync.apply import LANDING_SECONDS
 from consumer.sync.lanes import HAND_OVER_SECONDS
 from consumer.sync.ports import LEASE_SECONDS
-from consumer.sync.settle import LANDING_SECONDS
 from tests.fakes.calendars import Faults
 from tests.fakes.store import MemoryStore
 from tests.simulation.faulty_store import FaultyStore
@@ -243,7 +243,7 @@ class Story:
         marks = {(mailbox.address, tag(mailbox.site, job_id)) for mailbox, job_id in self.store.whole.marks}
         return marks | self.outlook.overwritten | {(twin.address, twin.tag) for twin in self.outlook.twins}
 
-    def _there(self) -> list[tuple[tuple[str, str], SeenEvent]]:
+    def _there(self) -> list[tuple[tuple[str, str], RemoteEvent]]:
         """Every event that a sweep can see to, with its (address, tag)."""
         left = self._left()
         return [
@@ -253,7 +253,7 @@ class Story:
             if (address, str(event.tag)) not in left and not self._out_of_sight(address, event)
         ]
 
-    def _out_of_sight(self, address: str, event: SeenEvent) -> bool:
+    def _out_of_sight(self, address: str, event: RemoteEvent) -> bool:
         """Whether a person has changed or copied it beyond the window, where no sweep looks."""
         assert event.start is not None
         if event.start < SimulatedClock().now() + timedelta(days=WINDOW_DAYS):
@@ -373,5 +373,5 @@ class Story:
         )
 
 
-def _shows(event: SeenEvent, job: Job) -> bool:
+def _shows(event: RemoteEvent, job: Job) -> bool:
     return (event.start, event.end) == job.scheduled and f"Job: {job.subject}\r\n" in event.body

@@ -7,17 +7,17 @@ from random import Random
 
 import pytest
 
-from consumer.domain.compare import Inspection, Unread
+from consumer.domain.compare import MailboxSnapshot, Unread
 from consumer.domain.errors import TransientError
 from consumer.domain.job import Deletion
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.timezones import UTC_ZONE
+from consumer.sync.apply import RunResult
 from consumer.sync.change import Change
 from consumer.sync.lanes import HAND_OVER_SECONDS, OVERDUE_SHARE, RELIEVE_AT_ONCE, Lanes
 from consumer.sync.receipts import Receipt
-from consumer.sync.settle import Verdict
-from consumer.sync.sites import SiteStates
+from consumer.sync.site_registry import SiteRegistry
 from tests.fakes.calendars import MemoryOutlook
 from tests.fakes.store import MemoryStore
 from tests.simulation.loop import SimulatedClock, simulate
@@ -34,20 +34,20 @@ class Calendars:
         self.answer = answer
         self.runs: Counter[str] = Counter()
 
-    async def run(self, site: Site, mailbox: Mailbox, changes: Mapping[str, Change]) -> Verdict:
+    async def run(self, site: Site, mailbox: Mailbox, changes: Mapping[str, Change]) -> RunResult:
         self.runs[site.site_id] += 1
         try:
             await self.answer(mailbox)
         except TransientError as trouble:
-            return Verdict(trouble=trouble)
-        return Verdict(results=dict.fromkeys(changes, "applied"))
+            return RunResult(trouble=trouble)
+        return RunResult(results=dict.fromkeys(changes, "applied"))
 
-    async def inspect(self, site: Site, mailbox: Mailbox) -> Inspection | Verdict:
+    async def inspect(self, site: Site, mailbox: Mailbox) -> MailboxSnapshot | RunResult:
         try:
             await self.answer(mailbox)
         except TransientError as trouble:
-            return Verdict(trouble=trouble)
-        return Inspection(UTC_ZONE, {}, ())
+            return RunResult(trouble=trouble)
+        return MailboxSnapshot(UTC_ZONE, {}, ())
 
 
 class Tenants:
@@ -60,7 +60,7 @@ class Tenants:
         self.order: list[str] = []
         """Jobs, as they were given back."""
         outlook = MemoryOutlook(clock, Random(1))
-        sites = SiteStates(outlook, Counts(), on_resumed=lambda _: None)
+        sites = SiteRegistry(outlook, Counts(), on_resumed=lambda _: None)
         sites.replace({site_id: Site(site_id, "", "UTC", f"tenant-{site_id}", "app", "secret") for site_id in site_ids})
         self.calendars = Calendars(answer)
         options = {} if runs_at_once is None else {"runs_at_once": runs_at_once}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from consumer.domain.errors import TransientError
-from consumer.domain.event import SeenEvent
+from consumer.domain.event import RemoteEvent
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from tests.fakes.calendars import MemoryCalendar
@@ -145,7 +145,7 @@ def test_an_event_in_another_calendar_is_not_forgotten_when_the_repair_of_its_co
         get, update = MemoryCalendar._get, MemoryCalendar._update
         failures: list[Exception] = []
 
-        def update_before_trouble(calendar: MemoryCalendar, *arguments: Any) -> SeenEvent:
+        def update_before_trouble(calendar: MemoryCalendar, *arguments: Any) -> RemoteEvent:
             patch.setattr(MemoryCalendar, "_update", update)
             if trouble == "the copy is deleted before the repair":
                 del box["copy"]
@@ -153,7 +153,7 @@ def test_an_event_in_another_calendar_is_not_forgotten_when_the_repair_of_its_co
             failures.append(TransientError("429"))
             return updated
 
-        def get_or_fail(calendar: MemoryCalendar, read: str) -> SeenEvent:
+        def get_or_fail(calendar: MemoryCalendar, read: str) -> RemoteEvent:
             if failures:
                 raise failures.pop()
             return get(calendar, read)

@@ -17,14 +17,14 @@ from consumer.domain.errors import (
     SiteRefusedError,
     TransientError,
 )
-from consumer.domain.event import Glimpse
+from consumer.domain.event import EventSummary
 from consumer.domain.job import Job
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.window import Window
-from consumer.sync.change import Look
+from consumer.sync.change import SweepView
 from consumer.sync.conclusions import UNLISTED_AT_MOST
 from consumer.sync.report import Report
-from consumer.sync.rounds import Rounds
+from consumer.sync.scheduler import SweepScheduler
 from tests.fakes.calendars import MemoryCalendar
 from tests.simulation.loop import SimulatedClock, simulate
 from tests.simulation.test_changes import World
@@ -97,7 +97,7 @@ def test_a_mailbox_that_fails_at_first_is_read_again_at_the_end_of_the_same_swee
         )
         view, failed = MemoryCalendar.view, set[str]()
 
-        async def failing(calendar: MemoryCalendar, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
+        async def failing(calendar: MemoryCalendar, start: datetime, end: datetime) -> tuple[EventSummary, ...]:
             site_id, viewed = calendar.lease.mailbox
             if viewed == address and site_id not in failed:
                 failed.add(site_id)
@@ -273,13 +273,13 @@ def test_an_unexpected_error_in_one_mailbox_stops_neither_its_sweep_nor_the_late
         address, event_id = any_in_window(world)
         view, broken = MemoryCalendar.view, True
 
-        async def failing(calendar: MemoryCalendar, start: datetime, end: datetime) -> tuple[Glimpse, ...]:
+        async def failing(calendar: MemoryCalendar, start: datetime, end: datetime) -> tuple[EventSummary, ...]:
             if broken and calendar.lease.mailbox.address == address:
                 raise KeyError("a bug, and a client's name")
             return await view(calendar, start, end)
 
         monkeypatch.setattr(MemoryCalendar, "view", failing)
-        rounds = Rounds(
+        rounds = SweepScheduler(
             replica.sweeper(world.core),
             world.store,
             replica.sites,
@@ -525,7 +525,7 @@ def test_what_a_failed_sweep_had_not_begun_to_repair_is_not_done() -> None:
         world.outlook.refusals = {address: TransientError("429", retry_after=30.0)}
         mailbox, writes = Mailbox(tag.partition("/")[0], address), world.outlook.writes
         for given_up in (True, False):
-            waiting = asyncio.ensure_future(replica.lanes.repair(mailbox, state.job_id, state, Look(None, None)))
+            waiting = asyncio.ensure_future(replica.lanes.repair(mailbox, state.job_id, state, SweepView(None, None)))
             await asyncio.sleep(1)
             if given_up:
                 waiting.cancel()

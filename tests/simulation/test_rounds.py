@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from itertools import pairwise
 
-from consumer.sync.rounds import OVERDUE_INTERVALS, Rounds
+from consumer.sync.scheduler import OVERDUE_INTERVALS, SweepScheduler
 from tests.simulation.loop import SimulatedClock, simulate
 from tests.simulation.test_changes import PARTITIONS, World
 from tests.simulation.world import SITES, Replica
@@ -25,7 +25,7 @@ def test_a_site_that_waited_long_for_its_sweep_does_not_wait_as_long_again_while
                     world.core.put(replace(job, subject=f"edit {world.core.revision}"))
                 await asyncio.sleep(0.01)
 
-        rounds = Rounds(
+        rounds = SweepScheduler(
             replica.sweeper(world.core),
             world.store,
             replica.sites,

@@ -6,8 +6,8 @@ from typing import Any
 
 from consumer.domain.site import Site
 from consumer.sync.report import Report
-from consumer.sync.rounds import SITES_AT_ONCE, STANDING_STILL_SECONDS, Rounds
-from consumer.sync.sites import SiteStates
+from consumer.sync.scheduler import SITES_AT_ONCE, STANDING_STILL_SECONDS, SweepScheduler
+from consumer.sync.site_registry import SiteRegistry
 from tests.fakes.store import MemoryStore
 from tests.simulation.loop import SimulatedClock, simulate
 from tests.simulation.world import Counts
@@ -43,10 +43,10 @@ class Sweeps:
         return report
 
 
-def rounds(sweeps: Sweeps, site_ids: list[str], owns: Callable[[str], bool] = lambda _: True) -> Rounds:
-    states: Any = SiteStates(None, Counts(), on_resumed=lambda _: None)  # type: ignore[arg-type]
+def rounds(sweeps: Sweeps, site_ids: list[str], owns: Callable[[str], bool] = lambda _: True) -> SweepScheduler:
+    states: Any = SiteRegistry(None, Counts(), on_resumed=lambda _: None)  # type: ignore[arg-type]
     states.replace({site_id: Site(site_id, site_id, "UTC", "t", site_id, "s") for site_id in site_ids})
-    return Rounds(
+    return SweepScheduler(
         sweeps,  # type: ignore[arg-type]
         MemoryStore(SimulatedClock()),
         states,

@@ -16,8 +16,8 @@ from consumer.domain.errors import (
 )
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.ports import BY_HAND
-from consumer.sync.rounds import Rounds
-from consumer.sync.sites import ALONE_SECONDS, BEGINNING_SECONDS, PROBE_SECONDS
+from consumer.sync.scheduler import SweepScheduler
+from consumer.sync.site_registry import ALONE_SECONDS, BEGINNING_SECONDS, PROBE_SECONDS
 from tests.simulation.loop import SimulatedClock, simulate
 from tests.simulation.test_changes import World
 from tests.simulation.test_trouble import add_jobs
@@ -78,7 +78,7 @@ async def service(world: World) -> AsyncIterator[Served]:
     replica = world.replica()
     resumed: list[str] = []
     asides: set[asyncio.Task[None]] = set()
-    rounds = Rounds(
+    rounds = SweepScheduler(
         replica.sweeper(world.core),
         world.store,
         replica.sites,
@@ -193,7 +193,7 @@ def test_consent_for_reading_only_suspends_the_site_until_writing_is_allowed() -
             await served.change(*world.core.addresses)
             fault = served.replica.sites.suspended("acme")
             assert fault is not None
-            assert (fault.code, "Calendars.ReadWrite" in fault.remedy) == ("ErrorAccessDenied", True)
+            assert (fault.code, "Calendars.ReadWrite" in fault.hint) == ("ErrorAccessDenied", True)
             await asyncio.sleep(5 * PROBE_SECONDS)
             assert (served.is_suspended, served.parked, served.resumed) == (True, {}, [])
             world.outlook.write_refusals = {}
@@ -370,7 +370,7 @@ def test_a_changed_app_enables_every_mailbox_but_those_that_were_parked_by_hand(
         await world.store.park(second, BY_HAND, hourly=False, note="on leave")
         await world.store.park(third, "ErrorAccessDenied", hourly=True)
         replica = world.replica()
-        rounds = Rounds(
+        rounds = SweepScheduler(
             replica.sweeper(world.core),
             world.store,
             replica.sites,

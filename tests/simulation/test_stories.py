@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.simulation.__main__ import verdict
+from tests.simulation.__main__ import result
 from tests.simulation.loop import simulate
 from tests.simulation.story import KINDS, Story
 
@@ -24,4 +24,4 @@ def test_a_story_that_fails_without_a_word_is_not_taken_for_a_good_one(
         raise failure
 
     monkeypatch.setattr(Story, "judge", judge)
-    assert verdict(Story(KINDS["people"], 0))
+    assert result(Story(KINDS["people"], 0))

@@ -11,7 +11,7 @@ from consumer.domain.errors import RequestRefusedError, StoreUnavailableError
 from consumer.domain.job import Job
 from consumer.domain.link import Link, Pending
 from consumer.domain.mailbox import Mailbox
-from consumer.sync.settle import LANDING_SECONDS
+from consumer.sync.apply import LANDING_SECONDS
 from tests.fakes.calendars import Faults
 from tests.simulation.loop import SimulatedClock, simulate
 from tests.simulation.test_changes import PARTITIONS, World, play

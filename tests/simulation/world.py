@@ -18,14 +18,14 @@ from consumer.domain.site import Site
 from consumer.domain.window import Window
 from consumer.kafka.ledger import Ledger
 from consumer.sync.change import Change
+from consumer.sync.dry_run import DryRunLanes
 from consumer.sync.lanes import Lanes
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.reconcile import Reconciler
-from consumer.sync.rehearsal import Rehearsal
 from consumer.sync.report import Report
-from consumer.sync.rounds import Rounds, owner
 from consumer.sync.routing import Arrival, Router
-from consumer.sync.sites import SiteStates
+from consumer.sync.scheduler import SweepScheduler, owner
+from consumer.sync.site_registry import SiteRegistry
 from consumer.sync.sweep import Sweeper
 from tests.fakes.calendars import MemoryOutlook
 from tests.fakes.store import MemoryStore
@@ -145,7 +145,7 @@ class Replica:
         self.process = Process(name)
         self.process.on_kill = self._stop
         self.meter = Counts()
-        self.sites = SiteStates(outlook, self.meter, on_resumed=lambda site_id: self.lanes.wake(site_id))
+        self.sites = SiteRegistry(outlook, self.meter, on_resumed=lambda site_id: self.lanes.wake(site_id))
         self.sites.replace(SITES)
         self._ids = random
         self._outlook = outlook
@@ -166,9 +166,9 @@ class Replica:
         self._ledgers: dict[Epoch, Ledger] = {}
         self._readers: dict[int, asyncio.Task[None]] = {}
         self.process.spawn(self._renew())
-        self.rounds: Rounds | None = None
+        self.rounds: SweepScheduler | None = None
         if core is not None:
-            self.rounds = Rounds(
+            self.rounds = SweepScheduler(
                 self.sweeper(core),
                 store,
                 self.sites,
@@ -225,7 +225,7 @@ class Replica:
         )
         return Sweeper(
             self._store,
-            Rehearsal(dry, self.sites) if dry_run else self.lanes,
+            DryRunLanes(dry, self.sites) if dry_run else self.lanes,
             core,
             self.sites,
             SimulatedClock(),

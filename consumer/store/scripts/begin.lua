@@ -6,9 +6,9 @@
 --       transactionId or '', 'swept' | 'forced' | ''; and at the end '1' if every link of the mailbox is wanted too,
 --       and the incarnation that the caller knows or ''
 -- Returns {'parked', code} | {'busy', ms} | {'lost', incarnation} | {'granted', zone or '', age of the zone in ms, incarnation, '1' if the
---         mailbox is known, then for each job: standing, memory, transactionId, then, if wanted, job and memory of every
+--         mailbox is known, then for each job: state, memory, transactionId, then, if wanted, job and memory of every
 --         link}
-local SUPERSEDED, NEWEST, FORCED, DATED = 0, 1, 2, 3
+local SUPERSEDED, NEWEST, FORCED, OUTRANKED = 0, 1, 2, 3
 local parked = redis.call('HGET', KEYS[4], ARGV[3])
 if parked then
   local entry = cjson.decode(parked)
@@ -75,40 +75,40 @@ for i = 9, last, 4 do
   local tombstone = not memory and redis.call('GET', tombstone_key)
   local newest = redis.call('GET', newest_key)
   local routed = newest and is_greater(string.sub(newest, 1, 8), rank)
-  local buried = tombstone and transaction ~= '' and not is_greater(rank, string.sub(tombstone, 2, 9))
-  local standing = routed and SUPERSEDED or NEWEST
+  local tombstoned = tombstone and transaction ~= '' and not is_greater(rank, string.sub(tombstone, 2, 9))
+  local state = routed and SUPERSEDED or NEWEST
   if by ~= '' then
     -- What is known to be newer counts for some time only: Core's database may have been restored.
     local against, is_recent = routed, routed and kept - redis.call('PTTL', newest_key) < patience
     local kept_state = memory or tombstone
-    if kept_state and (buried or is_greater(string.sub(kept_state, 2, 9), rank)) then
+    if kept_state and (tombstoned or is_greater(string.sub(kept_state, 2, 9), rank)) then
       against, is_recent = true, is_recent or now - struct.unpack('>I8', kept_state, 10) < patience
     end
     if against and not is_recent then
-      standing = by == 'forced' and FORCED or DATED
+      state = by == 'forced' and FORCED or OUTRANKED
     end
   end
-  if standing == FORCED then
-    buried = false
+  if state == FORCED then
+    tombstoned = false
     redis.call('DEL', tombstone_key)
     if routed then
       redis.call('SET', newest_key, rank .. string.sub(newest, 9), 'EX', ARGV[6])
     end
   end
   local used = ''
-  if (standing == NEWEST or standing == FORCED) and transaction ~= '' and not buried then
+  if (state == NEWEST or state == FORCED) and transaction ~= '' and not tombstoned then
     if not memory then
       used = transaction
       redis.call('HSET', ARGV[5] .. 'held:' .. job, ARGV[3], '')
       redis.call('ZADD', KEYS[5], 0, ARGV[4])
       redis.call('HSET', KEYS[2], job, 'P' .. rank .. stamp .. used)
-    elseif string.sub(memory, 1, 1) == 'P' and (standing == FORCED or not is_greater(string.sub(memory, 2, 9), rank)) then
+    elseif string.sub(memory, 1, 1) == 'P' and (state == FORCED or not is_greater(string.sub(memory, 2, 9), rank)) then
       -- The outcome of that create is not known: its transactionId stays until it is.
       used = string.sub(memory, 18)
       redis.call('HSET', KEYS[2], job, 'P' .. rank .. stamp .. used)
     end
   end
-  reply[#reply + 1] = standing
+  reply[#reply + 1] = state
   reply[#reply + 1] = memory or tombstone or ''
   reply[#reply + 1] = used
 end

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from consumer.domain.compare import ENTERED, PATIENCE_SECONDS, Finding, Inspection, compare
-from consumer.domain.event import RENDERING, Glimpse
+from consumer.domain.compare import ENTERED, PATIENCE_SECONDS, Difference, MailboxSnapshot, compare
+from consumer.domain.event import RENDERING, EventSummary
 from consumer.domain.job import CANCELLED, Job, rank
 from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.timezones import UTC_ZONE, zone_for
@@ -30,21 +30,21 @@ def link(start: datetime = NOW + DAY, **changes: object) -> Link:
     return replace(made, written_at=READ_BEGAN - 3600, **changes)  # type: ignore[arg-type]
 
 
-def glimpse(start: datetime = NOW + DAY, **changes: Any) -> Glimpse:
-    return Glimpse("E1", "etag-1", "acme/J1", single=True, end=start + HOUR)._replace(**changes)
+def summary(start: datetime = NOW + DAY, **changes: Any) -> EventSummary:
+    return EventSummary("E1", "etag-1", "acme/J1", single=True, end=start + HOUR)._replace(**changes)
 
 
 def found(
-    wanted: Job | None, memory: Memory | None, *glimpses: Glimpse, unusable: tuple[str, ...] = ()
-) -> list[Finding]:
+    wanted: Job | None, memory: Memory | None, *summaries: EventSummary, unusable: tuple[str, ...] = ()
+) -> list[Difference]:
     links = {} if memory is None else {"J1": memory}
     jobs = {} if wanted is None else {"J1": wanted}
-    inspection = Inspection(UTC_ZONE, links, glimpses)
+    inspection = MailboxSnapshot(UTC_ZONE, links, summaries)
     return compare("acme", jobs, unusable, inspection, WINDOW, read_began=READ_BEGAN)
 
 
 def test_an_event_that_is_as_it_was_written_is_no_finding() -> None:
-    assert found(job(), link(), glimpse()) == []
+    assert found(job(), link(), summary()) == []
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_an_event_that_is_as_it_was_written_is_no_finding() -> None:
     [{"etag": "etag-2"}, {"event_id": "E2"}, {"single": False}],
 )
 def test_an_event_that_changed_in_outlook_is_a_finding(seen: dict[str, Any]) -> None:
-    event = glimpse(**seen)
-    assert found(job(), link(), event) == [Finding("J1", job(), "edited", link(), (event.event_id,))]
+    event = summary(**seen)
+    assert found(job(), link(), event) == [Difference("J1", job(), "edited", link(), (event.event_id,))]
 
 
 @pytest.mark.parametrize(
@@ -69,43 +69,43 @@ def test_an_event_that_changed_in_outlook_is_a_finding(seen: dict[str, Any]) -> 
     ],
 )
 def test_an_event_that_was_not_written_of_this_state_is_a_finding(memory: Memory | None) -> None:
-    assert found(job(), memory, glimpse()) == [Finding("J1", job(), "edited", memory, ("E1",))]
+    assert found(job(), memory, summary()) == [Difference("J1", job(), "edited", memory, ("E1",))]
 
 
 def test_an_event_that_a_newer_version_rendered_is_no_finding() -> None:
-    assert found(job(), link(rendering=RENDERING + 1), glimpse()) == []
+    assert found(job(), link(rendering=RENDERING + 1), summary()) == []
 
 
 def test_every_event_with_the_tag_is_named_when_there_are_several() -> None:
-    copy = glimpse(event_id="E2")
-    assert found(job(), link(), glimpse(), copy) == [Finding("J1", job(), "copied", link(), ("E1", "E2"))]
-    assert found(job(), None, copy, glimpse()) == [Finding("J1", job(), "copied", None, ("E2", "E1"))]
+    copy = summary(event_id="E2")
+    assert found(job(), link(), summary(), copy) == [Difference("J1", job(), "copied", link(), ("E1", "E2"))]
+    assert found(job(), None, copy, summary()) == [Difference("J1", job(), "copied", None, ("E2", "E1"))]
 
 
 @pytest.mark.parametrize("tag", ["globex/J1", "acme", "acme/", "acme-2/J1", "acmeJ1", "/J1", "globex/acme/J1"])
 def test_an_event_with_another_sites_tag_is_not_seen(tag: str) -> None:
-    foreign = glimpse(tag=tag, etag="changed")
+    foreign = summary(tag=tag, etag="changed")
     assert found(None, None, foreign) == []
-    assert found(job(), None, foreign) == [Finding("J1", job(), "missed", None, ())]
-    assert found(job(), link(), foreign) == [Finding("J1", job(), "deleted", link(), ())]
+    assert found(job(), None, foreign) == [Difference("J1", job(), "missed", None, ())]
+    assert found(job(), link(), foreign) == [Difference("J1", job(), "deleted", link(), ())]
 
 
 def test_a_job_id_with_a_slash_is_read_whole() -> None:
-    event = glimpse(tag="acme/J/1")
-    assert found(None, None, event) == [Finding("J/1", None, "orphaned", None, ("E1",))]
+    event = summary(tag="acme/J/1")
+    assert found(None, None, event) == [Difference("J/1", None, "orphaned", None, ("E1",))]
 
 
 def test_a_linked_event_that_the_view_does_not_show_was_deleted_and_another_was_missed() -> None:
-    assert found(job(), link()) == [Finding("J1", job(), "deleted", link(), ())]
+    assert found(job(), link()) == [Difference("J1", job(), "deleted", link(), ())]
     for memory in (None, Pending("t1", rank(5)), Tombstone(rank(4))):
-        assert found(job(), memory) == [Finding("J1", job(), "missed", memory, ())]
+        assert found(job(), memory) == [Difference("J1", job(), "missed", memory, ())]
 
 
 def test_a_job_that_just_came_into_the_window_entered_it() -> None:
     entered = job(WINDOW.end - ENTERED)
-    assert found(entered, None) == [Finding("J1", entered, "entered", None, ())]
+    assert found(entered, None) == [Difference("J1", entered, "entered", None, ())]
     earlier = job(WINDOW.end - ENTERED - timedelta(seconds=1))
-    assert found(earlier, None) == [Finding("J1", earlier, "missed", None, ())]
+    assert found(earlier, None) == [Difference("J1", earlier, "missed", None, ())]
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_a_job_outside_the_window_or_without_times_is_no_finding(outside: Job) -
 
 @pytest.mark.parametrize("inside", [job(WINDOW.end - timedelta(seconds=1)), job(NOW - timedelta(minutes=59))])
 def test_a_job_that_overlaps_an_edge_of_the_window_is_in_it(inside: Job) -> None:
-    [finding] = found(inside, None)
-    assert finding.job == inside
+    [difference] = found(inside, None)
+    assert difference.job == inside
 
 
 def test_what_is_newer_than_cores_answer_is_left_alone_for_a_quarter_of_an_hour() -> None:
@@ -133,38 +133,38 @@ def test_what_is_newer_than_cores_answer_is_left_alone_for_a_quarter_of_an_hour(
         recent = replace(memory, written_at=READ_BEGAN - PATIENCE_SECONDS + 1)
         assert found(job(), recent) == []
         old = replace(memory, written_at=READ_BEGAN - PATIENCE_SECONDS)
-        assert [finding.basis for finding in found(job(), old)] == [old]
+        assert [difference.basis for difference in found(job(), old)] == [old]
 
 
 def test_a_job_that_core_does_not_list_is_orphaned() -> None:
-    assert found(None, link(), glimpse()) == [Finding("J1", None, "orphaned", link(), ("E1",))]
-    assert found(None, None, glimpse()) == [Finding("J1", None, "orphaned", None, ("E1",))]
-    assert found(None, link()) == [Finding("J1", None, "orphaned", link(), None)]
-    assert found(None, Pending("t1", rank(5))) == [Finding("J1", None, "orphaned", Pending("t1", rank(5)), None)]
+    assert found(None, link(), summary()) == [Difference("J1", None, "orphaned", link(), ("E1",))]
+    assert found(None, None, summary()) == [Difference("J1", None, "orphaned", None, ("E1",))]
+    assert found(None, link()) == [Difference("J1", None, "orphaned", link(), None)]
+    assert found(None, Pending("t1", rank(5))) == [Difference("J1", None, "orphaned", Pending("t1", rank(5)), None)]
 
 
 def test_what_was_written_after_core_was_read_is_not_orphaned() -> None:
-    assert found(None, replace(link(), written_at=READ_BEGAN), glimpse()) == []
-    assert found(None, replace(link(), written_at=READ_BEGAN - 0.001), glimpse()) != []
+    assert found(None, replace(link(), written_at=READ_BEGAN), summary()) == []
+    assert found(None, replace(link(), written_at=READ_BEGAN - 0.001), summary()) != []
 
 
 def test_nothing_is_said_of_a_job_with_an_unusable_row() -> None:
-    assert found(None, link(), glimpse(etag="changed"), unusable=("J1",)) == []
+    assert found(None, link(), summary(etag="changed"), unusable=("J1",)) == []
 
 
 def test_a_past_event_of_an_unlisted_job_is_history() -> None:
     over = NOW - 2 * HOUR
-    assert found(None, link(over), glimpse(over)) == []
-    assert found(None, None, glimpse(over)) == []
-    assert found(None, link(over), glimpse()) == []  # a person moved it
-    assert found(None, None, glimpse(NOW - HOUR)) != []  # it ends now
-    assert found(None, None, glimpse(end=None)) != []  # when it ends is not known
+    assert found(None, link(over), summary(over)) == []
+    assert found(None, None, summary(over)) == []
+    assert found(None, link(over), summary()) == []  # a person moved it
+    assert found(None, None, summary(NOW - HOUR)) != []  # it ends now
+    assert found(None, None, summary(end=None)) != []  # when it ends is not known
 
 
 def test_an_event_beyond_the_window_is_left_unless_it_came_into_view() -> None:
     beyond = WINDOW.end + HOUR
     assert found(None, link(beyond)) == []
-    assert found(None, link(beyond), glimpse(beyond)) == []
-    assert found(None, link(beyond), glimpse(etag="dragged")) == [
-        Finding("J1", None, "orphaned", link(beyond), ("E1",))
+    assert found(None, link(beyond), summary(beyond)) == []
+    assert found(None, link(beyond), summary(etag="dragged")) == [
+        Difference("J1", None, "orphaned", link(beyond), ("E1",))
     ]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.domain.event import RENDERING, Event, SeenEvent
+from consumer.domain.event import RENDERING, Event, RemoteEvent
 from consumer.domain.job import Job, rank
 from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Remake, Situation, Update, plan
@@ -25,8 +25,8 @@ def event(start: datetime = NOW + DAY, end: datetime | None = None, subject: str
     return render(Job("J-1", "acme", 1, "scheduled", subject=subject), start, end or start + HOUR, UTC_ZONE)
 
 
-def seen(shown: Event, event_id: str = "E1", subject: str | None = None, *, single: bool = True) -> SeenEvent:
-    return SeenEvent(
+def seen(shown: Event, event_id: str = "E1", subject: str | None = None, *, single: bool = True) -> RemoteEvent:
+    return RemoteEvent(
         event_id=event_id,
         etag="etag",
         tag="acme/J-1",
@@ -50,7 +50,7 @@ def link(to: Event, event_id: str = "E1", at: int = rank(5), rendering: int = RE
 
 
 def decide(
-    wanted: Event | None, memory: Memory | None, found: tuple[SeenEvent, ...] | None = None, at: int = rank(5)
+    wanted: Event | None, memory: Memory | None, found: tuple[RemoteEvent, ...] | None = None, at: int = rank(5)
 ) -> Plan:
     return plan(Situation(wanted, at, memory, found), WINDOW)
 
@@ -167,7 +167,7 @@ def test_an_older_replica_does_not_rewrite_what_a_newer_one_rendered_of_the_same
 
 @pytest.mark.parametrize("memory", [None, PENDING, TOMBSTONE])
 @pytest.mark.parametrize("found", [None, ()])
-def test_an_event_is_created_in_the_window_alone(memory: Memory | None, found: tuple[SeenEvent, ...] | None) -> None:
+def test_an_event_is_created_in_the_window_alone(memory: Memory | None, found: tuple[RemoteEvent, ...] | None) -> None:
     assert decide(LIFT, memory, found) == Plan(Create(LIFT))
     assert decide(event(NOW, NOW), memory, found).step == Create(event(NOW, NOW))
     for outside in (event(NOW + 21 * DAY), OVER, event(NOW - HOUR, NOW)):
@@ -179,7 +179,7 @@ def test_a_linked_event_that_a_look_did_not_find_is_made_again() -> None:
 
 
 def out_of_view(
-    memory: Link, *found: SeenEvent, wanted: Event | None = LIFT, disowned: bool = False, at: int = rank(5)
+    memory: Link, *found: RemoteEvent, wanted: Event | None = LIFT, disowned: bool = False, at: int = rank(5)
 ) -> Plan:
     return plan(Situation(wanted, at, memory, found, out_of_view=True, disowned=disowned), WINDOW)
 
@@ -238,7 +238,7 @@ def test_a_deletion_is_newer_than_the_state_it_removed() -> None:
 
 @pytest.mark.parametrize("found", [None, (), (seen(OVER), seen(OVER, "E2", subject="Mine"))])
 @pytest.mark.parametrize("wanted", [None, OVER, event(NOW - 3 * HOUR, subject="Hoist")])
-def test_what_is_past_stays_as_history(wanted: Event | None, found: tuple[SeenEvent, ...] | None) -> None:
+def test_what_is_past_stays_as_history(wanted: Event | None, found: tuple[RemoteEvent, ...] | None) -> None:
     assert decide(wanted, link(OVER), found) == Plan(Leave())
 
 
@@ -363,7 +363,7 @@ def test_nothing_is_created_for_a_job_that_is_over_or_beyond_the_window(situatio
 def test_once_a_plan_is_carried_out_there_is_nothing_left_to_do(situation: Situation) -> None:
     planned = plan(situation, WINDOW)
     memory: Memory | None = situation.memory
-    found: tuple[SeenEvent, ...] = ()
+    found: tuple[RemoteEvent, ...] = ()
     match planned.step:
         case Leave() | Remake():
             return
@@ -375,8 +375,8 @@ def test_once_a_plan_is_carried_out_there_is_nothing_left_to_do(situation: Situa
             memory, found = link(made, event_id, situation.rank), (seen(made, event_id),)
         case Adopt(kept, made):
             memory, found = link(made, kept.event_id, situation.rank), (kept,)
-    for look in (None, found):
-        again = plan(replace(situation, memory=memory, seen=look, out_of_view=False), WINDOW)
+    for sweep_view in (None, found):
+        again = plan(replace(situation, memory=memory, seen=sweep_view, out_of_view=False), WINDOW)
         assert isinstance(again.step, Leave | Adopt)
         assert touched(again) == set()
 
@@ -384,6 +384,6 @@ def test_once_a_plan_is_carried_out_there_is_nothing_left_to_do(situation: Situa
 def test_a_state_that_insists_wins_over_a_newer_memory() -> None:
     for memory in (link(HOIST, at=rank(9)), Tombstone(rank(9)), Pending("t1", rank(9))):
         assert plan(Situation(LIFT, rank(5), memory), WINDOW) == Plan(Leave(stale=True))
-        assert plan(Situation(LIFT, rank(5), memory, insists=True), WINDOW) != Plan(Leave(stale=True))
-    assert plan(Situation(LIFT, rank(5), link(HOIST, at=rank(9)), insists=True), WINDOW) == Plan(Update("E1", LIFT))
-    assert plan(Situation(None, rank(5), link(HOIST, at=rank(9)), insists=True), WINDOW) == Plan(Delete(("E1",)))
+        assert plan(Situation(LIFT, rank(5), memory, forced=True), WINDOW) != Plan(Leave(stale=True))
+    assert plan(Situation(LIFT, rank(5), link(HOIST, at=rank(9)), forced=True), WINDOW) == Plan(Update("E1", LIFT))
+    assert plan(Situation(None, rank(5), link(HOIST, at=rank(9)), forced=True), WINDOW) == Plan(Delete(("E1",)))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.domain.event import SeenEvent
+from consumer.domain.event import RemoteEvent
 from consumer.domain.render import BODY_LIMIT
 from consumer.domain.text import READ_LIMIT, html_lines, lines_of, one_line, pieces
 
@@ -136,9 +136,9 @@ def test_the_longest_body_of_ours_is_read_even_if_exchange_wraps_every_line() ->
     assert html_lines(wrapped) == tuple(lines)
 
 
-def seen(**fields: Any) -> SeenEvent:
+def seen(**fields: Any) -> RemoteEvent:
     moment = datetime(2026, 12, 1, tzinfo=UTC)
-    event = SeenEvent(
+    event = RemoteEvent(
         event_id="id",
         etag="etag",
         tag="acme/J",

@@ -21,7 +21,7 @@ from consumer.graph.dialect import (
     event_path,
     find_query,
     from_json,
-    glimpse,
+    summary,
     to_json,
     user,
 )
@@ -175,7 +175,7 @@ def test_an_answer_that_cannot_be_what_was_written_is_read_as_it_is() -> None:
 
 @pytest.mark.parametrize("wrong", [{}, {"id": None}, {"id": ""}, {"id": 5}, [], None, "event"])
 def test_what_has_no_id_is_no_event(wrong: Any) -> None:
-    for read in (from_json, glimpse):
+    for read in (from_json, summary):
         with pytest.raises((KeyError, TypeError, AttributeError, ValueError)):
             read(wrong)
 
@@ -252,7 +252,7 @@ TIMES = st.fixed_dictionaries({"dateTime": JSON_VALUES | st.datetimes().map(str)
 
 @given(st.dictionaries(st.sampled_from([*shown(), "createdDateTime", "seriesMasterId"]), JSON_VALUES | TIMES))
 def test_whatever_stands_in_an_event_it_is_read_or_is_no_event(changes: dict[str, Any]) -> None:
-    reads: list[Callable[[Any], object]] = [from_json, glimpse, lambda body: from_json(body, event())]
+    reads: list[Callable[[Any], object]] = [from_json, summary, lambda body: from_json(body, event())]
     for read in reads:
         with contextlib.suppress(*UNREADABLE):
             read(shown(**changes))
@@ -271,7 +271,7 @@ def deep(levels: int) -> Any:
     [float("inf"), float("nan"), -float("inf"), 10**400, 1e308, "9" * 5000, 5, True, [5], {"a": 5}, deep(2_000)],
 )
 def test_any_value_in_any_field_is_read_or_is_no_event(name: str, value: Any) -> None:
-    reads: list[Callable[[Any], object]] = [from_json, glimpse]
+    reads: list[Callable[[Any], object]] = [from_json, summary]
     for read in reads:
         with contextlib.suppress(*UNREADABLE):
             read(shown(**{name: value}))

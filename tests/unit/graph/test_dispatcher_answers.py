@@ -18,7 +18,7 @@ from consumer.domain.errors import (
     SiteRefusedError,
     TransientError,
 )
-from consumer.domain.event import SeenEvent
+from consumer.domain.event import RemoteEvent
 from consumer.domain.job import Job
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.render import render
@@ -293,7 +293,7 @@ async def test_what_graph_answers_is_taken(name: str, method: str, status: int, 
     foreign: list[str] = []
     answer = await act(opened(status, body, foreign), name)
     assert foreign == []
-    assert not isinstance(answer, SeenEvent) or answer.event_id == "AAMk="
+    assert not isinstance(answer, RemoteEvent) or answer.event_id == "AAMk="
 
 
 @pytest.mark.parametrize(("name", "status", "body"), NOT_WHOLE)

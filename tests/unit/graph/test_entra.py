@@ -19,13 +19,13 @@ from consumer.graph.entra import own_error, refusal
         ("access_denied", "AADSTS53003", "Conditional Access"),
     ],
 )
-def test_a_known_code_comes_with_its_remedy(error: str, code: str, words: str) -> None:
+def test_a_known_code_comes_with_its_hint(error: str, code: str, words: str) -> None:
     text = f"{code}: The keys for app 's3cret' are bad.\r\nTrace ID: 1\r\nTimestamp: 2026-12-01 09:00:00Z"
     found = refusal({"error": error, "error_description": text})
     assert found is not None
     assert found.code == code
-    assert words in found.remedy
-    assert str(found) == f"{code}: {found.remedy}"
+    assert words in found.hint
+    assert str(found) == f"{code}: {found.hint}"
     assert "s3cret" not in str(found)
 
 
@@ -33,7 +33,7 @@ def test_an_unknown_code_is_told_with_what_its_kind_says() -> None:
     found = refusal({"error": "invalid_client", "error_description": "AADSTS7009999: Something new."})
     assert found is not None
     assert found.code == "AADSTS7009999"
-    assert "client_secret" in found.remedy
+    assert "client_secret" in found.hint
 
 
 def test_a_refusal_without_a_code_is_told_by_its_kind() -> None:
@@ -41,7 +41,7 @@ def test_a_refusal_without_a_code_is_told_by_its_kind() -> None:
         found = refusal({"error": error})
         assert found is not None
         assert found.code == error
-        assert found.remedy
+        assert found.hint
 
 
 @pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error"])
@@ -54,7 +54,7 @@ def test_a_code_without_its_description_is_found_too() -> None:
     found = refusal({"error": "invalid_client", "error_codes": [7000222]})
     assert found is not None
     assert found.code == "AADSTS7000222"
-    assert "expired" in found.remedy
+    assert "expired" in found.hint
 
 
 OAUTH = [

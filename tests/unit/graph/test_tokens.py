@@ -126,7 +126,7 @@ async def test_entras_own_refusal_is_the_sites(entra: Entra, site: Site, code: s
         with pytest.raises(SiteRefusedError) as refused:
             await entra.tokens.get(site)
         assert refused.value.code == code
-        assert refused.value.remedy
+        assert refused.value.hint
     assert entra.foreign == []
 
 

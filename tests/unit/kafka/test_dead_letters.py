@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.kafka import dead_letters, waiting
+from consumer.kafka import dead_letters as module
+from consumer.kafka import waiting
+from consumer.kafka.dead_letter import dead_letter_of
 from consumer.kafka.dead_letters import DeadLetters, Kind
-from consumer.kafka.letter import letter_of
 from consumer.kafka.parcel import Room, parcel, without_middle
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.waiting import Wait
@@ -41,16 +42,16 @@ class Topic:
         self.config = config
         return self
 
-    def produce(self, _topic: str, *, on_delivery: Callable[..., None], **letter: Any) -> None:
-        self.produced.append(letter)
+    def produce(self, _topic: str, *, on_delivery: Callable[..., None], **dead_letter: Any) -> None:
+        self.produced.append(dead_letter)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, Exception):
             raise answer
         if answer is None:
             return
-        error = answer(letter)
+        error = answer(dead_letter)
         if error is None:
-            self.kept.append(letter)
+            self.kept.append(dead_letter)
         self._undelivered.append(lambda: on_delivery(error, None))
 
     def poll(self, timeout: float) -> int:
@@ -78,18 +79,18 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def letters(monkeypatch: pytest.MonkeyPatch) -> Callable[[Topic], DeadLetters]:
+def dead_letters(monkeypatch: pytest.MonkeyPatch) -> Callable[[Topic], DeadLetters]:
     def made(topic: Topic) -> DeadLetters:
-        monkeypatch.setattr(dead_letters, "Producer", topic)
+        monkeypatch.setattr(module, "Producer", topic)
         return DeadLetters({}, "dlq")
 
     return made
 
 
-async def put(letters: DeadLetters, record: Record, kind: Kind, reason: str, wait: Wait | None = None) -> bool:
+async def put(dead_letters: DeadLetters, record: Record, kind: Kind, reason: str, wait: Wait | None = None) -> bool:
     """Fails instead of waiting for ever."""
     async with asyncio.timeout(5):
-        return await letters.put(record, kind, reason, wait)
+        return await dead_letters.put(record, kind, reason, wait)
 
 
 def record(
@@ -101,9 +102,9 @@ def record(
 def limit(size: int) -> Answer:
     """The answer of a topic that takes letters of up to this size."""
 
-    def answer(letter: dict[str, Any]) -> KafkaError | None:
-        whole = len(letter["key"] or b"") + len(letter["value"] or b"")
-        whole += sum(len(name) + len(value or b"") for name, value in letter["headers"])
+    def answer(dead_letter: dict[str, Any]) -> KafkaError | None:
+        whole = len(dead_letter["key"] or b"") + len(dead_letter["value"] or b"")
+        whole += sum(len(name) + len(value or b"") for name, value in dead_letter["headers"])
         return KafkaError(KafkaError.MSG_SIZE_TOO_LARGE) if whole > size else None
 
     return answer
@@ -115,47 +116,47 @@ def fails(code: int) -> Answer:
 
 @pytest.mark.parametrize(("before", "after"), [(b"2", b"3"), (b"many", b"1"), (None, b"1"), ("1", b"2")])
 async def test_attempts_are_counted_on_and_nonsense_is_no_reason_to_fail(
-    before: str | bytes | None, after: bytes, letters: Callable[[Topic], DeadLetters]
+    before: str | bytes | None, after: bytes, dead_letters: Callable[[Topic], DeadLetters]
 ) -> None:
     topic = Topic(BufferError("Local: Queue full"), taken)
     headers = [("calsync.attempts", before), ("trace", b"x")]
-    assert await put(letters(topic), record(headers=headers), "undecodable", "why")
+    assert await put(dead_letters(topic), record(headers=headers), "undecodable", "why")
     [kept] = topic.kept
     about = dict(kept["headers"])
     assert (about["calsync.attempts"], about["trace"], about["calsync.reason"]) == (after, b"x", b"undecodable: why")
 
 
 async def test_a_letter_that_the_broker_refuses_is_written_again_until_it_is_kept(
-    letters: Callable[[Topic], DeadLetters],
+    dead_letters: Callable[[Topic], DeadLetters],
 ) -> None:
     topic = Topic(
         fails(KafkaError.TOPIC_AUTHORIZATION_FAILED), KafkaException(KafkaError(KafkaError._QUEUE_FULL)), taken
     )
     wait = Wait(record())
-    assert await put(letters(topic), record(), "invalid", "why", wait)
+    assert await put(dead_letters(topic), record(), "invalid", "why", wait)
     assert len(topic.produced) == 3
     assert len(topic.kept) == 1
     assert wait.cause == "dead_letter"
 
 
 async def test_a_letter_without_a_delivery_report_is_not_written(
-    letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
+    dead_letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letters, "_DELIVERY_SECONDS", 0.01)
-    monkeypatch.setattr(dead_letters, "_SILENCE_SECONDS", 0.01)
-    monkeypatch.setattr(dead_letters, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(module, "_DELIVERY_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_SILENCE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0.001)
     topic = Topic(None, None, taken)
-    assert await put(letters(topic), record(), "invalid", "why")
+    assert await put(dead_letters(topic), record(), "invalid", "why")
     assert len(topic.produced) == 3
     assert topic.kept == topic.produced[2:]
 
 
 async def test_a_letter_whose_report_does_not_come_holds_up_no_other(
-    letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
+    dead_letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letters, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0.001)
     topic = Topic(None, taken)
-    kept = letters(topic)
+    kept = dead_letters(topic)
     silent = asyncio.create_task(kept.put(record(), "invalid", "first"))
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
@@ -164,7 +165,7 @@ async def test_a_letter_whose_report_does_not_come_holds_up_no_other(
     silent.cancel()
 
 
-async def test_a_letter_of_a_revoked_partition_is_given_up(letters: Callable[[Topic], DeadLetters]) -> None:
+async def test_a_letter_of_a_revoked_partition_is_given_up(dead_letters: Callable[[Topic], DeadLetters]) -> None:
     gone = record()
 
     def revoked(_letter: dict[str, Any]) -> KafkaError:
@@ -173,16 +174,16 @@ async def test_a_letter_of_a_revoked_partition_is_given_up(letters: Callable[[To
 
     topic = Topic(revoked)
     async with asyncio.timeout(5):
-        assert not await put(letters(topic), gone, "invalid", "why")
+        assert not await put(dead_letters(topic), gone, "invalid", "why")
     assert len(topic.produced) == 1
 
 
 async def test_a_letter_that_is_too_large_loses_the_middle_of_its_value_and_says_so(
-    letters: Callable[[Topic], DeadLetters],
+    dead_letters: Callable[[Topic], DeadLetters],
 ) -> None:
     value = bytes(range(256)) * 40
     topic = Topic(limit(4_000))
-    assert await put(letters(topic), record(value=value, headers=[("trace", b"x")]), "undecodable", "why")
+    assert await put(dead_letters(topic), record(value=value, headers=[("trace", b"x")]), "undecodable", "why")
     [kept] = topic.kept
     about = dict(kept["headers"])
     length = int(about["calsync.truncated"])
@@ -193,11 +194,11 @@ async def test_a_letter_that_is_too_large_loses_the_middle_of_its_value_and_says
 
 
 async def test_headers_that_are_too_large_are_left_out_and_a_key_is_cut(
-    letters: Callable[[Topic], DeadLetters],
+    dead_letters: Callable[[Topic], DeadLetters],
 ) -> None:
     headers = [("small", b"x"), ("large", bytes(20_000)), ("last", b"y")]
     topic = Topic(limit(2_000))
-    assert await put(letters(topic), record(key=b"k" * 9_000, value=None, headers=headers), "invalid", "why")
+    assert await put(dead_letters(topic), record(key=b"k" * 9_000, value=None, headers=headers), "invalid", "why")
     [kept] = topic.kept
     about = dict(kept["headers"])
     assert (about["small"], about["last"], about["calsync.headers_left_out"]) == (b"x", b"y", b"1")
@@ -206,42 +207,44 @@ async def test_headers_that_are_too_large_are_left_out_and_a_key_is_cut(
     assert "calsync.truncated" not in about
 
 
-async def test_a_topic_that_takes_no_letter_at_all_makes_it_wait(letters: Callable[[Topic], DeadLetters]) -> None:
+async def test_a_topic_that_takes_no_letter_at_all_makes_it_wait(dead_letters: Callable[[Topic], DeadLetters]) -> None:
     topic = Topic(*[limit(10)] * 20, taken)
     wait = Wait(record())
-    assert await put(letters(topic), record(value=bytes(1_000)), "invalid", "why", wait)
+    assert await put(dead_letters(topic), record(value=bytes(1_000)), "invalid", "why", wait)
     assert wait.cause == "dead_letter"
 
 
-async def test_a_compacted_topic_gets_a_key_for_a_record_without_one(letters: Callable[[Topic], DeadLetters]) -> None:
-    def compacted(letter: dict[str, Any]) -> KafkaError | None:
-        return KafkaError(KafkaError.INVALID_RECORD) if letter["key"] is None else None
+async def test_a_compacted_topic_gets_a_key_for_a_record_without_one(
+    dead_letters: Callable[[Topic], DeadLetters],
+) -> None:
+    def compacted(dead_letter: dict[str, Any]) -> KafkaError | None:
+        return KafkaError(KafkaError.INVALID_RECORD) if dead_letter["key"] is None else None
 
     topic = Topic(compacted)
-    assert await put(letters(topic), record(key=None), "invalid", "why")
+    assert await put(dead_letters(topic), record(key=None), "invalid", "why")
     [kept] = topic.kept
     assert kept["key"] == b"topic/1/2"
     found = Record("dlq", 0, 7, kept["key"], kept["value"], kept["headers"], 0.0, Epoch(0))
-    assert letter_of(found).record.key is None
+    assert dead_letter_of(found).record.key is None
 
 
 async def test_why_a_letter_waits_is_asked_of_the_topic_when_the_broker_does_not_say(
-    letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
+    dead_letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[str, str | None]] = []
     monkeypatch.setattr(Wait, "failed", lambda _self, _cause, reason, hint: told.append((reason, hint)) or 0.0)
     topic = Topic(fails(KafkaError._MSG_TIMED_OUT), fails(KafkaError.INVALID_RECORD), taken)
     topic.metadata = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
-    assert await put(letters(topic), record(), "invalid", "why")
+    assert await put(dead_letters(topic), record(), "invalid", "why")
     [(reason, hint), (_, other)] = told
     assert "dlq" in reason
     assert "create it" in str(hint)
     assert other
 
 
-def test_the_letter_is_compressed_and_alone_in_its_batch(letters: Callable[[Topic], DeadLetters]) -> None:
+def test_the_letter_is_compressed_and_alone_in_its_batch(dead_letters: Callable[[Topic], DeadLetters]) -> None:
     topic = Topic(taken)
-    letters(topic)
+    dead_letters(topic)
     assert topic.config["compression.type"] == "zstd"
     assert topic.config["batch.num.messages"] == 1
     assert topic.config["acks"] == "all"
@@ -253,7 +256,7 @@ def test_a_letter_that_was_cut_and_fails_again_keeps_what_is_known_of_the_whole(
     second = dict(parcel(again, "invalid: still", Room.whole(again)).headers)
     assert (second["calsync.size"], second["calsync.truncated"], second["calsync.attempts"]) == (b"1000", b"100", b"2")
     assert second["calsync.sha256"] == hashlib.sha256(bytes(1_000)).hexdigest().encode()
-    assert letter_of(Record("dlq", 0, 0, b"J1", first.value, first.headers, 0.0, Epoch(0))).truncated
+    assert dead_letter_of(Record("dlq", 0, 0, b"J1", first.value, first.headers, 0.0, Epoch(0))).truncated
 
 
 @pytest.mark.parametrize(("kept", "left"), [(0, b""), (1, b"a"), (3, b"abf"), (6, b"abcdef")])
@@ -291,7 +294,7 @@ def test_a_number_that_no_broker_gives_is_taken_as_missing(count: bytes | None) 
     headers: list[tuple[str, str | bytes | None]] = [
         (f"calsync.{name}", count) for name in ("partition", "offset", "attempts")
     ]
-    found = letter_of(Record("dlq", 3, 4, b"J1", b"v", headers, 0.0, Epoch(3)))
+    found = dead_letter_of(Record("dlq", 3, 4, b"J1", b"v", headers, 0.0, Epoch(3)))
     assert (found.record.partition, found.record.offset, found.attempts) == (3, 4, 1)
     again = parcel(found.record, "invalid: still", Room.whole(found.record))
     assert dict(again.headers)["calsync.attempts"] == b"1"

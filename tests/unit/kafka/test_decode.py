@@ -326,7 +326,7 @@ def test_a_schema_of_the_registry_is_asked_for(schedule: Schedule) -> None:
         assert needed.value.schema_id == schema_id
 
 
-def test_apicurios_long_ids_are_refused_with_the_remedy(schedule: Schedule) -> None:
+def test_apicurios_long_ids_are_refused_with_a_hint(schedule: Schedule) -> None:
     with pytest.raises(UndecodableError, match="Default4ByteIdHandler"):
         LOCAL.decode(*sent(*Encoder(value_framing=apicurio(7)).records(created(schedule))))
 

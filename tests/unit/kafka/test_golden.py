@@ -184,7 +184,7 @@ async def test_records_of_old_and_new_schemas_stand_on_one_topic(reader: Reader)
     assert [await reader.one(record) for record in records("evolution")[::-1]] == (await reader.each("evolution"))[::-1]
 
 
-async def test_apicurios_long_ids_are_told_with_the_remedy(reader: Reader) -> None:
+async def test_apicurios_long_ids_are_told_with_a_hint(reader: Reader) -> None:
     found = await reader.each("long-ids")
     assert all(isinstance(each, UndecodableError) for each in found)
     assert len(found) == 3
@@ -193,7 +193,7 @@ async def test_apicurios_long_ids_are_told_with_the_remedy(reader: Reader) -> No
         assert "Default4ByteIdHandler" in str(each)
 
 
-async def test_ids_in_headers_are_told_with_the_remedy_and_no_bare_datum_is_taken_for_something_else(
+async def test_ids_in_headers_are_told_with_a_hint_and_no_bare_datum_is_taken_for_something_else(
     reader: Reader,
 ) -> None:
     """A bare creation begins as Confluent's framing does, and a bare key is text: the wrong job's id."""

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from consumer.kafka.dead_letter import dead_letter_of
 from consumer.kafka.decode import Deleted
 from consumer.kafka.feed_check import FeedCheck
 from consumer.kafka.headers import headers_of
-from consumer.kafka.letter import letter_of
+from consumer.kafka.offset_range import offset_range
 from consumer.kafka.parcel import UNREADABLE, Room, parcel
 from consumer.kafka.pump import Pump
 from consumer.kafka.record import Epoch, Record
-from consumer.kafka.span import span
 from tests.foreign_producer import send
 
 FOREIGN = [(b"trace", b"42"), (b"\xff\xfe", b"x")]
@@ -38,7 +38,7 @@ def topic(broker: str) -> str:
 
 
 def test_the_commands_read_a_record_whose_header_name_is_not_utf_8(broker: str, topic: str) -> None:
-    with span({"bootstrap.servers": broker, "fetch.wait.max.ms": 10}, topic, "group") as found:
+    with offset_range({"bootstrap.servers": broker, "fetch.wait.max.ms": 10}, topic, "group") as found:
         found.newest(len(READ))
         records: list[Record] = []
         while batch := found.read():
@@ -98,7 +98,7 @@ def test_a_dead_letter_says_that_the_headers_could_not_be_read_each_time_it_is_w
     first = parcel(record, "invalid: once", Room.whole(record))
     assert dict(first.headers)[UNREADABLE] == b"a name is not UTF-8"
     assert not first.shortened
-    again = letter_of(Record("dlq", 0, 0, b"J1", b"v", first.headers, 0.0, Epoch(0))).record
+    again = dead_letter_of(Record("dlq", 0, 0, b"J1", b"v", first.headers, 0.0, Epoch(0))).record
     second = dict(parcel(again, "invalid: still", Room.whole(again)).headers)
     assert (second[UNREADABLE], second["calsync.attempts"]) == (b"a name is not UTF-8", b"2")
 

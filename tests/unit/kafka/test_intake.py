@@ -28,7 +28,7 @@ from consumer.kafka.intake import UNREADABLE_RUN, Intake
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.refused import RefusedRecords
 from consumer.kafka.waiting import Wait, Waits
-from consumer.sync.change import Change, Look
+from consumer.sync.change import Change, SweepView
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival
 
@@ -52,7 +52,7 @@ class World:
 
     schemas: set[int] = field(default_factory=set)
     registry_away: bool = False
-    letters: Gate = field(default_factory=Gate)
+    dead_letters: Gate = field(default_factory=Gate)
     written: list[tuple[Record, str]] = field(default_factory=list)
     core: Gate = field(default_factory=Gate)
     core_answer: Callable[[str], Job | None] = lambda job_id: _job(job_id)
@@ -72,8 +72,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.waits = Waits(self.waiting.append)
-        letters: Any = self
-        self.refused = RefusedRecords(letters, self.waits)
+        dead_letters: Any = self
+        self.refused = RefusedRecords(dead_letters, self.waits)
 
     def decode(self, record: Record) -> Decoded:
         what, _, rest = (record.value or b"").decode().partition(":")
@@ -104,9 +104,9 @@ class World:
         self.schemas.add(schema_id)
 
     async def put(self, record: Record, kind: str, reason: str, wait: Wait) -> bool:
-        while not self.letters.open.is_set():
+        while not self.dead_letters.open.is_set():
             wait.failed("dead_letter", "refused", None)
-            self.letters.asked.set()
+            self.dead_letters.asked.set()
             await asyncio.sleep(0)
             if not record.epoch.live:
                 return False
@@ -238,11 +238,11 @@ async def test_what_needs_no_routing_is_skipped() -> None:
 @pytest.mark.parametrize(("value", "kind"), [("bad", "undecodable"), ("invalid", "invalid")])
 async def test_a_refused_dead_letter_stops_its_partition_alone(value: str, kind: str) -> None:
     world = World()
-    world.letters.open.clear()
+    world.dead_letters.open.clear()
     async with running(world) as intake:
         intake.deliver(world.records((0, "job:A"), (0, value), (0, "job:B"), (1, "job:C")))
         await until(lambda: len(world.routed) == 2)
-        await world.letters.asked.wait()
+        await world.dead_letters.asked.wait()
         intake.deliver(world.records((0, "gone:B"), (1, "job:D"), (2, "job:E")))
         await until(lambda: len(world.routed) == 4)
         assert world.routed == [(0, 0), (1, 0), (1, 1), (2, 0)]
@@ -250,7 +250,7 @@ async def test_a_refused_dead_letter_stops_its_partition_alone(value: str, kind:
         assert (wait.record.partition, wait.record.offset, wait.cause) == (0, 1, "dead_letter")
         assert world.waiting[-1] == {0}
         assert world.back == []
-        world.letters.open.set()
+        world.dead_letters.open.set()
         await until(lambda: len(world.routed) == 6)
     assert world.routed[4:] == [(0, 2), (0, 3)]
     assert world.back == [(0, 1, "dead_lettered")]
@@ -416,14 +416,14 @@ async def test_unreadable_records_of_several_partitions_do_not_count_together() 
 
 async def test_a_revoked_partition_is_given_up_with_what_came_behind() -> None:
     world = World()
-    world.letters.open.clear()
+    world.dead_letters.open.clear()
     async with running(world) as intake:
         intake.deliver(world.records((0, "bad"), (0, "job:A")))
-        await world.letters.asked.wait()
+        await world.dead_letters.asked.wait()
         world.epochs.pop(0).live = False
         assert world.waits.now() == []
         await settled()
-        world.letters.open.set()
+        world.dead_letters.open.set()
         # Held again, it is read from where it was committed, whatever the old task still waited for.
         world.offsets[0] = -1
         intake.deliver(world.records((0, "job:B")))
@@ -436,14 +436,14 @@ async def test_a_revoked_partition_is_given_up_with_what_came_behind() -> None:
 
 async def test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_its_lane_does_not_wait() -> None:
     world = World()
-    world.letters.open.clear()
+    world.dead_letters.open.clear()
     receipt = Receipt(world.record(3, "job:A"), world.give_back, lambda: True, Place(3, 0))
     older = Receipt(world.record(3, "job:A"), world.give_back, lambda: True, Place(3, 1))
     change = Change("A", _job("A"), receipt, older=[older])
     async with running(world) as intake:
         await world.refused.refuse(change, RequestRefusedError(400, "Bad"))
         change.done("dead_lettered")  # as the lane does at once
-        await world.letters.asked.wait()
+        await world.dead_letters.asked.wait()
         await world.refused.drain(0.0)
         assert world.back == []
         assert world.waiting == [{3}]
@@ -455,7 +455,7 @@ async def test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_
         drained = asyncio.create_task(world.refused.drain(60.0))
         await settled()
         assert not drained.done()
-        world.letters.open.set()
+        world.dead_letters.open.set()
         await drained
     assert sorted(world.back) == [(3, 0, "dead_lettered"), (3, 1, "superseded")]
     [(_, reason)] = world.written
@@ -480,7 +480,7 @@ def _owed(world: World, revision: int, partition: int) -> Change:
 
 def _swept(revision: int, answers: list[str]) -> Change:
     receipt = Receipt(None, lambda _, result: answers.append(result), lambda: True)
-    return Change("A", replace(_job("A"), revision=revision), receipt, look=Look(None, None))
+    return Change("A", replace(_job("A"), revision=revision), receipt, sweep_view=SweepView(None, None))
 
 
 async def _refuse(world: World, change: Change) -> None:
@@ -494,19 +494,19 @@ async def test_the_newest_record_under_a_sweeps_refused_repair_is_dead_lettered_
     swept_revision: int,
 ) -> None:
     world = World()
-    world.letters.open.clear()
+    world.dead_letters.open.clear()
     answers: list[str] = []
     change = _swept(swept_revision, answers).merge(_owed(world, 1, 0)).merge(_owed(world, 2, 1))
     assert change.receipt.record is None
     async with running(world):
         await _refuse(world, change)
-        await world.letters.asked.wait()
+        await world.dead_letters.asked.wait()
         await settled()
         # The sweep need not wait for the letter.
         assert answers == ["dead_lettered"]
         assert world.back == []
         assert world.waiting == [{1}]
-        world.letters.open.set()
+        world.dead_letters.open.set()
         await world.refused.drain(60.0)
     assert sorted(world.back) == [(0, 0, "superseded"), (1, 0, "dead_lettered")]
     assert [(record.partition, record.offset) for record, _ in world.written] == [(1, 0)]
@@ -517,17 +517,17 @@ async def test_an_older_record_is_dead_lettered_itself_if_the_newest_ones_partit
     revoked_before: bool,
 ) -> None:
     world = World()
-    world.letters.open.clear()
+    world.dead_letters.open.clear()
     older, newest = _owed(world, 1, 0), _owed(world, 2, 1)
     async with running(world):
         if revoked_before:
             world.epochs[1].live = False
         await _refuse(world, older.merge(newest))
-        await world.letters.asked.wait()
+        await world.dead_letters.asked.wait()
         world.epochs[1].live = False
         await settled()
         assert world.back == []
-        world.letters.open.set()
+        world.dead_letters.open.set()
         await world.refused.drain(60.0)
     assert [(record.partition, record.offset) for record, _ in world.written] == [(0, 0)]
     assert world.back == [(0, 0, "dead_lettered")]

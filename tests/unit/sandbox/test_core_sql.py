@@ -429,9 +429,9 @@ def test_the_feeds_role_reads_the_feeds_table_and_nothing_of_cores(core: Core) -
 
 def test_after_a_restore_every_row_can_be_told_again_with_a_revision_that_none_had(core: Core) -> None:
     guide = (ROOT / "docs/for-cores-team.md").read_text(encoding="utf-8")
-    (remedy,) = re.findall(r"`(select setval.+?)`", guide)
+    (hint,) = re.findall(r"`(select setval.+?)`", guide)
     before = core.revisions()
-    core.run(remedy)
+    core.run(hint)
     after = core.revisions()
     assert after.keys() == before.keys()
     assert min(after.values()) > max(before.values()) + 1_000_000

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from consumer.domain.job import Deletion, Job, State
-from consumer.sync.change import Change, Look
+from consumer.sync.change import Change, SweepView
 from consumer.sync.receipts import Place, Receipt
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -18,13 +18,13 @@ class Ledger:
         self.results: dict[Place, str] = {}
         self.live = True
 
-    def change(self, revision: int, offset: int, *, partition: int = 0, look: Look | None = None) -> Change:
+    def change(self, revision: int, offset: int, *, partition: int = 0, sweep_view: SweepView | None = None) -> Change:
         state: State = Job("J1", "acme", revision, "scheduled")
-        return self.of(state, Place(partition, offset), look)
+        return self.of(state, Place(partition, offset), sweep_view)
 
-    def of(self, state: State, place: Place, look: Look | None = None) -> Change:
+    def of(self, state: State, place: Place, sweep_view: SweepView | None = None) -> Change:
         receipt = Receipt(place, self.give_back, lambda: self.live, place)
-        return Change("J1", state, receipt, look=look)
+        return Change("J1", state, receipt, sweep_view=sweep_view)
 
     def give_back(self, receipt: Receipt, result: str) -> None:
         assert isinstance(receipt.record, Place)
@@ -76,16 +76,16 @@ def test_a_record_whose_partition_has_moved_covers_nothing() -> None:
 @pytest.mark.parametrize("sweep_first", [True, False])
 def test_of_equal_states_what_a_sweep_saw_is_kept(sweep_first: bool) -> None:
     ledger = Ledger()
-    look = Look(None, ("event",))
-    seen, record = ledger.change(1, 10, look=look), ledger.change(1, 11)
-    kept = seen.merge(record) if sweep_first else record.merge(ledger.change(1, 9, look=look))
-    assert kept.look == look
+    sweep_view = SweepView(None, ("event",))
+    seen, record = ledger.change(1, 10, sweep_view=sweep_view), ledger.change(1, 11)
+    kept = seen.merge(record) if sweep_first else record.merge(ledger.change(1, 9, sweep_view=sweep_view))
+    assert kept.sweep_view == sweep_view
 
 
 def test_what_a_sweep_saw_does_not_outlive_a_newer_state() -> None:
     ledger = Ledger()
-    kept = ledger.change(1, 10, look=Look(None, ("event",))).merge(ledger.change(2, 11))
-    assert kept.look is None
+    kept = ledger.change(1, 10, sweep_view=SweepView(None, ("event",))).merge(ledger.change(2, 11))
+    assert kept.sweep_view is None
 
 
 def test_a_create_in_doubt_is_remembered_whichever_state_is_kept() -> None:
@@ -120,8 +120,8 @@ def test_only_a_sweep_learns_that_core_may_be_right_against_a_newer_state(sweep_
     answers: list[str] = []
     state: State = Job("J1", "acme", 1, "scheduled")
     receipt = Receipt(None, lambda _, result: answers.append(result), lambda: True)
-    swept, record = Change("J1", state, receipt, look=Look(None, ())), ledger.change(1, 10)
+    swept, record = Change("J1", state, receipt, sweep_view=SweepView(None, ())), ledger.change(1, 10)
     kept = swept.merge(record) if sweep_first else record.merge(swept)
-    kept.done("dated")
-    assert answers == ["dated"]
+    kept.done("outranked")
+    assert answers == ["outranked"]
     assert ledger.results == {Place(0, 10): "superseded"}

@@ -7,10 +7,10 @@ from typing import Any
 from consumer.domain.job import Deletion
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
+from consumer.sync.apply import RunResult
 from consumer.sync.change import Change
 from consumer.sync.lanes import Lanes
 from consumer.sync.receipts import Receipt
-from consumer.sync.settle import Verdict
 
 ANNA, BEN = Mailbox("acme", "anna@acme.example"), Mailbox("acme", "ben@acme.example")
 
@@ -25,10 +25,10 @@ class World:
         part: Any = self
         self.lanes = Lanes(part, part, part, part, Random(1), part, runs_at_once=1)
 
-    async def run(self, _site: Site, mailbox: Mailbox, changes: dict[str, Change]) -> Verdict:
+    async def run(self, _site: Site, mailbox: Mailbox, changes: dict[str, Change]) -> RunResult:
         self.begun.append(mailbox)
         await self.may_end.wait()
-        return Verdict(dict.fromkeys(changes, "applied"))
+        return RunResult(dict.fromkeys(changes, "applied"))
 
     def get(self, _site_id: str) -> Site:
         return Site("acme", "Acme", "UTC", "tenant", "client", "secret")

@@ -53,7 +53,7 @@ def test_whose_fault_a_refusal_is(others: list[Compared], expected: str) -> None
 def test_a_shared_refusal_has_graphs_code_and_a_hint_that_fits(refusal: Refusal, hint: str) -> None:
     fault = shared(refusal, [])
     assert fault.code == refusal.code
-    assert hint in fault.remedy
+    assert hint in fault.hint
 
 
 def test_what_the_others_are_told_counts_more_than_what_the_odd_one_is_told() -> None:

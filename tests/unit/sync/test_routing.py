@@ -12,7 +12,7 @@ from consumer.domain.job import Deletion, Job, rank
 from consumer.domain.mailbox import Mailbox
 from consumer.sync import routing
 from consumer.sync.change import Change
-from consumer.sync.ports import Routed, Sighting
+from consumer.sync.ports import RankRequest, Routed
 from consumer.sync.receipts import Receipt
 from consumer.sync.routing import Arrival, Router
 
@@ -29,11 +29,11 @@ class World:
     in_flight: frozenset[Mailbox] = frozenset()
     newest_here: int = 0
     newest: int | None = None
-    sightings: list[Sighting] = field(default_factory=list)
+    sightings: list[RankRequest] = field(default_factory=list)
     added: list[tuple[Mailbox, Change]] = field(default_factory=list)
     back: list[str] = field(default_factory=list)
 
-    async def route(self, sightings: Sequence[Sighting]) -> list[Routed]:
+    async def route(self, sightings: Sequence[RankRequest]) -> list[Routed]:
         self.sightings += sightings
         ranks = [1 if sighting.rank is None else sighting.rank for sighting in sightings]
         return [Routed(each, each if self.newest is None else self.newest, self.holders) for each in ranks]
@@ -141,7 +141,7 @@ async def test_the_receipt_comes_back_once_when_each_mailbox_is_done() -> None:
 async def test_the_topics_id_goes_along_with_the_offset() -> None:
     world = World()
     await world.arrive(job(ANNA))
-    assert world.sightings == [Sighting("J", rank(5), 3, 7, log="the topic's id")]
+    assert world.sightings == [RankRequest("J", rank(5), 3, 7, log="the topic's id")]
 
 
 def test_sites_that_are_not_named_are_logged_once_each_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

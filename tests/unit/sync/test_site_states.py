@@ -9,7 +9,7 @@ import pytest
 from consumer.domain.errors import ForbiddenError, MailboxRefusedError, SiteRefusedError, TransientError
 from consumer.domain.site import Site
 from consumer.sync.ports import WHOLE, WRITE, Asks
-from consumer.sync.sites import SiteStates
+from consumer.sync.site_registry import SiteRegistry
 from tests.simulation.world import SITES, Counts
 
 ACME = SITES["acme"]
@@ -38,8 +38,8 @@ class Graph:
         return frozenset()
 
 
-def states(graph: Graph, *answered: str) -> SiteStates:
-    made = SiteStates(graph, Counts(), on_resumed=lambda _: None)  # type: ignore[arg-type]
+def states(graph: Graph, *answered: str) -> SiteRegistry:
+    made = SiteRegistry(graph, Counts(), on_resumed=lambda _: None)  # type: ignore[arg-type]
     made.replace(SITES)
     for address in answered:
         made.served("acme", address)
@@ -136,7 +136,7 @@ async def test_a_probe_that_gets_a_401_resumes_no_site_and_says_what_is_refused_
     fault = sites.suspended("acme")
     assert fault is not None
     assert fault.code == "InvalidAuthenticationToken"
-    assert "check the tenant" in fault.remedy
+    assert "check the tenant" in fault.hint
     del graph.refusals["a"]
     await sites._probe("acme")
     assert sites.suspended("acme") is None

@@ -1,4 +1,4 @@
-"""Rounds: whose turn it is to be swept, and which replica sees to it."""
+"""The sweep scheduler: which site is swept next, and which replica does it."""
 
 import asyncio
 import zlib
@@ -13,7 +13,7 @@ from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.site import Site
 from consumer.sync.ports import BY_HAND, Clock, Store
 from consumer.sync.report import Report
-from consumer.sync.sites import SiteStates
+from consumer.sync.site_registry import SiteRegistry
 from consumer.sync.sweep import Sweeper
 
 log = structlog.get_logger(__name__)
@@ -42,14 +42,14 @@ class _Turn:
     """When it last read a mailbox, on the monotonic clock."""
 
 
-class Rounds:
+class SweepScheduler:
     """Has each site that is this replica's own swept when it is due, a few at a time, the longest unswept first."""
 
     def __init__(
         self,
         sweeper: Sweeper,
         store: Store,
-        sites: SiteStates,
+        sites: SiteRegistry,
         *,
         clock: Clock,
         interval: float,

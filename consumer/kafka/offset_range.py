@@ -9,16 +9,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from consumer.domain.errors import ConfigurationError, TransientError
 from consumer.kafka.config import Config, make
 from consumer.kafka.headers import headers_of
+from consumer.kafka.hints import hint_of
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
 from consumer.kafka.record import Epoch, Record
-from consumer.kafka.remedies import remedy
 
 _TIMEOUT_SECONDS: Final = 10.0
 _BATCH: Final = 500
 _AWAY: Final = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
-class Span:
+class OffsetRange:
     """What a topic holds from some offsets on to where its partitions ended when it was opened."""
 
     def __init__(self, consumer: Consumer, topic: str) -> None:
@@ -94,7 +94,7 @@ class Span:
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:
                 self._open.pop(partition, None)
-            elif remedy(error) is not None:
+            elif hint_of(error) is not None:
                 raise _unreadable(self._topic, error)
             return None
         end = self._open.get(partition)
@@ -111,7 +111,7 @@ class Span:
 
 
 @contextmanager
-def span(config: Config, topic: str, group: str) -> Iterator[Span]:
+def offset_range(config: Config, topic: str, group: str) -> Iterator[OffsetRange]:
     """A span of a topic, closed at the end; ``group`` is named, as librdkafka wants, and never joined.
 
     Raises:
@@ -131,7 +131,7 @@ def span(config: Config, topic: str, group: str) -> Iterator[Span]:
         },
     )
     try:
-        yield Span(consumer, topic)
+        yield OffsetRange(consumer, topic)
     finally:
         consumer.close()
 
@@ -139,5 +139,5 @@ def span(config: Config, topic: str, group: str) -> Iterator[Span]:
 def _unreadable(topic: str, error: KafkaError) -> ConfigurationError | TransientError:
     if error.code() in _AWAY:
         return TransientError(f"CALSYNC_KAFKA_BOOTSTRAP_SERVERS: no broker answers: {error.str()}")
-    advice = remedy(error)
+    advice = hint_of(error)
     return ConfigurationError([f"topic {topic} cannot be read: {error.str()}{f': {advice}' if advice else ''}"])

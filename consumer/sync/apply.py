@@ -19,7 +19,7 @@ from consumer.domain.errors import (
     TransientError,
     ZoneRefusedError,
 )
-from consumer.domain.event import RENDERING, Event, Glimpse, SeenEvent, tag
+from consumer.domain.event import RENDERING, Event, EventSummary, RemoteEvent, tag
 from consumer.domain.job import Deletion, State, may_conceal
 from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
@@ -28,7 +28,7 @@ from consumer.domain.render import render
 from consumer.domain.timezones import Zone
 from consumer.domain.window import Window
 from consumer.sync.change import Change
-from consumer.sync.ports import Calendar, Findings, Standing
+from consumer.sync.ports import AssignmentState, Calendar, RunOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ Failure = TransientError | MailboxRefusedError | SiteRefusedError | ForbiddenErr
 
 
 @dataclass(slots=True)
-class Verdict:
+class RunResult:
     """How a run ended. Jobs that are in neither ``results`` nor ``refused`` are to be tried again."""
 
     results: dict[str, str] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Verdict:
 
 
 @dataclass(slots=True)
-class Run:
+class RunContext:
     """What the assignments of one run share."""
 
     calendar: Calendar
@@ -108,7 +108,7 @@ class Run:
     """Only say what would be done."""
     zone_refused: bool = False
     """Graph did not know the mailbox's zone: told once, and read again."""
-    listed: Mapping[str, Sequence[Glimpse]] | None = None
+    listed: Mapping[str, Sequence[EventSummary]] | None = None
     """All tagged events of the mailbox by job, if they were listed."""
     creates: dict[str, str] = field(default_factory=dict)
     """The transactionIds of the creates that were sent, by job."""
@@ -116,68 +116,68 @@ class Run:
     """Why the mailbox's time-zone setting could not be read and another zone is used; else empty."""
     repeated: set[str] = field(default_factory=set)
     """Jobs whose create has a transactionId that was sent before."""
-    findings: Findings = field(default_factory=Findings)
-    verdict: Verdict = field(default_factory=Verdict)
+    outcome: RunOutcome = field(default_factory=RunOutcome)
+    result: RunResult = field(default_factory=RunResult)
 
-    async def settle(self, change: Change, standing: Standing) -> None:
-        """Bring one assignment to its state, and note how that ended in findings and verdict."""
+    async def reconcile(self, change: Change, assignment: AssignmentState) -> None:
+        """Bring one assignment to its state, and note how that ended in ``outcome`` and ``result``."""
         job_id = change.job_id
         try:
-            self.verdict.results[job_id] = await self._result(change, standing)
+            self.result.results[job_id] = await self._result(change, assignment)
         except FAILURES as error:
-            self.fail(change, standing, error)
+            self.fail(change, assignment, error)
         except Exception as error:
             # The others of the run must be remembered all the same, and the lease given back.
             log.critical("an assignment failed in a way that is ours", job=job_id, exc_info=True)
-            self.fail(change, standing, TransientError(f"{type(error).__name__} of ours", unknown=True))
+            self.fail(change, assignment, TransientError(f"{type(error).__name__} of ours", unknown=True))
         else:
-            self.findings.answered |= self.verdict.results[job_id] == "applied"
-            self.findings.found.pop(job_id, None)
-            if standing.fresh and job_id not in self.findings.links:
-                self.findings.forgotten.add(job_id)
+            self.outcome.answered |= self.result.results[job_id] == "applied"
+            self.outcome.found.pop(job_id, None)
+            if assignment.fresh and job_id not in self.outcome.links:
+                self.outcome.forgotten.add(job_id)
 
-    def fail(self, change: Change, standing: Standing, error: Failure) -> None:
+    def fail(self, change: Change, assignment: AssignmentState, error: Failure) -> None:
         """Note a failure.
 
         A create of this run's own that certainly did not happen leaves no pending link. After another request whose
         outcome is not known, the link is unsure: the job may come back to the state that the link was written for.
         """
         job_id = change.job_id
-        self.verdict.record(job_id, error)
+        self.result.record(job_id, error)
         known = not (isinstance(error, TransientError) and error.unknown)
-        link = self.findings.links.get(job_id, standing.memory)
-        if known and standing.fresh and job_id not in self.findings.links:
-            self.findings.forgotten.add(job_id)
+        link = self.outcome.links.get(job_id, assignment.memory)
+        if known and assignment.fresh and job_id not in self.outcome.links:
+            self.outcome.forgotten.add(job_id)
         elif not known and isinstance(link, Link):
             # A state that Core insists on has a lower rank than the link, and must not be stale when it is tried again.
-            self.findings.links[job_id] = replace(link.unsure(), rank=min(link.rank, change.state.rank))
+            self.outcome.links[job_id] = replace(link.unsure(), rank=min(link.rank, change.state.rank))
 
-    async def _result(self, change: Change, standing: Standing) -> str:
+    async def _result(self, change: Change, assignment: AssignmentState) -> str:
         if may_conceal(change.state, self.mailbox):
             return "unchanged"
         job_tag = tag(self.mailbox.site, change.job_id)
         wanted = self._wanted(change.state)
-        memory = standing.memory
+        memory = assignment.memory
         if change.transaction_id is not None:
             self.repeated.add(change.job_id)
-        situation = Situation(wanted, change.state.rank, memory, insists=standing.dated)
-        situation = await self._looked(situation, change, standing, job_tag)
+        situation = Situation(wanted, change.state.rank, memory, forced=assignment.outranked)
+        situation = await self._looked(situation, change, assignment, job_tag)
         planned = plan(situation, self.window)
         if self.dry:
             return _name(planned, situation)
         try:
-            return await self._apply(change.job_id, job_tag, standing, situation, planned)
+            return await self._apply(change.job_id, job_tag, assignment, situation, planned)
         except DuplicateTransactionError as duplicate:
             seen = await self._made_by_transaction(change.job_id, job_tag, duplicate.event_id)
         except GoneError:
             seen = await self._instead_of_gone(change.job_id, job_tag, situation)
         situation = replace(situation, seen=seen)
         try:
-            return await self._apply(change.job_id, job_tag, standing, situation, plan(situation, self.window))
+            return await self._apply(change.job_id, job_tag, assignment, situation, plan(situation, self.window))
         except GoneError:
             raise TransientError("the event is gone", retry_after=0.0) from None
 
-    async def _instead_of_gone(self, job_id: str, job_tag: str, situation: Situation) -> tuple[SeenEvent, ...]:
+    async def _instead_of_gone(self, job_id: str, job_tag: str, situation: Situation) -> tuple[RemoteEvent, ...]:
         """What there is with the tag, if the link's event is gone: after a loss of data a link may be an old one.
 
         Raises:
@@ -185,32 +185,34 @@ class Run:
         """
         seen = await self.calendar.find(job_tag) if situation.seen is None else ()
         if not seen:
-            self.findings.forgotten.add(job_id)
+            self.outcome.forgotten.add(job_id)
             raise TransientError("the event is gone", retry_after=0.0)
         return seen
 
-    async def _looked(self, situation: Situation, change: Change, standing: Standing, job_tag: str) -> Situation:
+    async def _looked(
+        self, situation: Situation, change: Change, assignment: AssignmentState, job_tag: str
+    ) -> Situation:
         """With the assignment's events, where there is reason to look: a create in doubt, or what a sweep saw."""
-        memory, look = standing.memory, change.look
+        memory, sweep_view = assignment.memory, change.sweep_view
         if self.listed is not None and not isinstance(memory, Link):
             listed = [event.event_id for event in self.listed.get(change.job_id, ())]
             return replace(situation, seen=await self._read(job_tag, listed))
-        if is_in_doubt(change, standing):
+        if is_in_doubt(change, assignment):
             return replace(situation, seen=await self.calendar.find(job_tag))
         if isinstance(memory, Pending):
             return situation
-        if look is not None and look.event_ids is None and _is_trusted(memory, situation.wanted):
+        if sweep_view is not None and sweep_view.event_ids is None and _is_trusted(memory, situation.wanted):
             # The assignment was marked, because a request for it may have landed late: the link may be wrong.
             return replace(situation, seen=await self._read(job_tag, (memory.event_id,)))
-        if look is None or look.event_ids is None or _has_changed(look.basis, memory):
+        if sweep_view is None or sweep_view.event_ids is None or _has_changed(sweep_view.basis, memory):
             return situation
-        if isinstance(memory, Link) and memory.event_id not in look.event_ids:
-            if not look.event_ids:
+        if isinstance(memory, Link) and memory.event_id not in sweep_view.event_ids:
+            if not sweep_view.event_ids:
                 return await self._looked_out_of_view(situation, memory, job_tag)
-            return await self._looked_beside(situation, memory, job_tag, look.event_ids)
-        return replace(situation, seen=await self._read(job_tag, look.event_ids))
+            return await self._looked_beside(situation, memory, job_tag, sweep_view.event_ids)
+        return replace(situation, seen=await self._read(job_tag, sweep_view.event_ids))
 
-    async def _read(self, job_tag: str, event_ids: Sequence[str]) -> tuple[SeenEvent, ...]:
+    async def _read(self, job_tag: str, event_ids: Sequence[str]) -> tuple[RemoteEvent, ...]:
         """The events of these ids that are still there and carry the tag."""
         looked = await asyncio.gather(*(self._get(event_id) for event_id in event_ids))
         return tuple(seen for seen in looked if seen is not None and seen.tag == job_tag)
@@ -245,19 +247,21 @@ class Run:
             found = tuple(known.values())
         return replace(situation, seen=found, out_of_view=True, disowned=disowned)
 
-    async def _get(self, event_id: str) -> SeenEvent | None:
+    async def _get(self, event_id: str) -> RemoteEvent | None:
         try:
             return await self.calendar.get(event_id)
         except GoneError:
             return None
 
     def _wanted(self, state: State) -> Event | None:
-        when = span(state, self.mailbox)
+        when = times_in(state, self.mailbox)
         if when is None or isinstance(state, Deletion):
             return None
         return render(state, *when, self.zone)
 
-    async def _apply(self, job_id: str, job_tag: str, standing: Standing, situation: Situation, planned: Plan) -> str:
+    async def _apply(
+        self, job_id: str, job_tag: str, assignment: AssignmentState, situation: Situation, planned: Plan
+    ) -> str:
         result = "applied"
         for event_id in planned.surplus:
             # Before the step, which may link another event: a view may not show this one, so its link must stay until
@@ -265,22 +269,22 @@ class Run:
             await self._delete(event_id)
         match planned.step:
             case Leave():
-                result = self._leave(job_id, standing, planned.step, situation.seen)
+                result = self._leave(job_id, assignment, planned.step, situation.seen)
             case Adopt(found, event):
                 self._remember(job_id, found, event, situation.rank)
                 await self._check_view(job_id, found.event_id, situation)
-                result = "applied" if isinstance(standing.memory, Pending) else "unchanged"
+                result = "applied" if isinstance(assignment.memory, Pending) else "unchanged"
             case Create(event):
-                await self._create(job_id, job_tag, standing, event, situation.rank)
+                await self._create(job_id, job_tag, assignment, event, situation.rank)
             case Update(event_id, event):
                 await self._update(job_id, event_id, event, situation.rank)
                 await self._check_view(job_id, event_id, situation)
                 if situation.seen:
-                    await self._note_how_it_reads(job_id, event_id, event, standing.memory)
+                    await self._note_how_it_reads(job_id, event_id, event, assignment.memory)
             case Delete(event_ids):
-                ours = await self._without_others(job_id, standing.memory, event_ids)
+                ours = await self._without_others(job_id, assignment.memory, event_ids)
                 await self._delete_all(job_tag, ours, situation)
-                self.findings.buried[job_id] = situation.rank
+                self.outcome.tombstones[job_id] = situation.rank
             case Remake(event_ids):
                 await self._remake(job_id, event_ids)
         return "applied" if planned.surplus else result
@@ -292,28 +296,28 @@ class Run:
         elsewhere = await self.linked_elsewhere([(job_id, event_id) for event_id in event_ids])
         return [event_id for event_id in event_ids if event_id not in elsewhere]
 
-    def _leave(self, job_id: str, standing: Standing, step: Leave, seen: Sequence[SeenEvent] | None) -> str:
-        self.verdict.unsettled += step.unsettled
-        if step.unsettled and isinstance(standing.memory, Link) and seen:
+    def _leave(self, job_id: str, assignment: AssignmentState, step: Leave, seen: Sequence[RemoteEvent] | None) -> str:
+        self.result.unsettled += step.unsettled
+        if step.unsettled and isinstance(assignment.memory, Link) and seen:
             # Looked at: until its etag moves again, it needs no other look.
-            etag = next((event.etag for event in seen if event.event_id == standing.memory.event_id), "")
-            self.findings.links[job_id] = replace(standing.memory, etag=etag)
+            etag = next((event.etag for event in seen if event.event_id == assignment.memory.event_id), "")
+            self.outcome.links[job_id] = replace(assignment.memory, etag=etag)
         if step.stale:
             return "stale"
-        if isinstance(standing.memory, Pending):
+        if isinstance(assignment.memory, Pending):
             # The create in doubt has not landed, or not yet. Should the job come back meanwhile, its event must be
             # made with the same transactionId, or the late one stands beside it.
-            self.findings.doubtful[job_id] = LANDING_SECONDS
+            self.outcome.doubtful[job_id] = LANDING_SECONDS
         return "unchanged"
 
-    async def _create(self, job_id: str, job_tag: str, standing: Standing, event: Event, rank: int) -> None:
-        transaction_id = standing.transaction_id
+    async def _create(self, job_id: str, job_tag: str, assignment: AssignmentState, event: Event, rank: int) -> None:
+        transaction_id = assignment.transaction_id
         if transaction_id is None:
             # The window came to hold the job after the intents were written.
             raise TransientError("no intent was written for this create", retry_after=0.0)
         self.creates[job_id] = transaction_id
         written = await self._write(event, lambda event: self.calendar.create(event, job_tag, transaction_id))
-        if standing.fresh and job_id not in self.repeated:
+        if assignment.fresh and job_id not in self.repeated:
             await self._written(job_id, written, event, rank)
         else:
             # Perhaps an earlier create with this transactionId has made it: as it was wanted then, edited since, or
@@ -321,7 +325,7 @@ class Run:
             await self._update(job_id, written.event_id, event, rank, claimed_by=job_tag)
 
     async def _update(self, job_id: str, event_id: str, event: Event, rank: int, claimed_by: str | None = None) -> None:
-        def send(event: Event) -> Awaitable[SeenEvent]:
+        def send(event: Event) -> Awaitable[RemoteEvent]:
             if claimed_by is not None:
                 return self.calendar.claim(event_id, event, claimed_by)
             return self.calendar.update(event_id, event)
@@ -331,11 +335,11 @@ class Run:
         except TransientError as error:
             if error.unknown and not self.window.holds(event.start, event.end):
                 # Should it land after a later one, the sweep's view would not show it.
-                self.findings.dirty.add(job_id)
+                self.outcome.dirty.add(job_id)
             raise
         await self._written(job_id, written, event, rank)
 
-    async def _write(self, event: Event, send: Callable[[Event], Awaitable[SeenEvent]]) -> SeenEvent:
+    async def _write(self, event: Event, send: Callable[[Event], Awaitable[RemoteEvent]]) -> RemoteEvent:
         """Send the event; in UTC if Graph does not know the mailbox's zone, whose setting may have changed."""
         try:
             return await send(event)
@@ -343,16 +347,16 @@ class Run:
             if not self.zone_refused:
                 self.zone_refused = True
                 log.warning("Graph does not know the mailbox's time zone", site=self.mailbox.site, zone=event.zone)
-                self.findings.zone = await self.calendar.time_zone()
+                self.outcome.zone = await self.calendar.time_zone()
             return await send(event.in_utc())
 
-    async def _written(self, job_id: str, written: SeenEvent, event: Event, rank: int) -> None:
+    async def _written(self, job_id: str, written: RemoteEvent, event: Event, rank: int) -> None:
         """Remember the event; write it once more in UTC if Graph read its local times as other instants."""
         self._remember(job_id, written, event, rank)
         if (written.start, written.end) == (event.start, event.end):
             return
-        link = self.findings.links[job_id]
-        self.findings.links[job_id] = link.unsure()
+        link = self.outcome.links[job_id]
+        self.outcome.links[job_id] = link.unsure()
         try:
             again = await self.calendar.update(written.event_id, event.in_utc())
         except GoneError:
@@ -368,10 +372,10 @@ class Run:
         seen = await self._get(event_id)
         if seen is None:
             return
-        link = self.findings.links[job_id]
+        link = self.outcome.links[job_id]
         before = memory.settled if isinstance(memory, Link) else b""
         is_graphs = seen.etag == link.etag or seen.digest() == before or seen.reads_as(event)
-        self.findings.links[job_id] = replace(link, etag=seen.etag if is_graphs else "", settled=seen.digest())
+        self.outcome.links[job_id] = replace(link, etag=seen.etag if is_graphs else "", settled=seen.digest())
 
     async def _check_view(self, job_id: str, event_id: str, situation: Situation) -> None:
         """Make an event again that no view shows although its time is right: it is not in the calendar.
@@ -392,12 +396,12 @@ class Run:
         """Delete the events, and come back to create one: a create needs its intent written first."""
         for event_id in event_ids:
             await self._delete(event_id)
-        self.findings.links.pop(job_id, None)
-        self.findings.forgotten.add(job_id)
+        self.outcome.links.pop(job_id, None)
+        self.outcome.forgotten.add(job_id)
         raise TransientError("the event is to be created again", retry_after=0.0)
 
-    def _remember(self, job_id: str, seen: SeenEvent, event: Event, rank: int) -> None:
-        self.findings.links[job_id] = Link(
+    def _remember(self, job_id: str, seen: RemoteEvent, event: Event, rank: int) -> None:
+        self.outcome.links[job_id] = Link(
             seen.event_id,
             seen.etag,
             event.fingerprint(),
@@ -408,7 +412,7 @@ class Run:
             zone_mark=self.zone.mark,
         )
 
-    async def _made_by_transaction(self, job_id: str, job_tag: str, event_id: str | None) -> tuple[SeenEvent, ...]:
+    async def _made_by_transaction(self, job_id: str, job_tag: str, event_id: str | None) -> tuple[RemoteEvent, ...]:
         """The event that a used transactionId has made: the one with the tag, or the one that Graph names.
 
         If there is none, the transactionId is spent, and the next run starts with a new one.
@@ -422,7 +426,7 @@ class Run:
             else:
                 seen = (named,) if named.tag == job_tag else ()
         if not seen:
-            self.findings.forgotten.add(job_id)
+            self.outcome.forgotten.add(job_id)
             raise TransientError("the transactionId is spent", retry_after=0.0)
         return seen
 
@@ -442,11 +446,11 @@ class Run:
         return True
 
 
-def is_in_doubt(change: Change, standing: Standing) -> bool:
+def is_in_doubt(change: Change, assignment: AssignmentState) -> bool:
     """Whether a create of the assignment was sent, or may have been, and its outcome is not known."""
-    memory = standing.memory
+    memory = assignment.memory
     if isinstance(memory, Pending):
-        return memory.rank <= change.state.rank or standing.dated
+        return memory.rank <= change.state.rank or assignment.outranked
     return change.transaction_id is not None and not isinstance(memory, Link)
 
 
@@ -486,7 +490,7 @@ def _name(planned: Plan, situation: Situation) -> str:
             return type(step).__name__.lower()
 
 
-def span(state: State, mailbox: Mailbox) -> tuple[datetime, datetime] | None:
+def times_in(state: State, mailbox: Mailbox) -> tuple[datetime, datetime] | None:
     """When the job belongs in this mailbox; ``None`` if it does not."""
     if isinstance(state, Deletion) or state.site_id != mailbox.site or mailbox.address not in state.addresses:
         return None

@@ -5,7 +5,7 @@ from typing import Final
 from confluent_kafka import KafkaError
 
 _NO_TOPIC: Final = "the topic does not exist: create it, or check CALSYNC_KAFKA_TOPIC and CALSYNC_KAFKA_DLQ_TOPIC"
-_REMEDIES: Final = {
+_HINTS: Final = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: _NO_TOPIC,
     KafkaError._UNKNOWN_TOPIC: _NO_TOPIC,
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant the service's user READ and DESCRIBE on the topic, "
@@ -21,6 +21,6 @@ _REMEDIES: Final = {
 }
 
 
-def remedy(error: KafkaError) -> str | None:
+def hint_of(error: KafkaError) -> str | None:
     """What to do; ``None`` for what heals by itself."""
-    return _REMEDIES.get(error.code())
+    return _HINTS.get(error.code())

@@ -7,7 +7,7 @@ from consumer.kafka.record import Epoch, Record
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """One dead letter."""
 
     partition: int
@@ -24,7 +24,7 @@ class Letter:
     """Whether the value lost its middle, because it was too large for the dead-letter topic."""
 
 
-def letter_of(found: Record) -> Letter:
+def dead_letter_of(found: Record) -> DeadLetter:
     """The letter in a record of the dead-letter topic; what is not said in its headers is taken as it stands."""
     about = {
         name.removeprefix(PREFIX): value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
@@ -43,7 +43,7 @@ def letter_of(found: Record) -> Letter:
         Epoch(partition),
     )
     attempts = _number(about.get("attempts"), 1)
-    return Letter(
+    return DeadLetter(
         found.partition, found.offset, found.timestamp, about.get("reason", ""), attempts, record, "truncated" in about
     )
 

@@ -67,7 +67,7 @@ class Trouble:
         return parked_at >= self.began and self.is_named(code)
 
 
-class SiteStates:
+class SiteRegistry:
     """The sites of this replica and their state. A suspended one is probed every minute until a mailbox answers."""
 
     def __init__(self, calendars: Calendars, meter: Meter, *, on_resumed: Callable[[str], None]) -> None:
@@ -168,7 +168,7 @@ class SiteStates:
         if site_id in self._sites and site_id not in self._suspended:
             self._suspended[site_id] = Trouble(fault, _now() - BEGINNING_SECONDS, asks, (fault.code, *codes))
             self._meter.site_up(site_id, up=False)
-            log.error("site suspended", site=site_id, code=fault.code, remedy=fault.remedy)
+            log.error("site suspended", site=site_id, code=fault.code, hint=fault.hint)
 
     async def judge(
         self, site: Site, address: str, refusal: Refusal, more: Callable[[], Awaitable[Sequence[str]]]
@@ -278,7 +278,7 @@ class SiteStates:
         if trouble is not None and fault != trouble.fault:
             codes = dict.fromkeys((*trouble.codes, fault.code))
             self._suspended[site_id] = replace(trouble, fault=fault, codes=tuple(codes))
-            log.error("site suspended for another reason", site=site_id, code=fault.code, remedy=fault.remedy)
+            log.error("site suspended for another reason", site=site_id, code=fault.code, hint=fault.hint)
 
     def _resume(self, site_id: str) -> None:
         trouble = self._suspended.pop(site_id, None)
