@@ -1,6 +1,7 @@
 """Headers that nobody can read cost neither the record nor the process."""
 
 import asyncio
+import time
 import uuid
 from typing import Any
 
@@ -67,6 +68,7 @@ async def test_the_pump_reads_a_record_whose_header_name_is_not_utf_8(broker: st
         lambda: None,
         on_pressure=lambda: None,
         identify=lambda _seconds: "",
+        monotonic=time.monotonic,
     )
     pump.start()
     async with asyncio.timeout(20):

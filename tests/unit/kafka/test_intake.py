@@ -1,6 +1,7 @@
-"""The intake: each partition in its order, each waiting for itself alone, each receipt back when its record is safe."""
+"""The intake: each partition keeps its order and waits alone, and receipts come back when their records are safe."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -20,14 +21,12 @@ from consumer.domain.errors import (
 )
 from consumer.domain.job import Job
 from consumer.domain.mailbox import Mailbox
-from consumer.kafka import core_questions, waiting
-from consumer.kafka import intake as module
-from consumer.kafka.core_questions import CoreQuestions
+from consumer.kafka.core_questions import REST_SECONDS, CoreQuestions
 from consumer.kafka.decode import Changed, Decoded, Deleted, Ignored, Incomplete, SchemaNeededError, Truncated
 from consumer.kafka.intake import UNREADABLE_RUN, Intake
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.refused import RefusedRecords
-from consumer.kafka.waiting import Wait, Waits
+from consumer.kafka.waiting import Backoff, Wait, Waits
 from consumer.sync.change import Change, SweepView
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival
@@ -51,7 +50,7 @@ class World:
     """Everything around an intake. A record's value says what it is: ``job``, ``gone``, ``bad``, ``schema``…"""
 
     schemas: set[int] = field(default_factory=set)
-    registry_away: bool = False
+    registry_down: bool = False
     dead_letters: Gate = field(default_factory=Gate)
     written: list[tuple[Record, str]] = field(default_factory=list)
     core: Gate = field(default_factory=Gate)
@@ -71,7 +70,7 @@ class World:
     offsets: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.waits = Waits(self.waiting.append)
+        self.waits = Waits(self.waiting.append, time.monotonic, Backoff(first=0.0))
         dead_letters: Any = self
         self.refused = RefusedRecords(dead_letters, self.waits)
 
@@ -99,7 +98,7 @@ class World:
                 raise UndecodableError("no framing of ours")
 
     async def fetch(self, schema_id: int) -> None:
-        if self.registry_away:
+        if self.registry_down:
             raise TransientError("HTTP 500")
         self.schemas.add(schema_id)
 
@@ -166,22 +165,17 @@ class World:
             part,
             part,
             part,
-            part,
+            CoreQuestions(part, time.monotonic),
             part,
             self.waits,
             self.give_back,
             self.block,
+            retry_seconds=0.0,
         )
 
 
 def _job(job_id: str) -> Job:
     return Job(job_id, "acme", 1, "scheduled")
-
-
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_FIRST_WAIT", 0.0)
-    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.0)
 
 
 @asynccontextmanager
@@ -204,7 +198,7 @@ async def until(check: Callable[[], object]) -> None:
 
 
 async def settled() -> None:
-    """Whatever can happen has happened."""
+    """Let every task run until it waits for something that does not come."""
     for _ in range(50):
         await asyncio.sleep(0)
 
@@ -261,14 +255,14 @@ async def test_a_refused_dead_letter_stops_its_partition_alone(value: str, kind:
 
 
 async def test_a_registry_that_does_not_answer_stops_the_partitions_that_need_it_alone() -> None:
-    world = World(registry_away=True)
+    world = World(registry_down=True)
     async with running(world) as intake:
         intake.deliver(world.records((0, "schema:A"), (0, "job:B"), (1, "job:C"), (2, "schema:D")))
         await until(lambda: world.routed)
         await settled()
         assert world.routed == [(1, 0)]
         assert {(wait.record.partition, wait.cause) for wait in world.waits.now()} == {(0, "schema"), (2, "schema")}
-        world.registry_away = False
+        world.registry_down = False
         await until(lambda: len(world.routed) == 4)
     assert [place for place in world.routed if place[0] == 0] == [(0, 0), (0, 1)]
     assert world.written == []
@@ -340,21 +334,20 @@ async def test_an_incomplete_record_of_a_site_that_is_not_named_is_skipped_witho
     assert world.routed == [(0, 1)]
 
 
-async def test_a_site_is_asked_about_again_when_its_rest_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_site_is_asked_about_again_when_its_rest_is_over() -> None:
     now = 100.0
-    monkeypatch.setattr(core_questions.time, "monotonic", lambda: now)
     world = World(core_fails={"acme", "beta"})
     core: Any = world
-    questions = CoreQuestions(core)
+    questions = CoreQuestions(core, lambda: now)
     for site_id, expected in (("acme", 1), ("acme", 1), ("beta", 2)):
         with pytest.raises(CoreUnavailableError):
             await questions.job(site_id, "A")
         assert len(world.questions) == expected
     world.core_fails.clear()
-    now += core_questions._REST_SECONDS / 2
+    now += REST_SECONDS / 2
     with pytest.raises(CoreUnavailableError, match="a moment ago"):
         await questions.job("acme", "A")  # and this failure does not make the rest longer
-    now += core_questions._REST_SECONDS / 2
+    now += REST_SECONDS / 2
     assert await questions.job("acme", "A") == _job("A")
     assert await questions.job("gamma", "A") == _job("A")
     assert set(questions._sites) == {"gamma"}
@@ -465,7 +458,7 @@ async def test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_
 
 
 def _owed(world: World, revision: int, partition: int) -> Change:
-    """A record's change, and what it stands for."""
+    """The change of a record of this partition."""
     record = world.record(partition, "job:A")
 
     def give_back(receipt: Receipt, result: str) -> None:
@@ -484,7 +477,7 @@ def _swept(revision: int, answers: list[str]) -> Change:
 
 
 async def _refuse(world: World, change: Change) -> None:
-    """As a lane does."""
+    """Refuse a change as a lane does."""
     await world.refused.refuse(change, RequestRefusedError(400, "Bad"))
     change.done("dead_lettered")
 

@@ -77,3 +77,14 @@ def test_what_a_later_record_covers_waits_on_there_as_old_as_it_is() -> None:
     assert (ledger.take_position(), ledger.oldest()) == (3, 10.0)
     ledger.done(3)
     assert (ledger.take_position(), ledger.oldest(), ledger.bytes) == (4, None, 0)
+
+
+def test_the_end_of_a_partition_passes_no_open_record() -> None:
+    ledger = Ledger()
+    ledger.add(3, 0.0, 1)
+    ledger.reached(9)
+    assert (ledger.take_position(), ledger.next) == (3, 9)
+    ledger.done(3)
+    assert ledger.take_position() == 9
+    ledger.reached(5)
+    assert ledger.take_position() is None
