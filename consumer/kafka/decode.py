@@ -116,7 +116,7 @@ class Decoder:
         if operation == "d":
             return Deleted(job_id, committed_at)
         if operation not in ("c", "u", "r"):
-            raise InvalidRecordError("op is none of c, u, d, r, t, m")
+            raise InvalidRecordError("op is not one of c, u, d, r, t, m")
         after = envelope.get("after")
         if not isinstance(after, dict):
             raise InvalidRecordError(f"after is empty in a record with op {operation}")
@@ -126,7 +126,7 @@ class Decoder:
         if not is_complete(row):
             site_id = row.get("site_id")
             if not isinstance(site_id, str) or not site_id:
-                raise InvalidRecordError("site_id is missing or no text")
+                raise InvalidRecordError("site_id is missing or not a string")
             return Incomplete(job_id, site_id, committed_at)
         job = job_of(row)
         for _ in range(job.unusable_addresses):
@@ -137,7 +137,7 @@ class Decoder:
         if data.startswith(_SINGLE_OBJECT) and len(data) >= _SINGLE_OBJECT_HEADER:
             schema = self._bundled.get(data[2:_SINGLE_OBJECT_HEADER])
             if schema is None:
-                raise UndecodableError("a single-object fingerprint of no schema under schemas/")
+                raise UndecodableError("the single-object fingerprint matches no schema under schemas/")
             return schema, _SINGLE_OBJECT_HEADER
         if data.startswith(_REGISTRY) and len(data) >= _REGISTRY_HEADER:
             schema_id = int.from_bytes(data[1:_REGISTRY_HEADER], "big")
@@ -165,7 +165,7 @@ class Decoder:
             except UnicodeDecodeError:
                 raise UndecodableError("the key is neither UTF-8 nor Avro") from None
         if not isinstance(job_id, str) or not job_id:
-            raise InvalidRecordError("the key holds no job id")
+            raise InvalidRecordError("the key contains no job id")
         return job_id
 
 

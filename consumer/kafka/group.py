@@ -191,7 +191,7 @@ class GroupLoop:
             self._handlers.deliver(records)
 
     def _read(self, message: Message) -> list[Record]:
-        """The message as a record; nothing if its partition is not assigned, or its topic is gone."""
+        """The message as a record; an empty list if its partition is not assigned or its topic no longer exists."""
         partition, offset = place_of(message)
         assigned = self._assignment.get(partition)
         if assigned is None:

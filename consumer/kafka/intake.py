@@ -1,7 +1,7 @@
 """The intake: decodes, completes and routes records, each partition in its order.
 
 Records that can be routed now go in one round trip for all partitions. A record that cannot be finished now (its dead
-letter is refused, its schema or its missing values cannot be read) has a task of its own. The records behind it in its
+letter is refused, its schema or its missing values cannot be read) has a task of its own. The records after it in its
 partition wait for that task. Every other partition continues.
 """
 
@@ -90,7 +90,7 @@ class Intake:
         self._ready: deque[tuple[Record, Arrival | None]] = deque()
         """Each record, with its arrival if it is decoded already."""
         self._behind: dict[Epoch, deque[tuple[Record, Arrival | None]]] = {}
-        """Of each partition that waits: the records behind the one that it waits for."""
+        """Of each partition that waits: the records after the one that it waits for."""
         self._something_is_ready = asyncio.Event()
 
     def deliver(self, records: Sequence[Record]) -> None:
@@ -111,7 +111,7 @@ class Intake:
                 self._something_is_ready.clear()
 
     def _take(self, tasks: asyncio.TaskGroup) -> list[Arrival]:
-        """The records that can be routed now, in order. One that cannot gets a task, and those behind it wait."""
+        """The records that can be routed now, in order. One that cannot gets a task, and those after it wait."""
         arrivals: list[Arrival] = []
         while self._ready and len(arrivals) < ROUTED_AT_ONCE:
             record, arrival = self._ready.popleft()

@@ -20,7 +20,7 @@ class Recreation:
     """Compares the topic's ids and offsets. If the topic is another one, the group must be joined again.
 
     librdkafka continues to read in the new topic. But it commits nothing below the old topic's offsets, and it skips
-    what the new topic already holds below the offset reached in the old one (librdkafka#3255).
+    what the new topic already contains below the offset reached in the old one (librdkafka#3255).
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Recreation:
         self.topic_id = ""
         """Empty while it is not known."""
         self.must_rejoin = False
-        """Whether records were read from a topic that is gone."""
+        """Whether records were read from a topic that no longer exists."""
         self._from_beginning_until = float("-inf")
 
     @property

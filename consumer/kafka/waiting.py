@@ -31,7 +31,7 @@ class Backoff:
 
 
 class Wait:
-    """One record that cannot be finished now. The records behind it in its partition wait too."""
+    """One record that cannot be finished now. The records after it in its partition wait too."""
 
     def __init__(self, record: Record, monotonic: Callable[[], float], backoff: Backoff) -> None:
         self.record = record

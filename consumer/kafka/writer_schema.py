@@ -56,7 +56,7 @@ class WriterSchema:
             raise UndecodableError(f"the bytes are not a datum of their schema: {type(error).__name__}") from None
         if stream.tell() != len(data):
             # fastavro ignores the rest. Data of another schema often ends early.
-            raise UndecodableError("bytes are left over behind the datum")
+            raise UndecodableError("bytes are left over after the datum")
         return datum[_BOX] if self._boxed else datum
 
     def row(self, after: dict[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ MUTANTS: Final = (
         "self._next if first is None else first\n",
         "self._next if first is None else first + 1\n",
         (
-            "tests/unit/kafka/test_ledger.py::test_the_position_waits_for_the_oldest_and_then_jumps_over_what_is_done",
+            "tests/unit/kafka/test_ledger.py::test_the_position_stops_at_the_oldest_open_record_and_then_passes_all_that_are_done",
             f"{FAULTS}::test_no_offset_is_committed_past_a_record_that_is_not_done",
         ),
     ),
@@ -120,7 +120,7 @@ MUTANTS: Final = (
         (
             (
                 "tests/unit/kafka/test_intake.py::"
-                "test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_its_lane_does_not_wait"
+                "test_a_refused_changes_receipts_come_back_after_its_dead_letter_and_its_lane_does_not_wait"
             ),
         ),
     ),

@@ -149,12 +149,12 @@ class Consumer:
         if not asynchronous and world.last_commit_errors:
             raise KafkaException(KafkaError(world.last_commit_errors.pop(0)))
         stored = self._stored if offsets is None else {each.partition: each.offset for each in offsets}
-        # As librdkafka: what is not above the committed offset is not committed, unless it was read anew.
+        # librdkafka commits only offsets above the committed one, unless the partition was assigned again.
         world.committed |= stored
 
     def pause(self, partitions: list[TopicPartition]) -> None:
         numbers = {each.partition for each in partitions}
-        assert not numbers & self._world.paused, "pausing again throws away what was fetched"
+        assert not numbers & self._world.paused, "a second pause discards what was fetched"
         self._world.paused |= numbers
 
     def resume(self, partitions: list[TopicPartition]) -> None:

@@ -221,7 +221,7 @@ async def test_the_records_of_a_poll_go_in_one_round_trip_in_their_order() -> No
     assert world.waiting == []
 
 
-async def test_what_needs_no_routing_is_skipped() -> None:
+async def test_records_that_need_no_routing_are_skipped() -> None:
     world = World()
     async with running(world) as intake:
         intake.deliver(world.records((0, "truncated"), (0, "message")))
@@ -230,7 +230,7 @@ async def test_what_needs_no_routing_is_skipped() -> None:
 
 
 @pytest.mark.parametrize(("value", "kind"), [("bad", "undecodable"), ("invalid", "invalid")])
-async def test_a_refused_dead_letter_stops_its_partition_alone(value: str, kind: str) -> None:
+async def test_a_refused_dead_letter_stops_only_its_partition(value: str, kind: str) -> None:
     world = World()
     world.dead_letters.open.clear()
     async with running(world) as intake:
@@ -254,7 +254,7 @@ async def test_a_refused_dead_letter_stops_its_partition_alone(value: str, kind:
     assert world.waits.now() == []
 
 
-async def test_a_registry_that_does_not_answer_stops_the_partitions_that_need_it_alone() -> None:
+async def test_a_registry_that_does_not_answer_stops_only_the_partitions_that_need_it() -> None:
     world = World(registry_down=True)
     async with running(world) as intake:
         intake.deliver(world.records((0, "schema:A"), (0, "job:B"), (1, "job:C"), (2, "schema:D")))
@@ -268,7 +268,7 @@ async def test_a_registry_that_does_not_answer_stops_the_partitions_that_need_it
     assert world.written == []
 
 
-async def test_core_that_does_not_answer_stops_the_partition_of_the_incomplete_record_alone() -> None:
+async def test_core_that_does_not_answer_stops_only_the_partition_of_the_incomplete_record() -> None:
     world = World()
     world.core.open.clear()
     async with running(world) as intake:
@@ -281,9 +281,7 @@ async def test_core_that_does_not_answer_stops_the_partition_of_the_incomplete_r
     assert world.routed == [(1, 0), (0, 0), (0, 1)]
 
 
-async def test_while_core_gives_no_answer_incomplete_records_are_marked_for_the_sweep_and_it_is_not_asked_again() -> (
-    None
-):
+async def test_while_core_does_not_answer_incomplete_records_are_left_to_the_sweep_without_further_questions() -> None:
     def fails(_job_id: str) -> Job | None:
         raise CoreUnavailableError("HTTP 503")
 
@@ -302,7 +300,7 @@ async def test_while_core_gives_no_answer_incomplete_records_are_marked_for_the_
     assert sorted(world.dirty) == [(Mailbox("acme", ""), str(partition)) for partition in range(6)]
 
 
-async def test_a_site_that_core_fails_for_keeps_no_other_sites_records_from_being_completed() -> None:
+async def test_while_core_fails_for_one_site_records_of_other_sites_are_completed() -> None:
     world = World(core_fails={"acme"})
     async with running(world) as intake:
         intake.deliver(world.records((0, "incomplete:A"), (0, "incomplete:B@beta"), (0, "incomplete:C")))
@@ -313,7 +311,7 @@ async def test_a_site_that_core_fails_for_keeps_no_other_sites_records_from_bein
     assert world.dirty == [(Mailbox("acme", ""), "A"), (Mailbox("acme", ""), "C")]
 
 
-async def test_a_site_that_core_does_not_answer_for_takes_no_other_sites_turn() -> None:
+async def test_while_core_does_not_answer_for_one_site_other_sites_are_asked_about() -> None:
     world = World(core_hangs={"acme"})
     async with running(world) as intake:
         intake.deliver(world.records(*[(partition, f"incomplete:{partition}") for partition in range(8)]))
@@ -324,7 +322,7 @@ async def test_a_site_that_core_does_not_answer_for_takes_no_other_sites_turn() 
     assert len(world.questions) == 5
 
 
-async def test_an_incomplete_record_of_a_site_that_is_not_named_is_skipped_without_a_question_or_a_mark() -> None:
+async def test_an_incomplete_record_of_an_unknown_site_is_skipped_without_a_question_or_a_mark() -> None:
     world = World(core_fails={"nobody"})
     async with running(world) as intake:
         intake.deliver(world.records((0, "incomplete:A@nobody"), (0, "job:B")))
@@ -353,9 +351,7 @@ async def test_a_site_is_asked_about_again_when_its_rest_is_over() -> None:
     assert set(questions._sites) == {"gamma"}
 
 
-async def test_an_incomplete_record_of_a_job_that_core_has_no_more_is_stale_and_an_impossible_row_a_dead_letter() -> (
-    None
-):
+async def test_an_incomplete_record_of_a_deleted_job_is_stale_and_one_with_an_impossible_row_is_dead_lettered() -> None:
     def answer(job_id: str) -> Job | None:
         if job_id == "gone":
             return None
@@ -369,7 +365,7 @@ async def test_an_incomplete_record_of_a_job_that_core_has_no_more_is_stale_and_
     assert world.kinds == ["invalid"]
 
 
-async def test_without_redis_everything_waits_and_nothing_is_lost_or_doubled() -> None:
+async def test_without_redis_records_wait_and_none_is_lost_or_routed_twice() -> None:
     world = World(redis_failures=3)
     async with running(world) as intake:
         intake.deliver(world.records((0, "job:A"), (1, "job:B")))
@@ -379,7 +375,7 @@ async def test_without_redis_everything_waits_and_nothing_is_lost_or_doubled() -
     assert sorted(world.routed) == [(0, 0), (0, 1), (1, 0)]
 
 
-async def test_fifty_unreadable_records_in_a_row_block_their_partition_and_a_good_one_starts_the_count_again() -> None:
+async def test_fifty_unreadable_records_in_a_row_block_their_partition_and_a_readable_one_resets_the_count() -> None:
     world = World()
     values = ["bad"] * (UNREADABLE_RUN - 1) + ["job:A"] + ["bad"] * (UNREADABLE_RUN - 1)
     async with running(world) as intake:
@@ -407,7 +403,7 @@ async def test_unreadable_records_of_several_partitions_do_not_count_together() 
     assert world.blocked == []
 
 
-async def test_a_revoked_partition_is_given_up_with_what_came_behind() -> None:
+async def test_the_waiting_records_of_a_revoked_partition_are_dropped() -> None:
     world = World()
     world.dead_letters.open.clear()
     async with running(world) as intake:
@@ -417,7 +413,7 @@ async def test_a_revoked_partition_is_given_up_with_what_came_behind() -> None:
         assert world.waits.now() == []
         await settled()
         world.dead_letters.open.set()
-        # Held again, it is read from where it was committed, whatever the old task still waited for.
+        # When it is assigned again, it is read from the committed offset, and the old task has no effect.
         world.offsets[0] = -1
         intake.deliver(world.records((0, "job:B")))
         await until(lambda: world.routed)
@@ -427,7 +423,7 @@ async def test_a_revoked_partition_is_given_up_with_what_came_behind() -> None:
     assert world.back == []
 
 
-async def test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_its_lane_does_not_wait() -> None:
+async def test_a_refused_changes_receipts_come_back_after_its_dead_letter_and_its_lane_does_not_wait() -> None:
     world = World()
     world.dead_letters.open.clear()
     receipt = Receipt(world.record(3, "job:A"), world.give_back, lambda: True, Place(3, 0))
@@ -495,7 +491,7 @@ async def test_the_newest_record_under_a_sweeps_refused_repair_is_dead_lettered_
         await _refuse(world, change)
         await world.dead_letters.asked.wait()
         await settled()
-        # The sweep need not wait for the letter.
+        # The sweep does not wait for the dead letter.
         assert answers == ["dead_lettered"]
         assert world.back == []
         assert world.waiting == [{1}]
@@ -526,7 +522,7 @@ async def test_an_older_record_is_dead_lettered_itself_if_the_newest_ones_partit
     assert world.back == [(0, 0, "dead_lettered")]
 
 
-async def test_a_change_that_no_record_asked_for_has_no_letter() -> None:
+async def test_a_change_without_a_record_has_no_dead_letter() -> None:
     world = World()
     receipt = Receipt(None, world.give_back, lambda: True)
     async with running(world):
@@ -536,7 +532,7 @@ async def test_a_change_that_no_record_asked_for_has_no_letter() -> None:
     assert world.written == []
 
 
-async def test_an_unexpected_error_in_one_partition_ends_the_intake_loudly() -> None:
+async def test_an_unexpected_error_in_one_partition_ends_the_intake() -> None:
     def broken(_job_id: str) -> Job | None:
         raise ZeroDivisionError
 
@@ -553,7 +549,7 @@ VALUES = st.sampled_from(["job:A", "gone:A", "bad", "invalid", "incomplete:A", "
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 2), VALUES), max_size=8), max_size=6), st.integers(0, 2))
-def test_whatever_comes_each_partition_keeps_its_order_and_each_record_is_done_once(
+def test_each_partition_keeps_its_order_and_each_record_is_done_once(
     polls: list[list[tuple[int, str]]], redis_failures: int
 ) -> None:
     async def play() -> None:
