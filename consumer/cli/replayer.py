@@ -21,7 +21,7 @@ from consumer.engine import Engine
 from consumer.kafka.dead_letter import DeadLetter
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Incomplete
-from consumer.kafka.intake import decode
+from consumer.kafka.decode_with_registry import decode
 from consumer.kafka.offset_range import OffsetRange
 from consumer.kafka.parcel import own_headers
 from consumer.kafka.record import Record

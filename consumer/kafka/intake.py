@@ -6,7 +6,6 @@ partition wait for that task. Every other partition continues.
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -17,16 +16,16 @@ from consumer.domain.errors import (
     CoreUnavailableError,
     InvalidRecordError,
     StoreUnavailableError,
-    TransientError,
     UndecodableError,
 )
 from consumer.domain.mailbox import Mailbox
 from consumer.kafka.core_questions import CoreQuestions
 from consumer.kafka.dead_letters import DeadLetters
-from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Ignored, Incomplete, SchemaNeededError, Truncated
+from consumer.kafka.decode import Changed, Decoder, Deleted, Ignored, Incomplete, SchemaNeededError, Truncated
+from consumer.kafka.decode_with_registry import RevokedError, decode
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.registry import Registry
-from consumer.kafka.waiting import LOG_SECONDS, Backoff, Wait, Waits
+from consumer.kafka.waiting import LOG_SECONDS, Wait, Waits
 from consumer.sync.ports import Store
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival, Router
@@ -39,11 +38,6 @@ ROUTED_AT_ONCE: Final = 1_000
 """The most records in one round trip: those of two polls."""
 RETRY_SECONDS: Final = 1.0
 """How long the intake waits before it tries Redis again."""
-_SCHEMA_HINT: Final = "check CALSYNC_SCHEMA_REGISTRY_URL and CALSYNC_SCHEMA_REGISTRY_USER_INFO, and the registry itself"
-
-
-class RevokedError(Exception):
-    """The record's partition was revoked. Its new owner reads the record again."""
 
 
 class Intake:
@@ -181,13 +175,13 @@ class Intake:
         except RevokedError:
             return None
         except UndecodableError as error:
-            safe = await self._dead_letters.put(record, "undecodable", str(error), wait)
+            written = await self._dead_letters.put(record, "undecodable", str(error), wait)
         except InvalidRecordError as error:
-            safe = await self._dead_letters.put(record, "invalid", str(error), wait)
+            written = await self._dead_letters.put(record, "invalid", str(error), wait)
         else:
             self._unreadable.pop(record.epoch, None)
             return arrival
-        if safe:
+        if written:
             await self._count_unreadable(record)
             receipt.part_done("dead_lettered")
         return None
@@ -247,37 +241,3 @@ def _arrival(record: Record, receipt: Receipt, decoded: Changed | Deleted | Trun
             pass
     receipt.part_done("skipped")
     return None
-
-
-async def decode(
-    decoder: Decoder, registry: Registry, record: Record, wait: Wait | None = None, *, patience: float = math.inf
-) -> Decoded:
-    """Decode a record, and fetch its schema if needed. While the registry does not answer, this waits.
-
-    Args:
-        decoder, registry: what decodes the record, and where its schema comes from.
-        record: what to decode.
-        wait: where failures are noted.
-        patience: after this many seconds without an answer, the registry's error is raised.
-
-    Raises:
-        TransientError: the registry has not answered for ``patience`` seconds.
-        RevokedError: the record's partition was revoked before its schema could be read.
-        UndecodableError: the bytes are not a change event.
-        InvalidRecordError: the record can be read, but its values are impossible.
-    """
-    monotonic = asyncio.get_running_loop().time
-    wait = wait or Wait(record, monotonic, Backoff())
-    give_up_at = monotonic() + patience
-    while record.epoch.live:
-        try:
-            return decoder.decode(record)
-        except SchemaNeededError as needed:
-            try:
-                await registry.fetch(needed.schema_id)
-            except TransientError as error:
-                if monotonic() >= give_up_at:
-                    raise
-                reason = f"schema {needed.schema_id}: {error}"
-                await asyncio.sleep(wait.failed("schema", reason, _SCHEMA_HINT))
-    raise RevokedError

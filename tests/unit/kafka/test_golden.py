@@ -13,7 +13,7 @@ from consumer.domain.errors import InvalidRecordError, UndecodableError
 from consumer.domain.job import Job
 from consumer.http import Http
 from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Incomplete, Truncated
-from consumer.kafka.intake import decode
+from consumer.kafka.decode_with_registry import decode
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.registry import Registry
 from tests.golden import captured

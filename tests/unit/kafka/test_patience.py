@@ -7,7 +7,7 @@ import pytest
 
 from consumer.domain.errors import TransientError
 from consumer.kafka.decode import Decoder
-from consumer.kafka.intake import decode
+from consumer.kafka.decode_with_registry import decode
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.registry import Registry
 from consumer.kafka.waiting import Backoff, Wait
