@@ -19,6 +19,7 @@ from consumer.domain.errors import (
 )
 from consumer.engine import Engine, every
 from consumer.kafka.config import Config, checked_properties, client_config, consumer_config
+from consumer.kafka.core_questions import CoreQuestions
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Decoder
 from consumer.kafka.heartbeats import Heartbeats
@@ -69,9 +70,12 @@ class App:
 
         self._metrics = Metrics()
         dead_letters = DeadLetters(
-            client_config(brokers, properties), settings.kafka_dlq_topic, self._metrics.dead_letter
+            client_config(brokers, properties),
+            settings.kafka_dlq_topic,
+            ThreadPoolExecutor(1, "dead-letters"),
+            self._metrics.dead_letter,
         )
-        self._waits = Waits(self._on_waiting)
+        self._waits = Waits(self._on_waiting, time.monotonic)
         self._refused = RefusedRecords(dead_letters, self._waits)
         self._engine = engine = Engine(settings, refused=self._refused, on_resumed=self._resumed, metrics=self._metrics)
         self._metrics.watch_lanes(lambda: engine.lanes.busy, lambda: engine.lanes.waiting)
@@ -80,7 +84,7 @@ class App:
             engine.registry,
             engine.router,
             engine.store,
-            engine.core,
+            CoreQuestions(engine.core, time.monotonic),
             dead_letters,
             self._waits,
             self._give_back,
@@ -104,6 +108,7 @@ class App:
             self._on_overrun,
             on_pressure=lambda: self._aside(engine.lanes.relieve()),
             identify=self._identity.ask,
+            monotonic=time.monotonic,
         )
         self._lag = Lag(group, settings.kafka_topic)
         self._heartbeats = Heartbeats(group, settings.kafka_heartbeat_topic)

@@ -66,7 +66,7 @@ async def only_one_partition_waits(company: Company, hint: str) -> None:
 
     async def told() -> bool:
         log = service.process.log.read_text()
-        return "a partition waits" in log and hint in log
+        return "partition waits" in log and hint in log
 
     await eventually(told, f"the log has {hint!r}", 60)
     change_everything(company)

@@ -80,7 +80,7 @@ async def test_a_partition_that_was_blocked_with_nothing_behind_is_read_on_when_
     assert (await company.command("dead-letters", "resume")).returncode == 0
 
     async def told() -> bool:
-        return "no longer blocked" in service.process.log.read_text()
+        return "partition unblocked" in service.process.log.read_text()
 
     await eventually(told, "the service reads on")
     company.publish_raw(*unreadable(1))

@@ -68,7 +68,7 @@ async def test_while_the_registry_is_down_records_wait_and_none_is_lost(company:
         service = await company.start()
 
         async def told() -> bool:
-            return "a partition waits" in service.process.log.read_text()
+            return "partition waits" in service.process.log.read_text()
 
         await eventually(told, "the service waits for the registry")
         assert max(company.committed()) <= 0

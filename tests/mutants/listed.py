@@ -56,7 +56,7 @@ MUTANTS: Final = (
         "self._next if first is None else first\n",
         "self._next if first is None else first + 1\n",
         (
-            "tests/unit/kafka/test_ledger.py::test_the_position_waits_for_the_oldest_and_then_jumps_over_what_is_done",
+            "tests/unit/kafka/test_ledger.py::test_the_position_stops_at_the_oldest_open_record_and_then_passes_all_that_are_done",
             f"{FAULTS}::test_no_offset_is_committed_past_a_record_that_is_not_done",
         ),
     ),
@@ -108,7 +108,7 @@ MUTANTS: Final = (
         (
             (
                 "tests/unit/kafka/test_dead_letters.py::"
-                "test_a_letter_that_the_broker_refuses_is_written_again_until_it_is_kept"
+                "test_a_refused_dead_letter_is_written_again_until_the_broker_accepts_it"
             ),
         ),
     ),
@@ -120,7 +120,7 @@ MUTANTS: Final = (
         (
             (
                 "tests/unit/kafka/test_intake.py::"
-                "test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_its_lane_does_not_wait"
+                "test_a_refused_changes_receipts_come_back_after_its_dead_letter_and_its_lane_does_not_wait"
             ),
         ),
     ),
@@ -129,14 +129,14 @@ MUTANTS: Final = (
         "consumer/kafka/dead_letters.py",
         "                await delivered\n",
         "                self._producer.poll(0)\n",
-        ("tests/unit/kafka/test_dead_letters.py::test_a_letter_without_a_delivery_report_is_not_written",),
+        ("tests/unit/kafka/test_dead_letters.py::test_a_dead_letter_without_a_delivery_report_is_not_written",),
     ),
     Mutant(
         "a letter's delivery is not waited for at all",
         "consumer/kafka/dead_letters.py",
         "                await delivered\n",
         "                pass\n",
-        ("tests/unit/kafka/test_dead_letters.py::test_a_letter_without_a_delivery_report_is_not_written",),
+        ("tests/unit/kafka/test_dead_letters.py::test_a_dead_letter_without_a_delivery_report_is_not_written",),
     ),
     Mutant(
         "lanes in flight are ignored in routing",
@@ -326,10 +326,10 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a stop commits nothing",
-        "consumer/kafka/pump.py",
-        "                self._commit_last(consumer)\n",
-        "                pass\n",
-        ("tests/unit/kafka/test_pump_steps.py::test_a_stop_commits_what_is_done_and_nothing_that_is_not",),
+        "consumer/kafka/group.py",
+        "            self._commits.commit_last(self._consumer, self._take_receipts)\n",
+        "            pass\n",
+        ("tests/unit/kafka/test_group.py::test_a_stop_commits_what_is_done_and_nothing_that_is_not",),
     ),
     Mutant(
         "the drain does not wait",
