@@ -28,7 +28,7 @@ from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Ignored, I
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.registry import Registry
 from consumer.kafka.waiting import LOG_SECONDS, Wait, Waits
-from consumer.sync.ports import Store
+from consumer.sync.hand_over import HandOver
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival, Router
 
@@ -54,7 +54,7 @@ class Intake:
         decoder: Decoder,
         registry: Registry,
         router: Router,
-        store: Store,
+        store: HandOver,
         core: JobSource,
         dead_letters: DeadLetters,
         waits: Waits,

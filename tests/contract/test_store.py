@@ -15,19 +15,12 @@ from consumer.domain.job import rank
 from consumer.domain.link import Link, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
 from consumer.store.store import RedisStore
-from consumer.sync.ports import (
-    BY_HAND,
-    Busy,
-    DataLost,
-    Grant,
-    Intent,
-    Mark,
-    Parked,
-    Parking,
-    RankRequest,
-    RunOutcome,
-    Store,
-)
+from consumer.sync.grant import Busy, DataLost, Grant, Intent, Parked
+from consumer.sync.marks import Mark
+from consumer.sync.parking import BY_HAND, Parking
+from consumer.sync.ranks import RankRequest
+from consumer.sync.run_outcome import RunOutcome
+from tests.contract.whole_store import Store
 from tests.fakes.store import MemoryStore
 
 ANNA = Mailbox("acme", "anna@acme.example")
@@ -67,7 +60,7 @@ async def linked(store: Store, mailbox: Mailbox = ANNA, revision: int = 1) -> No
     assert await store.finish(granted.lease, RunOutcome(links={"J1": link(revision)}))
 
 
-async def test_a_link_is_given_back_as_it_was_written(store: Store) -> None:
+async def test_a_link_is_read_as_it_was_written(store: Store) -> None:
     await linked(store)
     granted = await begin(store)
     assert granted.assignments["J1"].memory == link()
@@ -91,7 +84,7 @@ async def test_two_sites_with_one_app_share_the_lease_of_an_address(store: Store
     assert isinstance(await store.begin(other_site, "tenant/another-app", "t", []), Grant)
 
 
-async def test_of_many_that_ask_at_once_one_has_the_lease(store: Store) -> None:
+async def test_one_of_many_simultaneous_runs_gets_the_lease(store: Store) -> None:
     answers = await asyncio.gather(*(store.begin(ANNA, APP, f"run-{n}", []) for n in range(50)))
     assert sum(isinstance(answer, Grant) for answer in answers) == 1
 
@@ -116,7 +109,7 @@ async def test_an_intent_leaves_a_pending_link_that_keeps_its_transaction_id(sto
     assert not second.assignments["J1"].fresh
 
 
-async def test_what_is_forgotten_leaves_nothing(store: Store) -> None:
+async def test_a_forgotten_job_leaves_nothing(store: Store) -> None:
     first = await begin(store)
     await store.finish(first.lease, RunOutcome(forgotten={"J1"}))
     second = await begin(store, transaction_id="second")
@@ -124,7 +117,7 @@ async def test_what_is_forgotten_leaves_nothing(store: Store) -> None:
     assert second.assignments["J1"].transaction_id == "second"
 
 
-async def test_what_is_buried_leaves_a_tombstone_that_stops_the_same_and_older_states(store: Store) -> None:
+async def test_a_tombstone_stops_the_same_and_older_states(store: Store) -> None:
     await linked(store)
     granted = await begin(store, revision=2, transaction_id=None)
     await store.finish(granted.lease, RunOutcome(tombstones={"J1": rank(2)}))
@@ -136,7 +129,9 @@ async def test_what_is_buried_leaves_a_tombstone_that_stops_the_same_and_older_s
     assert newer.assignments["J1"].transaction_id == "new"
 
 
-async def test_a_create_in_doubt_is_kept_and_marked_while_it_may_land_and_then_forgotten(store: Store) -> None:
+async def test_a_create_of_unknown_outcome_is_marked_while_it_may_land_and_then_forgotten(
+    store: Store,
+) -> None:
     await store.finish((await begin(store)).lease, RunOutcome())
     again = await begin(store, revision=2, transaction_id=None)
     assert await store.finish(again.lease, RunOutcome(doubtful={"J1": 600.0}))
@@ -148,7 +143,7 @@ async def test_a_create_in_doubt_is_kept_and_marked_while_it_may_land_and_then_f
     assert await store.linked("acme", "") == []
 
 
-async def test_routing_tells_every_holder_pending_ones_too(store: Store) -> None:
+async def test_routing_returns_every_holder_and_pending_ones_too(store: Store) -> None:
     await linked(store, ANNA)
     await begin(store, BEN)
     [routed] = await store.route([at(1, 0)])
@@ -196,14 +191,14 @@ async def test_a_row_gone_at_one_site_does_not_outrank_what_another_site_holds(s
     assert moved.rank == moved.newest == rank(9)
 
 
-async def test_what_is_remembered_of_a_job_is_returned_by_mailbox_pending_links_too(store: Store) -> None:
+async def test_the_links_and_pending_links_of_a_job_are_returned_by_mailbox(store: Store) -> None:
     await linked(store, ANNA)
     await begin(store, BEN)
     assert await store.remembered("J1") == {ANNA: link(), BEN: Pending("t1", rank(1))}
     assert await store.remembered("J2") == {}
 
 
-async def test_a_deletion_tells_how_many_events_it_would_take_past_ones_not_counted(store: Store) -> None:
+async def test_a_deletion_counts_the_events_that_are_not_over(store: Store) -> None:
     await linked(store, ANNA)
     await linked(store, BEN)
     chloe = Mailbox("acme", "chloe@acme.example")
@@ -217,7 +212,7 @@ async def test_a_deletion_tells_how_many_events_it_would_take_past_ones_not_coun
     assert len(deleted.holders) == 3
 
 
-async def test_the_jobs_of_a_site_with_a_coming_event_are_counted_once_each_past_ones_left_out(store: Store) -> None:
+async def test_each_job_of_a_site_with_an_event_that_is_not_over_is_counted_once(store: Store) -> None:
     await linked(store, ANNA)
     await linked(store, Mailbox("other", BEN.address))
     past = replace(link(), start=datetime(2020, 1, 1, tzinfo=UTC), end=datetime(2020, 1, 2, tzinfo=UTC))
@@ -228,7 +223,7 @@ async def test_the_jobs_of_a_site_with_a_coming_event_are_counted_once_each_past
     assert await store.coming("nobody") == 0
 
 
-async def test_how_often_a_mailbox_could_not_be_read_is_remembered_until_it_is_replaced(store: Store) -> None:
+async def test_counts_of_failed_reads_are_kept_until_they_are_replaced(store: Store) -> None:
     assert await store.unread("acme") == {}
     await store.remember_unread("acme", {ANNA.address: 2, BEN.address: 1})
     assert await store.unread("acme") == {ANNA.address: 2, BEN.address: 1}
@@ -246,7 +241,7 @@ async def test_deleted_jobs_are_counted_once_each_within_the_interval(store: Sto
     assert await store.count_deletions("other", ["J1"], 60) == (1, 0)
 
 
-async def test_a_deleted_job_costs_eight_bytes_however_long_its_id(valkey_url: str) -> None:
+async def test_a_deleted_job_takes_eight_bytes(valkey_url: str) -> None:
     prefix, redis = f"{uuid4()}:", Redis.from_url(valkey_url)
     store = RedisStore.connect(valkey_url, prefix, SystemClock())
     await store.count_deletions("acme", ["J" * 500, "ü"], 60)
@@ -256,7 +251,7 @@ async def test_a_deleted_job_costs_eight_bytes_however_long_its_id(valkey_url: s
     await store.close()
 
 
-async def test_a_zone_is_remembered_even_an_empty_one(store: Store) -> None:
+async def test_a_time_zone_is_remembered_even_if_empty(store: Store) -> None:
     granted = await begin(store)
     assert granted.zone is None
     await store.finish(granted.lease, RunOutcome(zone=""))
@@ -279,7 +274,7 @@ async def test_a_parked_mailbox_is_not_leased(store: Store) -> None:
     assert isinstance(await store.begin(ANNA, APP, "t", []), Grant)
 
 
-async def test_a_parked_mailbox_tells_since_when_and_what_was_said_of_it(store: Store) -> None:
+async def test_a_parked_mailbox_shows_its_note_and_since_when(store: Store) -> None:
     before = await store.time()
     await store.park(ANNA, BY_HAND, hourly=False, note="on leave")
     [(mailbox, parking)] = await store.list_parked()
@@ -287,7 +282,7 @@ async def test_a_parked_mailbox_tells_since_when_and_what_was_said_of_it(store: 
     assert before - 1 <= parking.since <= await store.time()
 
 
-async def test_a_site_is_paused_until_it_is_resumed_and_tells_since_when(store: Store) -> None:
+async def test_a_site_is_paused_until_it_is_resumed_and_shows_since_when(store: Store) -> None:
     assert await store.paused() == {}
     before = await store.time()
     await store.pause("acme")
@@ -300,11 +295,11 @@ async def test_a_site_is_paused_until_it_is_resumed_and_tells_since_when(store: 
     assert await store.paused() == {}
 
 
-async def test_a_store_keeps_the_mark_of_its_birth(store: Store) -> None:
+async def test_a_store_keeps_the_mark_of_its_first_use(store: Store) -> None:
     assert await store.born() == await store.born() != ""
 
 
-async def test_dirty_marks_wait_for_the_sweep_of_their_site_until_it_has_seen_to_them(store: Store) -> None:
+async def test_marks_stay_until_the_sweep_of_their_site_removes_them(store: Store) -> None:
     await store.mark_dirty([(ANNA, "J1"), (Mailbox("other", ""), "J2"), (ANNA, "J1"), (BEN, "J1")])
     granted = await begin(store)
     await store.finish(granted.lease, RunOutcome(forgotten={"J1"}, dirty={"J3"}))
@@ -316,7 +311,7 @@ async def test_dirty_marks_wait_for_the_sweep_of_their_site_until_it_has_seen_to
     assert await store.dirty("acme") == [Mark(ANNA.address, "J3")]
 
 
-async def test_a_mark_that_was_set_anew_while_the_sweep_saw_to_it_stays(store: Store) -> None:
+async def test_a_mark_that_was_set_again_since_the_sweep_read_it_stays(store: Store) -> None:
     await store.mark_dirty([(ANNA, "J1"), (BEN, "J1")])
     seen = await store.dirty("acme")
     await store.mark_dirty([(ANNA, "J1")])
@@ -330,7 +325,7 @@ async def test_a_mark_that_was_set_anew_while_the_sweep_saw_to_it_stays(store: S
     assert await store.dirty("acme") == [left]
 
 
-async def test_a_lease_that_is_released_leaves_everything_as_it_was(store: Store) -> None:
+async def test_a_released_lease_changes_nothing(store: Store) -> None:
     await store.park(ANNA, "ErrorAccessDenied", hourly=True)
     await store.enable(ANNA)
     granted = await begin(store, transaction_id=None)
@@ -342,14 +337,14 @@ async def test_a_lease_that_is_released_leaves_everything_as_it_was(store: Store
     assert isinstance(await store.begin(ANNA, APP, "other", []), Busy)
 
 
-async def test_a_zone_that_is_forgotten_is_read_again(store: Store) -> None:
+async def test_a_forgotten_time_zone_is_unknown(store: Store) -> None:
     granted = await begin(store)
     await store.finish(granted.lease, RunOutcome(zone="UTC"))
     await store.forget_zone(ANNA)
     assert (await begin(store)).zone is None
 
 
-async def test_what_a_sweep_says_does_not_stand_against_what_became_known_of_late(store: Store) -> None:
+async def test_a_sweeps_state_does_not_win_over_a_recent_newer_one(store: Store) -> None:
     await store.route([at(5, 1)])
     await linked(store, revision=5)
     for forced in (False, True):
@@ -361,13 +356,13 @@ async def test_what_a_sweep_says_does_not_stand_against_what_became_known_of_lat
         await store.finish(granted.lease, RunOutcome())
 
 
-async def test_how_many_events_a_sweep_found_is_remembered(store: Store) -> None:
+async def test_the_number_of_events_in_the_window_is_remembered(store: Store) -> None:
     assert await store.events("acme") == 0
     await store.remember_events("acme", 7)
     assert await store.events("acme") == 7
 
 
-async def test_a_store_that_is_read_only_lets_nothing_but_leases_be_written(valkey_url: str) -> None:
+async def test_a_read_only_store_writes_only_leases(valkey_url: str) -> None:
     prefix = f"{uuid4()}:"
     real = RedisStore.connect(valkey_url, prefix, SystemClock())
     await linked(real)
@@ -404,7 +399,7 @@ async def test_a_store_that_is_read_only_lets_nothing_but_leases_be_written(valk
     await real.close()
 
 
-async def test_everything_asked_for_brings_every_link_with_the_time_it_was_written(store: Store) -> None:
+async def test_a_run_can_read_every_link_with_the_time_it_was_written(store: Store) -> None:
     before = await store.time()
     await linked(store)
     granted = await store.begin(ANNA, APP, "t", [Intent("J2", rank(1), "t2")], everything=True)
@@ -433,7 +428,7 @@ async def test_a_sweep_is_claimed_once_an_interval(store: Store) -> None:
     assert await store.claim_sweep("acme", 60)
 
 
-async def test_a_redis_that_is_not_there_is_told_as_such() -> None:
+async def test_an_unreachable_redis_raises_store_unavailable() -> None:
     store = RedisStore.connect("redis://127.0.0.1:1/0", "p:", SystemClock())
     with pytest.raises(StoreUnavailableError):
         await store.route([at(1, 0)])
@@ -442,13 +437,13 @@ async def test_a_redis_that_is_not_there_is_told_as_such() -> None:
     await store.close()
 
 
-async def test_a_lease_asked_for_twice_with_one_token_is_granted_twice(store: Store) -> None:
+async def test_a_repeated_begin_with_one_token_is_granted(store: Store) -> None:
     """As when the client repeats a call whose answer was lost."""
     for _ in range(2):
         assert isinstance(await store.begin(ANNA, APP, "token", [Intent("J1", rank(1), "t1")]), Grant)
 
 
-async def test_a_lease_that_another_run_holds_is_neither_renewed_nor_finished_and_says_so(store: Store) -> None:
+async def test_a_lease_that_another_run_has_is_neither_renewed_nor_finished(store: Store) -> None:
     granted = await begin(store)
     stranger = replace(granted.lease, token="somebody else's")
     assert not await store.renew(stranger)
@@ -464,7 +459,7 @@ async def test_links_of_an_expired_lease_are_unsure_from_the_takeover_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await linked(store)
-    lapsed = "consumer.store.store._LEASE_MS" if isinstance(store, RedisStore) else "tests.fakes.store.LEASE_SECONDS"
+    lapsed = "consumer.store.leases._LEASE_MS" if isinstance(store, RedisStore) else "tests.fakes.store.LEASE_SECONDS"
     monkeypatch.setattr(lapsed, 0)
     dead = await store.begin(ANNA, APP, "dead", [Intent("J1", rank(1), None), Intent("J2", rank(1), "t2")])
     assert isinstance(dead, Grant)
@@ -476,10 +471,10 @@ async def test_links_of_an_expired_lease_are_unsure_from_the_takeover_on(
     assert taken.assignments["J2"].transaction_id == "t2"
 
 
-async def test_who_takes_over_an_expired_lease_marks_what_its_run_may_have_touched(
+async def test_taking_over_an_expired_lease_marks_the_jobs_of_its_run(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lapsed = "consumer.store.store._LEASE_MS" if isinstance(store, RedisStore) else "tests.fakes.store.LEASE_SECONDS"
+    lapsed = "consumer.store.leases._LEASE_MS" if isinstance(store, RedisStore) else "tests.fakes.store.LEASE_SECONDS"
     monkeypatch.setattr(lapsed, 0)
     dead = await store.begin(ANNA, APP, "dead", [Intent("J1", rank(1), "t1"), Intent("J/2 ü", rank(1), None)])
     assert isinstance(dead, Grant)
@@ -497,10 +492,10 @@ async def test_who_takes_over_an_expired_lease_marks_what_its_run_may_have_touch
     assert await store.dirty("acme") == []
 
 
-async def test_a_lease_that_expired_and_that_nobody_took_may_still_be_renewed_and_finished(
+async def test_an_expired_lease_that_no_run_took_over_can_be_renewed_and_finished(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lapsed = "consumer.store.store._LEASE_MS" if isinstance(store, RedisStore) else "tests.fakes.store.LEASE_SECONDS"
+    lapsed = "consumer.store.leases._LEASE_MS" if isinstance(store, RedisStore) else "tests.fakes.store.LEASE_SECONDS"
     monkeypatch.setattr(lapsed, 0)
     granted = await begin(store)
     assert await store.renew(granted.lease)
@@ -519,7 +514,7 @@ async def test_a_mailbox_is_known_once_its_events_were_listed(store: Store) -> N
     assert not (await begin(store, BEN)).is_known
 
 
-async def test_a_listing_from_before_data_was_lost_makes_no_mailbox_known(store: Store) -> None:
+async def test_a_listing_from_an_earlier_incarnation_does_not_make_a_mailbox_known(store: Store) -> None:
     granted = await begin(store)
     await store.finish(granted.lease, RunOutcome(listed_in="an earlier incarnation"))
     assert not (await begin(store)).is_known
@@ -534,7 +529,7 @@ async def test_a_run_that_names_another_incarnation_is_refused_and_takes_no_leas
     assert again.incarnation == refused.incarnation
 
 
-async def test_found_events_are_linked_unless_something_is_known_of_their_job(store: Store) -> None:
+async def test_found_events_are_linked_unless_their_job_has_a_link(store: Store) -> None:
     await linked(store)
     granted = await store.begin(ANNA, APP, "t", [Intent("J2", rank(1), "t2")])
     assert isinstance(granted, Grant)
@@ -553,19 +548,19 @@ async def test_a_forgotten_create_and_a_found_event_of_one_job_leave_the_found_o
     assert await store.remembered("J1") == {ANNA: link(event_id="found")}
 
 
-async def test_a_zone_is_fresh_for_an_hour_and_kept_for_longer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_time_zone_is_fresh_for_an_hour_and_kept_longer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     granted = await begin(store)
     await store.finish(granted.lease, RunOutcome(zone="Tokyo Standard Time"))
     fresh = await begin(store)
     assert (fresh.zone, fresh.zone_is_fresh) == ("Tokyo Standard Time", True)
     await store.finish(fresh.lease, RunOutcome())
-    kept = "consumer.store.store.KEPT_SECONDS" if isinstance(store, RedisStore) else "tests.fakes.store.KEPT_SECONDS"
+    kept = "consumer.store.leases.KEPT_SECONDS" if isinstance(store, RedisStore) else "tests.fakes.store.KEPT_SECONDS"
     monkeypatch.setattr(kept, 0)
     stale = await begin(store, transaction_id=None)
     assert (stale.zone, stale.zone_is_fresh) == ("Tokyo Standard Time", False)
 
 
-async def test_a_mailbox_parked_for_an_hour_is_free_when_it_has_answered_and_only_then(
+async def test_a_mailbox_that_is_tried_hourly_is_enabled_when_it_has_answered_and_only_then(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     granted = await begin(store)
@@ -583,7 +578,7 @@ async def test_a_mailbox_parked_for_an_hour_is_free_when_it_has_answered_and_onl
     assert [mailbox for mailbox, _ in await store.list_parked()] == [ANNA]
 
 
-async def test_offsets_of_a_topic_that_was_created_again_make_no_deletion_stale(store: Store) -> None:
+async def test_offsets_of_a_recreated_topic_make_no_deletion_stale(store: Store) -> None:
     await store.route([replace(at(5, 700), log="first")])
     [same] = await store.route([replace(at(None, 3), log="first")])
     assert same.rank < same.newest
@@ -591,7 +586,7 @@ async def test_offsets_of_a_topic_that_was_created_again_make_no_deletion_stale(
     assert again.rank == again.newest == rank(5, deleted=True)
 
 
-async def test_an_emptied_redis_knows_no_mailbox_and_begins_an_incarnation(valkey_url: str) -> None:
+async def test_an_emptied_redis_begins_a_new_incarnation_without_known_mailboxes(valkey_url: str) -> None:
     prefix = f"{uuid4()}:"
     store = RedisStore.connect(valkey_url, prefix, SystemClock())
     granted = await begin(store)
@@ -605,7 +600,7 @@ async def test_an_emptied_redis_knows_no_mailbox_and_begins_an_incarnation(valke
     await store.close()
 
 
-async def test_a_renewed_lease_outlives_the_time_it_was_first_kept(valkey_url: str) -> None:
+async def test_a_renewal_extends_the_life_of_the_leases_key(valkey_url: str) -> None:
     """Its key expires later than the lease, so that a run that takes over can mark what it may have touched."""
     prefix = f"{uuid4()}:"
     store = RedisStore.connect(valkey_url, prefix, SystemClock())
@@ -619,7 +614,7 @@ async def test_a_renewed_lease_outlives_the_time_it_was_first_kept(valkey_url: s
     await store.close()
 
 
-async def test_an_emptied_redis_is_told_from_the_one_before_by_every_client_of_it(valkey_url: str) -> None:
+async def test_every_client_notices_that_redis_was_emptied(valkey_url: str) -> None:
     """Whoever connects first afterwards makes the new mark; the others must see that it is another one."""
     prefix = f"{uuid4()}:"
     stores = [RedisStore.connect(valkey_url, prefix, SystemClock()) for _ in range(2)]
@@ -635,7 +630,7 @@ async def test_an_emptied_redis_is_told_from_the_one_before_by_every_client_of_i
         await store.close()
 
 
-async def test_events_that_other_mailboxes_are_linked_to_are_told_from_the_rest(store: Store) -> None:
+async def test_events_that_are_linked_in_other_mailboxes_are_found(store: Store) -> None:
     ids = {"J1": "AAMkAD==", "J2": "plain id", "J3": "AAMk-_==", "J4": "AAMkAD=="}
     granted = await begin(store, BEN)
     await store.finish(
@@ -649,7 +644,7 @@ async def test_events_that_other_mailboxes_are_linked_to_are_told_from_the_rest(
     assert await store.linked_elsewhere(ANNA, many) == {"plain id"}
 
 
-async def test_a_user_who_may_not_ask_info_can_be_used(valkey_url: str) -> None:
+async def test_a_redis_user_without_the_right_to_info_can_be_used(valkey_url: str) -> None:
     user = f"u{uuid4().hex}"
     async with Redis.from_url(valkey_url) as redis:
         await redis.execute_command("ACL", "SETUSER", user, "on", ">secret", "~*", "+@all", "-@dangerous")
