@@ -206,7 +206,7 @@ class App:
         self._aside(self._rounds.afresh(site_id, every_mailbox=False))
 
     def _aside(self, work: Coroutine[Any, Any, None]) -> None:
-        async def told() -> None:
+        async def guarded() -> None:
             try:
                 await work
             except StoreUnavailableError as error:
@@ -214,7 +214,7 @@ class App:
                     "Redis is unavailable: mailboxes stay parked, sites wait for their next sweep", reason=str(error)
                 )
 
-        task = asyncio.create_task(told())
+        task = asyncio.create_task(guarded())
         self._asides.add(task)
         task.add_done_callback(self._asides.discard)
 

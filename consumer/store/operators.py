@@ -32,7 +32,7 @@ class Operators(Part):
         seconds, _ = await self._client.time()
         known = await self._client.call("HGET", self._client.key("parked"), str(mailbox))
         if hourly and known and "retry_at" not in orjson.loads(known):
-            return  # an operator parked it: only an operator enables it
+            return  # it is parked until an operator enables it
         entry = {"code": code, "since": seconds}
         if hourly:
             entry["retry_at"] = seconds + KEPT_SECONDS

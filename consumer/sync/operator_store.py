@@ -21,7 +21,7 @@ class OperatorStore(Protocol):
         """Every paused site, and since when (Unix time)."""
 
     async def park(self, mailbox: Mailbox, code: str, *, hourly: bool, note: str = "") -> None:
-        """Park the mailbox; ``hourly``: it is still tried every hour, unless an operator has parked it."""
+        """Park the mailbox; ``hourly``: it is still tried every hour. One that is parked without tries stays so."""
 
     async def enable(self, mailbox: Mailbox) -> None:
         """Stop parking the mailbox."""

@@ -324,9 +324,9 @@ def test_the_rules_accept_correct_requests(good: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("wrong", "words"), [*WRONG.values()], ids=[*WRONG])
 def test_the_rules_refuse_wrong_requests(wrong: dict[str, Any], words: str) -> None:
-    told = breaches([GOOD["create"], wrong, wrong])
-    assert [each for each in told if words in each], told
-    assert len(set(told)) == len(told), "each breach is told once"
+    reported = breaches([GOOD["create"], wrong, wrong])
+    assert [each for each in reported if words in each], reported
+    assert len(set(reported)) == len(reported), "each breach is reported once"
 
 
 @pytest.mark.parametrize("good", [name for name in GOOD if name != "token"])
@@ -350,6 +350,6 @@ def test_the_description_accepts_correct_requests(good: str, described: Descript
     ],
 )
 def test_the_description_refuses_wrong_requests(wrong: dict[str, Any], words: str, described: Description) -> None:
-    for _ in range(2):  # what was tried before is told again
-        told = described.breaches([*calls(GOOD["create"]), *calls(deepcopy(wrong))])
-        assert [each for each in told if words in each], told
+    for _ in range(2):  # what was tried before is reported again
+        reported = described.breaches([*calls(GOOD["create"]), *calls(deepcopy(wrong))])
+        assert [each for each in reported if words in each], reported

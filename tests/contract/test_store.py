@@ -1,4 +1,4 @@
-"""The store port's contract, on the fake and on a real Valkey."""
+"""The contract of the store's ports, on the fake and on real Valkeys."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -274,6 +274,43 @@ async def test_a_parked_mailbox_is_not_leased(store: Store) -> None:
     assert isinstance(await store.begin(ANNA, APP, "t", []), Grant)
 
 
+async def test_a_mailbox_parked_until_enabled_stays_so_when_it_is_to_be_tried_hourly(store: Store) -> None:
+    await store.park(ANNA, BY_HAND, hourly=False, note="on leave")
+    await store.park(ANNA, "ErrorAccessDenied", hourly=True)
+    assert await store.list_parked() == [(ANNA, Parking(BY_HAND, hourly=False, note="on leave"))]
+    await store.park(BEN, "ErrorAccessDenied", hourly=True)
+    await store.park(BEN, BY_HAND, hourly=False)
+    assert dict(await store.list_parked())[BEN] == Parking(BY_HAND, hourly=False)
+
+
+async def test_a_partition_is_blocked_until_it_is_unblocked(store: Store) -> None:
+    before = await store.time()
+    await store.block("topic", 3, 70)
+    await store.block("topic", 1, 5)
+    await store.block("other", 3, 9)
+    blocked = await store.blocked("topic")
+    assert {partition: block.offset for partition, block in blocked.items()} == {1: 5, 3: 70}
+    assert before - 1 <= blocked[3].since <= await store.time()
+    await store.unblock("topic", 3)
+    await store.unblock("topic", 3)
+    assert [*await store.blocked("topic")] == [1]
+    assert [*await store.blocked("other")] == [3]
+
+
+async def test_replayed_offsets_are_remembered_by_topic_and_partition(store: Store) -> None:
+    assert await store.replayed("topic") == {}
+    await store.remember_replayed("topic", {0: 5, 1: 7})
+    await store.remember_replayed("topic", {1: 9})
+    assert await store.replayed("topic") == {0: 5, 1: 9}
+    assert await store.replayed("other") == {}
+
+
+async def test_the_marks_of_a_site_are_counted(store: Store) -> None:
+    assert await store.count_dirty("acme") == 0
+    await store.mark_dirty([(ANNA, "J1"), (BEN, "J1"), (ANNA, "J1"), (Mailbox("other", ""), "J2")])
+    assert await store.count_dirty("acme") == 2
+
+
 async def test_a_parked_mailbox_shows_its_note_and_since_when(store: Store) -> None:
     before = await store.time()
     await store.park(ANNA, BY_HAND, hourly=False, note="on leave")
@@ -438,7 +475,7 @@ async def test_an_unreachable_redis_raises_store_unavailable() -> None:
 
 
 async def test_a_repeated_begin_with_one_token_is_granted(store: Store) -> None:
-    """As when the client repeats a call whose answer was lost."""
+    """The client repeats a call whose answer was lost."""
     for _ in range(2):
         assert isinstance(await store.begin(ANNA, APP, "token", [Intent("J1", rank(1), "t1")]), Grant)
 
@@ -615,7 +652,7 @@ async def test_a_renewal_extends_the_life_of_the_leases_key(valkey_url: str) -> 
 
 
 async def test_every_client_notices_that_redis_was_emptied(valkey_url: str) -> None:
-    """Whoever connects first afterwards makes the new mark; the others must see that it is another one."""
+    """The first that connects afterwards writes the new incarnation; the others must see that it differs."""
     prefix = f"{uuid4()}:"
     stores = [RedisStore.connect(valkey_url, prefix, SystemClock()) for _ in range(2)]
     granted = [await begin(store, mailbox) for store, mailbox in zip(stores, (ANNA, BEN), strict=True)]

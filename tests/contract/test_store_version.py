@@ -1,5 +1,6 @@
 """The version of the data in Redis: named at the first use, and a newer one is refused."""
 
+import asyncio
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,6 +11,8 @@ from consumer.clock import SystemClock
 from consumer.domain.errors import ConfigurationError
 from consumer.store.store import RedisStore
 from consumer.store.version import FORMAT
+from sandbox.servers.embedded import embedded_valkey
+from tests.company import eventually
 from tests.contract.test_store import ANNA, APP
 from tests.unit.test_bad_configuration import SITE
 from tests.zygote import commands
@@ -84,6 +87,24 @@ async def test_a_redis_user_without_the_right_to_info_is_refused_newer_data_too(
         await redis.execute_command("ACL", "DELUSER", user)
 
 
+def environment(url: str, prefix: str, folder: Path) -> dict[str, str]:
+    """Settings with this Redis alone: the other servers are unreachable."""
+    (folder / "sites.toml").write_text(SITE)
+    return {
+        "PATH": "/usr/bin",
+        "CALSYNC_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "CALSYNC_REDIS_URL": url,
+        "CALSYNC_REDIS_PREFIX": prefix,
+        "CALSYNC_CORE_API_URL": "http://127.0.0.1:1",
+        "CALSYNC_CORE_API_TOKEN": "s3cret",
+        "CALSYNC_GRAPH_URL": "http://127.0.0.1:1",
+        "CALSYNC_ENTRA_URL": "http://127.0.0.1:1",
+        "CALSYNC_SITES_FILE": str(folder / "sites.toml"),
+        "CALSYNC_HTTP_BIND": "127.0.0.1:0",
+        "CALSYNC_LOG_LEVEL": "error",
+    }
+
+
 @pytest.mark.parametrize("command", [["run"], ["site", "list"], ["sweep"], ["mailbox", "list"]])
 async def test_commands_end_with_exit_code_two_on_newer_data(
     valkey_url: str, tmp_path: Path, command: list[str]
@@ -91,24 +112,25 @@ async def test_commands_end_with_exit_code_two_on_newer_data(
     prefix = f"{uuid4()}:"
     async with Redis.from_url(valkey_url) as redis:
         await redis.set(f"{prefix}version", FORMAT + 1)
-    (tmp_path / "sites.toml").write_text(SITE)
-    with commands(tmp_path) as ready:
-        done = ready.run(
-            command,
-            {
-                "PATH": "/usr/bin",
-                "CALSYNC_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
-                "CALSYNC_REDIS_URL": valkey_url,
-                "CALSYNC_REDIS_PREFIX": prefix,
-                "CALSYNC_CORE_API_URL": "http://127.0.0.1:1",
-                "CALSYNC_CORE_API_TOKEN": "s3cret",
-                "CALSYNC_GRAPH_URL": "http://127.0.0.1:1",
-                "CALSYNC_ENTRA_URL": "http://127.0.0.1:1",
-                "CALSYNC_SITES_FILE": str(tmp_path / "sites.toml"),
-                "CALSYNC_HTTP_BIND": "127.0.0.1:0",
-                "CALSYNC_LOG_LEVEL": "error",
-            },
-        )
+    with commands(tmp_path) as calsync:
+        done = calsync.run(command, environment(valkey_url, prefix, tmp_path))
     assert f"calsync: {REFUSAL}" in done.output
     assert "Traceback" not in done.output
+    assert done.status == 2
+
+
+async def test_the_service_ends_when_a_newer_release_has_changed_the_data(tmp_path: Path) -> None:
+    """It notices on its next connection."""
+    with embedded_valkey(tmp_path) as server, commands(tmp_path) as calsync:
+        running = asyncio.create_task(asyncio.to_thread(calsync.run, ["run"], environment(server.url, "p:", tmp_path)))
+        async with Redis.from_url(server.url) as redis:
+
+            async def looked() -> bool:
+                return bool(await redis.exists("p:born"))
+
+            await eventually(looked, "the service has looked at the store")
+            await redis.set("p:version", FORMAT + 1)
+            await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        done = await running
+    assert f"calsync: {REFUSAL}" in done.output
     assert done.status == 2

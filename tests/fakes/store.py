@@ -173,6 +173,8 @@ class MemoryStore:
     async def park(self, mailbox: Mailbox, code: str, *, hourly: bool, note: str = "") -> None:
         self._reach()
         now = self.clock.monotonic()
+        if hourly and mailbox in self.parked and self.parked[mailbox][1] is None:
+            return
         self.parked[mailbox] = Parking(code, hourly, now, note), now + KEPT_SECONDS if hourly else None
 
     async def list_parked(self) -> list[tuple[Mailbox, Parking]]:
@@ -311,7 +313,7 @@ class MemoryStore:
         self._swept.pop(site_id, None)
 
     def forget_ranks(self) -> None:
-        """As if an hour had passed since each job was last seen on the topic."""
+        """As if an hour had passed since each job was last on the topic."""
         self._newest.clear()
 
     def _mark(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:

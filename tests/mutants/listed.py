@@ -11,6 +11,7 @@ CHANGES: Final = "tests/simulation/test_changes.py"
 SWEEP: Final = "tests/simulation/test_sweep.py"
 FAULTS: Final = "tests/simulation/test_protocol.py"
 RULES: Final = "tests/contract/test_store_protocol.py"
+VERSION: Final = "tests/contract/test_store_version.py"
 STORE: Final = "tests/contract/test_store.py"
 REFUSALS: Final = "tests/simulation/test_shared_refusals.py"
 PLAN: Final = "tests/unit/domain/test_plan.py"
@@ -363,6 +364,20 @@ MUTANTS: Final = (
         "zone_age = now - struct.unpack('>I8', zone)",
         "zone_age = 0",
         (f"{RULES}::test_a_time_zone_is_fresh_until_an_hour_has_passed_on_the_stores_clock",),
+    ),
+    Mutant(
+        "data of a newer version are read",
+        "consumer/store/version.py",
+        "found.isdigit() and int(found) <= FORMAT",
+        "found.isdigit()",
+        (f"{VERSION}::test_data_of_a_newer_version_are_refused",),
+    ),
+    Mutant(
+        "an emptied store has no version",
+        "consumer/store/scripts/begin.lua",
+        "  redis.call('SET', ARGV[5] .. 'version', FORMAT, 'NX')\n",
+        "",
+        (f"{VERSION}::test_a_store_that_is_emptied_under_a_connection_gets_its_version_again",),
     ),
     Mutant(
         "forget_zone does nothing",
