@@ -19,7 +19,7 @@ from consumer.sync.run_outcome import RunOutcome
 from sandbox.servers.embedded import embedded_valkey
 from sandbox.servers.redis import RedisServer
 from tests.company import eventually
-from tests.contract.test_store import ANNA, APP, begin, link, linked
+from tests.contract.store_steps import ANNA, APP, begin, link, linked
 
 
 class Name:

@@ -1,6 +1,5 @@
 """Which of two states is the newer, and how old a time-zone setting is, on the fake and on real Valkeys."""
 
-from collections.abc import AsyncIterator
 from random import Random
 from uuid import uuid4
 
@@ -16,20 +15,9 @@ from consumer.sync.grant import AssignmentState, Grant, Intent
 from consumer.sync.ranks import RankRequest
 from consumer.sync.run_outcome import RunOutcome
 from tests.contract.whole_store import Store
-from tests.fakes.store import MemoryStore
 
 ANNA = Mailbox("acme", "anna@acme.example")
 APP = "tenant/app"
-
-
-@pytest.fixture(params=["fake", "valkey_url", "foreign_valkey_url"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    if request.param == "fake":
-        yield MemoryStore(SystemClock())
-        return
-    real = RedisStore.connect(request.getfixturevalue(request.param), f"{uuid4()}:", SystemClock())
-    yield real
-    await real.close()
 
 
 async def intend(store: Store, revision: int, transaction_id: str | None, *, deleted: bool = False) -> AssignmentState:

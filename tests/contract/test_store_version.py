@@ -13,7 +13,7 @@ from consumer.store.store import RedisStore
 from consumer.store.version import FORMAT
 from sandbox.servers.embedded import embedded_valkey
 from tests.company import eventually
-from tests.contract.test_store import ANNA, APP
+from tests.contract.store_steps import ANNA, APP
 from tests.unit.test_bad_configuration import SITE
 from tests.zygote import commands
 

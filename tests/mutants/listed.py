@@ -12,7 +12,10 @@ SWEEP: Final = "tests/simulation/test_sweep.py"
 FAULTS: Final = "tests/simulation/test_protocol.py"
 RULES: Final = "tests/contract/test_store_protocol.py"
 VERSION: Final = "tests/contract/test_store_version.py"
-STORE: Final = "tests/contract/test_store.py"
+LEASES: Final = "tests/contract/test_store_leases.py"
+LOST_DATA: Final = "tests/contract/test_store_lost_data.py"
+OPERATORS: Final = "tests/contract/test_store_operators.py"
+ROUTING: Final = "tests/contract/test_store_routing.py"
 REFUSALS: Final = "tests/simulation/test_shared_refusals.py"
 PLAN: Final = "tests/unit/domain/test_plan.py"
 
@@ -42,7 +45,7 @@ MUTANTS: Final = (
         "consumer/store/scripts/finish.lua",
         "if not leased or string.match(string.sub(leased, 9), '^[^%z]+') ~= ARGV[1] then",
         "if not leased then",
-        (f"{STORE}::test_a_lost_lease_writes_nothing",),
+        (f"{LEASES}::test_a_lost_lease_writes_nothing",),
     ),
     Mutant(
         "a run ignores that its lease was lost",
@@ -156,7 +159,7 @@ MUTANTS: Final = (
         "consumer/store/scripts/begin.lua",
         "      redis.call('HSET', ARGV[5] .. 'held:' .. job, ARGV[3], '')\n",
         "",
-        (f"{STORE}::test_routing_returns_every_holder_and_pending_ones_too",),
+        (f"{ROUTING}::test_routing_returns_every_holder_and_pending_ones_too",),
     ),
     Mutant(
         "a tombstone of equal rank is ignored in the plan",
@@ -281,7 +284,7 @@ MUTANTS: Final = (
         "consumer/store/scripts/finish.lua",
         "if ARGV[8] == '1' then",
         "if true then",
-        (f"{STORE}::test_a_mailbox_that_is_tried_hourly_is_enabled_when_it_has_answered_and_only_then",),
+        (f"{OPERATORS}::test_a_mailbox_that_is_tried_hourly_is_enabled_when_it_has_answered_and_only_then",),
     ),
     Mutant(
         "a record of equal rank is never covered",
@@ -384,7 +387,7 @@ MUTANTS: Final = (
         "consumer/store/sweeps.py",
         'await self._client.call("DEL", self._client.key(f"timezone:{mailbox}"))',
         "pass",
-        (f"{STORE}::test_a_forgotten_time_zone_is_unknown",),
+        (f"{LOST_DATA}::test_a_forgotten_time_zone_is_unknown",),
     ),
     Mutant(
         "begin.lua refuses the newest rank that comes again",
@@ -424,7 +427,7 @@ MUTANTS: Final = (
         "consumer/store/scripts/begin.lua",
         "    for i = 3, #parts do\n",
         "    for i = 3, 2 do\n",
-        (f"{STORE}::test_taking_over_an_expired_lease_marks_the_jobs_of_its_run",),
+        (f"{LEASES}::test_taking_over_an_expired_lease_marks_the_jobs_of_its_run",),
     ),
     Mutant(
         "a request is sent whatever the age of its lease",
