@@ -17,7 +17,7 @@ from consumer.kafka.dead_letter import DeadLetter, dead_letter_of
 from consumer.kafka.offset_range import offset_range
 from consumer.kafka.topic import TopicIdentity
 from consumer.settings import Settings
-from consumer.store.store import Block
+from consumer.sync.partition_block import Block
 
 cli = typer.Typer(help="Records that could not be carried out.", no_args_is_help=True, add_completion=False)
 

@@ -15,10 +15,12 @@ from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.window import Window
 from consumer.sync.bounded import each
-from consumer.sync.ports import Mark, RankRequest, Store
+from consumer.sync.marks import Mark
 from consumer.sync.questions import QUESTIONS_AT_ONCE, Questions, UnansweredError
+from consumer.sync.ranks import RankRequest
 from consumer.sync.repairs import Repairs
 from consumer.sync.report import Report
+from consumer.sync.sweep_store import ConclusionStore
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +40,7 @@ class Conclusions:
 
     def __init__(
         self,
-        store: Store,
+        store: ConclusionStore,
         repairs: Repairs,
         questions: Questions,
         site: Site,

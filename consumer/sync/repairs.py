@@ -12,10 +12,10 @@ from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.bounded import each
 from consumer.sync.change import SweepView
-from consumer.sync.ports import Store
 from consumer.sync.questions import Questions, UnansweredError
 from consumer.sync.report import Planned, Report
 from consumer.sync.sweep_ports import Mailboxes
+from consumer.sync.sweep_store import ConclusionStore
 
 REPAIRS_AT_ONCE: Final = 2048
 """Of one site: enough to fill every batch, also when everything in it is new."""
@@ -30,7 +30,7 @@ class Repairs:
     """Has assignments repaired where the work is done, and reports what became of them."""
 
     def __init__(
-        self, store: Store, mailboxes: Mailboxes, questions: Questions, report: Report, *, dry_run: bool
+        self, store: ConclusionStore, mailboxes: Mailboxes, questions: Questions, report: Report, *, dry_run: bool
     ) -> None:
         self._store = store
         self._mailboxes = mailboxes

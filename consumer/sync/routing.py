@@ -12,8 +12,10 @@ from consumer.domain.mailbox import Mailbox
 from consumer.domain.window import Window
 from consumer.sync.change import Change
 from consumer.sync.lanes import Lanes
-from consumer.sync.ports import Clock, RankRequest, Routed, Store
+from consumer.sync.ports import Clock
+from consumer.sync.ranks import RankRequest, Routed
 from consumer.sync.receipts import Receipt
+from consumer.sync.routing_store import RoutingStore
 from consumer.sync.site_registry import SiteRegistry
 
 log = structlog.get_logger(__name__)
@@ -35,7 +37,7 @@ class Arrival:
     committed_at: float | None
     """See :class:`~consumer.sync.change.Change`."""
     log: str = ""
-    """See :class:`~consumer.sync.ports.RankRequest`."""
+    """See :class:`~consumer.sync.ranks.RankRequest`."""
 
 
 class Router:
@@ -43,7 +45,7 @@ class Router:
 
     def __init__(
         self,
-        store: Store,
+        store: RoutingStore,
         lanes: Lanes,
         sites: SiteRegistry,
         clock: Clock,

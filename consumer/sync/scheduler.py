@@ -11,10 +11,12 @@ import structlog
 
 from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.site import Site
-from consumer.sync.ports import BY_HAND, Clock, Store
+from consumer.sync.parking import BY_HAND
+from consumer.sync.ports import Clock
 from consumer.sync.report import Report
 from consumer.sync.site_registry import SiteRegistry
 from consumer.sync.sweep import Sweeper
+from consumer.sync.sweep_store import SchedulerStore
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +50,7 @@ class SweepScheduler:
     def __init__(
         self,
         sweeper: Sweeper,
-        store: Store,
+        store: SchedulerStore,
         sites: SiteRegistry,
         *,
         clock: Clock,

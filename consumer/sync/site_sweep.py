@@ -13,12 +13,13 @@ from consumer.domain.site import Site
 from consumer.domain.window import Window
 from consumer.sync.bounded import each
 from consumer.sync.conclusions import UNLISTED_AT_MOST, Conclusions
-from consumer.sync.ports import Mark, Store
+from consumer.sync.marks import Mark
 from consumer.sync.questions import Questions
 from consumer.sync.reading import COUNTED_AT_MOST, Reading
 from consumer.sync.repairs import Repairs
 from consumer.sync.report import Report
 from consumer.sync.sweep_ports import Mailboxes, ScheduleSource, ServedSites, Wanted
+from consumer.sync.sweep_store import SweepStore
 
 MAILBOXES_AT_ONCE: Final = 128
 _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 30.0
@@ -40,7 +41,7 @@ class SiteSweep:
 
     def __init__(
         self,
-        store: Store,
+        store: SweepStore,
         mailboxes: Mailboxes,
         core: ScheduleSource,
         sites: ServedSites,

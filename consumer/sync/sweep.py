@@ -9,10 +9,11 @@ from consumer.domain.errors import TransientError
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.window import Window
-from consumer.sync.ports import Clock, Store
+from consumer.sync.ports import Clock
 from consumer.sync.report import Report
 from consumer.sync.site_sweep import SiteSweep
 from consumer.sync.sweep_ports import Mailboxes, ScheduleSource, ServedSites, SweepMeter
+from consumer.sync.sweep_store import SweepStore
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +23,7 @@ class Sweeper:
 
     def __init__(
         self,
-        store: Store,
+        store: SweepStore,
         mailboxes: Mailboxes,
         core: ScheduleSource,
         sites: ServedSites,

@@ -108,7 +108,7 @@ REFUSALS: dict[str, tuple[Callable[[Servers], Awaitable[None]], str]] = {
 
 
 @pytest.mark.parametrize(("refuse", "hint"), REFUSALS.values(), ids=REFUSALS)
-async def test_a_redis_that_takes_no_writes_is_named_with_what_to_do(
+async def test_a_redis_that_refuses_writes_is_named_with_a_hint(
     warm: Warm, core_url: str, tmp_path: Path, refuse: Callable[[Servers], Awaitable[None]], hint: str
 ) -> None:
     (tmp_path / "sites.toml").write_text(SITE)
@@ -144,9 +144,7 @@ async def test_a_redis_that_takes_no_writes_is_named_with_what_to_do(
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_dry_run_that_could_take_no_lease_names_redis_too(
-    capsys: pytest.CaptureFixture[str], *, as_json: bool
-) -> None:
+def test_a_dry_run_without_a_lease_names_redis_too(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
     """It writes nothing beforehand that would fail, so its sweep learns of it, mailbox by mailbox."""
     failure = "no mailbox could be read: Redis: command not allowed when used memory > 'maxmemory'."
     reports = [Report("acme", failure=failure), Report("globex", failure=failure), Report("other", failure="paused")]
