@@ -13,10 +13,11 @@ from consumer.cli.entry import FAULT
 from consumer.cli.opened import address_of, named_sites, opened
 from consumer.cli.progress import sweep_progress
 from consumer.cli.redis_hint import redis_message
+from consumer.domain.compare import CAUSES
 from consumer.domain.errors import ConfigurationError
 from consumer.domain.site import Site
 from consumer.settings import Settings
-from consumer.sync.report import CAUSES, Planned, Report
+from consumer.sync.report import Planned, Report
 from consumer.sync.scheduler import SITES_AT_ONCE
 
 cli = typer.Typer(add_completion=False)

@@ -2,11 +2,8 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final
 
-CAUSES: Final = ("missed", "entered", "edited", "deleted", "copied", "orphaned")
-"""Why a sweep writes: no event though wanted; the same, for a job that has just come into the window; it differs;
-linked but gone; there more than once; there though not wanted."""
+from consumer.domain.compare import Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +14,7 @@ class Planned:
     job_id: str
     step: str
     """create, update, delete, remake (delete and create again), delete the copy, or insist on Core's state."""
-    cause: str
-    """One of ``CAUSES``."""
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +43,7 @@ class Report:
     """Of ours, in the window."""
     unusable: int = 0
     """Rows of Core that say something impossible."""
-    repairs: Counter[str] = field(default_factory=Counter)
+    repairs: Counter[Cause] = field(default_factory=Counter)
     """By cause."""
     planned: list[Planned] = field(default_factory=list)
     """In a dry run: what ``repairs`` counts."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Protocol
 
-from consumer.domain.compare import MailboxSnapshot, Unread
+from consumer.domain.compare import Cause, MailboxSnapshot, Unread
 from consumer.domain.job import Job, State
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
@@ -78,7 +78,7 @@ class SweepMeter(Protocol):
     def swept(self, site_id: str, seconds: float, *, whole: bool) -> None:
         """A sweep has ended; ``whole`` if it was complete and nothing was held."""
 
-    def repaired(self, site_id: str, cause: str, count: int) -> None:
+    def repaired(self, site_id: str, cause: Cause, count: int) -> None:
         """Events written by a sweep."""
 
     def held(self, site_id: str, count: int) -> None:

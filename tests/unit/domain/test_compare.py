@@ -39,8 +39,8 @@ def found(
 ) -> list[Difference]:
     links = {} if memory is None else {"J1": memory}
     jobs = {} if wanted is None else {"J1": wanted}
-    inspection = MailboxSnapshot(UTC_ZONE, links, summaries)
-    return compare("acme", jobs, unusable, inspection, WINDOW, read_began=READ_BEGAN)
+    snapshot = MailboxSnapshot(UTC_ZONE, links, summaries)
+    return compare("acme", jobs, unusable, snapshot, WINDOW, read_began=READ_BEGAN)
 
 
 def test_an_event_that_is_as_it_was_written_is_no_finding() -> None:
