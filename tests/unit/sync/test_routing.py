@@ -145,7 +145,7 @@ async def test_the_topics_id_goes_along_with_the_offset() -> None:
 
 
 def test_sites_that_are_not_named_are_logged_once_each_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routing, "_TOLD_AT_MOST", 2)
+    monkeypatch.setattr(routing, "_REPORTED_AT_MOST", 2)
     part: Any = World()
     router = Router(part, part, part, part, window_days=21, fuse_seconds=300)
     with capture_logs() as logs:
