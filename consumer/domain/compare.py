@@ -61,6 +61,11 @@ class Unread:
     retry_after: float | None = None
     """Seconds that Graph asks us to wait before the next try."""
 
+    @property
+    def is_worth_retry(self) -> bool:
+        """Whether a second read within the same sweep may succeed."""
+        return self.cause in ("failed", "refused", "unexpected")
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:

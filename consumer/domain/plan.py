@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import ClassVar, Final
 
 from consumer.domain.event import RENDERING, Event, RemoteEvent
 from consumer.domain.link import Link, Memory, Tombstone
@@ -34,18 +34,19 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Nothing to write to Outlook."""
+    """Write nothing to Outlook."""
 
     stale: bool = False
-    """A newer state has been here."""
+    """A newer state was written before."""
     unsettled: bool = False
-    """The event reads differently, but just as Graph made it read after our last repair: no endless repair."""
+    """The event differs, but reads as Graph showed it after our last repair. Another repair would change nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Make the event."""
+    """Create the event."""
 
+    word: ClassVar[str] = "create"
     event: Event
 
 
@@ -53,30 +54,38 @@ class Create:
 class Update:
     """Make this event show ``event``."""
 
+    word: ClassVar[str] = "update"
     event_id: str
     event: Event
 
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """The event is there already and shows what it must: only remember it."""
+    """Link an event that already shows what it must."""
 
     found: RemoteEvent
     event: Event
+    is_shown: bool = True
+    """``False``: the sweep's view did not show the event. If a new view does not show it either, it is not in the
+    calendar: it is deleted and created again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Take the assignment's event away, by its ids; none left is success."""
+    """Delete the assignment's events by their ids. Those that are gone already count as deleted."""
 
+    word: ClassVar[str] = "delete"
     event_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Remake:
-    """The event is gone, out of reach or a series: delete it, by its ids (none left is success), and come back to
-    create it."""
+    """Delete the events as :class:`Delete` does, then create one in another run: it needs a new transactionId.
 
+    For an event that is gone, in another calendar, or a series.
+    """
+
+    word: ClassVar[str] = "remake"
     event_ids: tuple[str, ...]
 
 
@@ -86,7 +95,18 @@ class Plan:
 
     step: Leave | Create | Update | Adopt | Delete | Remake
     surplus: tuple[str, ...] = ()
-    """Further events with the same tag, to be deleted before the step is taken: one event for an assignment."""
+    """Further events with the same tag. They are deleted before the step is taken, so that one event is left."""
+
+    @property
+    def word(self) -> str:
+        """What a dry run prints: what the plan changes in Outlook. Empty if it changes nothing."""
+        match self.step:
+            case Adopt(is_shown=False):
+                return Remake.word
+            case Leave() | Adopt():
+                return "delete the copy" if self.surplus else ""
+            case step:
+                return step.word
 
 
 def plan(situation: Situation, window: Window) -> Plan:
@@ -191,7 +211,8 @@ def _out_of_view(situation: Situation, wanted: Event, link: Link) -> Plan:
         return Plan(Remake(ids))
     kept = next((event for event in usable if event.event_id == link.event_id), usable[0])
     surplus = tuple(event_id for event_id in ids if event_id != kept.event_id)
-    return Plan(Adopt(kept, wanted) if kept.reads_as(wanted) else Update(kept.event_id, wanted), surplus)
+    step = Adopt(kept, wanted, is_shown=False) if kept.reads_as(wanted) else Update(kept.event_id, wanted)
+    return Plan(step, surplus)
 
 
 def _age(event: RemoteEvent) -> tuple[bool, datetime, str]:

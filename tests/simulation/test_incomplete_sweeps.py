@@ -525,7 +525,9 @@ def test_what_a_failed_sweep_had_not_begun_to_repair_is_not_done() -> None:
         world.outlook.refusals = {address: TransientError("429", retry_after=30.0)}
         mailbox, writes = Mailbox(tag.partition("/")[0], address), world.outlook.writes
         for given_up in (True, False):
-            waiting = asyncio.ensure_future(replica.lanes.repair(mailbox, state.job_id, state, SweepView(None, None)))
+            waiting = asyncio.ensure_future(
+                replica.lanes.repair(mailbox, state.job_id, state, SweepView(None, None, "edited"))
+            )
             await asyncio.sleep(1)
             if given_up:
                 waiting.cancel()

@@ -163,8 +163,8 @@ def test_a_dry_run_foretells_what_becomes_of_an_event_out_of_view() -> None:
         replica.kill()
 
     async def step(world: World, replica: Replica) -> list[str]:
-        reports = await replica.sweep(world.core, dry_run=True)
-        return [planned.step for report in reports for planned in report.planned]
+        await replica.sweep(world.core, dry_run=True)
+        return [repair.step for repair in replica.planned]
 
     simulate(story())
 

@@ -193,7 +193,7 @@ def test_a_linked_event_out_of_view_is_updated() -> None:
 
 
 def test_a_linked_event_out_of_view_that_reads_so_is_remembered_as_such() -> None:
-    assert out_of_view(link(LIFT), seen(LIFT)) == Plan(Adopt(seen(LIFT), LIFT))
+    assert out_of_view(link(LIFT), seen(LIFT)) == Plan(Adopt(seen(LIFT), LIFT, is_shown=False))
 
 
 def test_a_linked_event_that_is_gone_or_a_series_out_of_view_is_made_again() -> None:
@@ -205,7 +205,9 @@ def test_another_event_with_the_tag_out_of_view_is_kept_and_the_linked_one_is_no
     old, young = (replace(seen(DRAGGED, name), created=NOW - age) for name, age in (("B", 2 * DAY), ("A", DAY)))
     assert out_of_view(link(LIFT), young, old) == Plan(Update("B", LIFT), ("E1", "A"))
     series = seen(DRAGGED, single=False)
-    assert out_of_view(link(LIFT), series, seen(LIFT, "A")) == Plan(Adopt(seen(LIFT, "A"), LIFT), ("E1",))
+    assert out_of_view(link(LIFT), series, seen(LIFT, "A")) == Plan(
+        Adopt(seen(LIFT, "A"), LIFT, is_shown=False), ("E1",)
+    )
 
 
 def test_an_event_without_our_tag_is_neither_changed_nor_deleted_though_it_is_linked() -> None:
@@ -298,6 +300,15 @@ SITUATIONS = st.builds(
     out_of_view=st.booleans(),
     disowned=st.booleans(),
 )
+
+
+def test_a_dry_run_prints_what_a_plan_changes_in_outlook() -> None:
+    assert Plan(Leave(stale=True)).word == Plan(Leave()).word == Plan(Adopt(seen(LIFT), LIFT)).word == ""
+    assert Plan(Leave(unsettled=True), ("A",)).word == Plan(Adopt(seen(LIFT), LIFT), ("A",)).word == "delete the copy"
+    assert Plan(Create(LIFT)).word == "create"
+    assert Plan(Update("E1", LIFT), ("A",)).word == "update"
+    assert Plan(Delete(("E1", "A"))).word == "delete"
+    assert Plan(Remake(("E1",))).word == Plan(Adopt(seen(LIFT), LIFT, is_shown=False), ("A",)).word == "remake"
 
 
 def touched(planned: Plan) -> set[str]:
