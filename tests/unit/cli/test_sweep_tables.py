@@ -29,7 +29,7 @@ def printed(reports: list[Report], *, dry_run: bool = False) -> str:
     return console.export_text()
 
 
-def test_the_table_has_a_row_a_site_with_the_causes_of_what_was_repaired() -> None:
+def test_the_table_has_a_row_for_each_site_with_its_repairs_by_cause() -> None:
     lines = printed([report(), Report("globex")]).splitlines()
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines[4:6]]
     assert cells == [
@@ -42,7 +42,7 @@ def test_the_table_has_a_row_a_site_with_the_causes_of_what_was_repaired() -> No
     ("more", "told"),
     [({"failure": "HTTP 500"}, "failed: HTTP 500"), ({"held": 30}, "deletions held: see --allow-mass-delete")],
 )
-def test_what_is_wrong_stands_in_the_table(more: dict[str, object], told: str) -> None:
+def test_a_failure_is_shown_in_the_table(more: dict[str, object], told: str) -> None:
     assert told in printed([report(**more)])
 
 
@@ -56,7 +56,7 @@ def test_unavailable_mailboxes_are_shown_though_the_sweep_is_whole() -> None:
     assert (site["whole"], site["failure"]) == (True, None)
 
 
-def test_a_dry_run_names_each_change_in_the_order_of_mailboxes_and_jobs() -> None:
+def test_a_dry_run_prints_each_plan_in_the_order_of_mailboxes_and_jobs() -> None:
     first, second = Mailbox("acme", "a@x"), Mailbox("acme", "b@x")
     planned = [
         PlannedRepair(second, "J2", "edited", None),
