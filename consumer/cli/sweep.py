@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -14,9 +15,10 @@ from consumer.cli.opened import address_of, named_sites, opened
 from consumer.cli.progress import sweep_progress
 from consumer.cli.redis_hint import redis_message
 from consumer.domain.compare import CAUSES
-from consumer.domain.errors import ConfigurationError
+from consumer.domain.errors import ConfigurationError, SiteRefusedError
 from consumer.domain.site import Site
 from consumer.settings import Settings
+from consumer.sync.bounded import each
 from consumer.sync.dry_run import PlannedRepair, PlanSink
 from consumer.sync.report import Report
 from consumer.sync.scheduler import SITES_AT_ONCE
@@ -79,37 +81,40 @@ async def sweep_once(
         chosen = named_sites(site_ids, sites)
         only = None if mailbox is None else address_of(mailbox)
         paused = await engine.store.paused()
-        turns = asyncio.Semaphore(SITES_AT_ONCE)
+        reports: dict[str, Report] = {}
+        sweep_one = partial(
+            engine.sweeper.sweep,
+            allow_mass_delete=allow_mass_delete,
+            only=only,
+            named=len(chosen) == 1,
+            progress=progress,
+        )
 
-        async def swept(site: Site) -> Report:
+        async def swept(site: Site) -> None:
             if site.site_id in paused:
-                return Report(site.site_id, failure="paused by hand: see calsync site resume")
-            async with turns:
-                report = await engine.sweeper.sweep(
-                    site,
-                    allow_mass_delete=allow_mass_delete,
-                    only=only,
-                    named=len(chosen) == 1,
-                    progress=progress,
-                )
-            fault = engine.states.suspended(site.site_id)
-            if fault is not None:
-                report.failure = report.failure or f"suspended: {fault}"
-            elif only is not None and report.unserved:
-                report.failure = report.failure or "the mailbox is parked: see calsync mailbox list"
-            report.done = True
+                reports[site.site_id] = Report(site.site_id, failure="paused by hand: see calsync site resume")
+                return
+            report = reports[site.site_id] = await sweep_one(site)
+            _finish(report, engine.states.suspended(site.site_id), is_alone=only is not None)
             progress(report)
-            return report
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(swept(site)) for site in chosen]
-        reports = [task.result() for task in tasks]
+        await each(chosen, asyncio.Semaphore(SITES_AT_ONCE), swept)
+    in_order = [reports[site.site_id] for site in chosen]
     if only is None:
-        return reports
-    found = [report for report in reports if report.mailboxes or report.failure]
+        return in_order
+    found = [report for report in in_order if report.mailboxes or report.failure]
     if not found:
         raise ConfigurationError([f"--mailbox {only}: neither Core nor a link names it; say whose it is with --site"])
     return found
+
+
+def _finish(report: Report, fault: SiteRefusedError | None, *, is_alone: bool) -> None:
+    """Note why a sweep failed that found its site suspended, or its only mailbox (``is_alone``) parked."""
+    if fault is not None:
+        report.failure = report.failure or f"suspended: {fault}"
+    elif is_alone and report.unserved:
+        report.failure = report.failure or "the mailbox is parked: see calsync mailbox list"
+    report.done = True
 
 
 def report_sweeps(reports: Sequence[Report], *, planned: Sequence[PlannedRepair] | None, as_json: bool) -> NoReturn:
