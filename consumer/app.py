@@ -198,9 +198,9 @@ class App:
             known = self._sites_file_now.get(site_id)
             if known is None and not first:
                 # Its records were skipped until now: the sweep makes up for them.
-                self._aside(self._rounds.afresh(site_id, every_mailbox=False))
+                self._aside(self._rounds.recover(site_id, every_mailbox=False))
             elif known is not None and known.app != site.app:
-                self._aside(self._rounds.afresh(site_id, every_mailbox=True))
+                self._aside(self._rounds.recover(site_id, every_mailbox=True))
         self._sites_file_now = sites
         self._metrics.sites(sites)
         self._engine.states.replace(sites)
@@ -208,7 +208,7 @@ class App:
     def _resumed(self, site_id: str) -> None:
         self._engine.lanes.wake(site_id)
         # What was handed over while the site was suspended must not wait for its next turn.
-        self._aside(self._rounds.afresh(site_id, every_mailbox=False))
+        self._aside(self._rounds.recover(site_id, every_mailbox=False))
 
     def _aside(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
@@ -258,7 +258,7 @@ class App:
 
     def _on_overrun(self) -> None:
         for site_id in self._sites_file_now:
-            self._aside(self._rounds.afresh(site_id, every_mailbox=False))
+            self._aside(self._rounds.recover(site_id, every_mailbox=False))
 
     def _on_pump_end(self, reason: str | None) -> None:
         self._end_reason = reason

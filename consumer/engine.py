@@ -4,6 +4,7 @@ import asyncio
 import gc
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Final
@@ -20,12 +21,13 @@ from consumer.kafka.registry import Registry
 from consumer.ops.metrics import Metrics
 from consumer.settings import Settings
 from consumer.store.store import RedisStore
-from consumer.sync.dry_run import DryRunLanes
+from consumer.sync.dry_run import DryRunLanes, DryRunMeter, DryRunRecords, PlanSink
 from consumer.sync.lanes import Lanes, RefusedChanges
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.routing import Router
 from consumer.sync.site_registry import SiteRegistry
 from consumer.sync.sweep import Sweeper
+from consumer.sync.sweep_ports import SweepPorts
 from consumer.unusable import Unusable
 
 log = structlog.get_logger(__name__)
@@ -44,12 +46,14 @@ class Engine:
         refused: RefusedChanges,
         on_resumed: Callable[[str], None],
         metrics: Metrics | None = None,
-        dry_run: bool = False,
+        on_plan: PlanSink | None = None,
     ) -> None:
         """``refused`` takes the changes that Graph calls malformed; ``on_resumed`` a site that is served again.
 
-        In a dry run, the store and the calendars refuse every write.
+        ``on_plan`` makes it a dry run, and takes what a sweep would do. The store and the calendars then refuse every
+        write.
         """
+        dry_run = on_plan is not None
         clock, new_id = SystemClock(), partial(secrets.token_hex, 16)
         days, interval = settings.window_days, settings.sweep_interval_seconds
         self.metrics = metrics or Metrics()
@@ -87,16 +91,15 @@ class Engine:
         )
         self.lanes = Lanes(self.reconciler, self.store, self.states, clock, Random(), refused)
         self.router = Router(self.store, self.lanes, self.states, clock, window_days=days, fuse_seconds=interval)
-        self.sweeper = Sweeper(
-            self.store,
-            DryRunLanes(self.reconciler, self.states) if dry_run else self.lanes,
-            self.core,
-            self.states,
-            clock,
-            self.metrics,
-            window_days=days,
-            dry_run=dry_run,
-        )
+        ports = SweepPorts(self.store, self.store, self.lanes, self.core, self.states, self.metrics)
+        if on_plan is not None:
+            ports = replace(
+                ports,
+                records=DryRunRecords(),
+                mailboxes=DryRunLanes(self.reconciler, self.states, on_plan),
+                meter=DryRunMeter(),
+            )
+        self.sweeper = Sweeper(ports, clock, window_days=days)
         _tune_collector()
 
     async def renew_leases(self) -> None:

@@ -47,7 +47,7 @@ def enable(address: Address, site: SiteOption = None, as_json: Json = False) -> 
         for mailbox in enabled
         for report in run_until_done(sweep_once(settings, [mailbox.site], mailbox=mailbox.address))
     ]
-    report_sweeps(reports, dry_run=False, as_json=as_json)
+    report_sweeps(reports, planned=None, as_json=as_json)
 
 
 async def parked_mailboxes(settings: Settings, site_ids: Sequence[str]) -> list[tuple[Mailbox, Parking]]:

@@ -149,7 +149,7 @@ def test_a_dry_run_without_a_lease_names_redis_too(capsys: pytest.CaptureFixture
     failure = "no mailbox could be read: Redis: command not allowed when used memory > 'maxmemory'."
     reports = [Report("acme", failure=failure), Report("globex", failure=failure), Report("other", failure="paused")]
     with pytest.raises(typer.Exit) as ended:
-        report_sweeps(reports, dry_run=True, as_json=as_json)
+        report_sweeps(reports, planned=[], as_json=as_json)
     assert ended.value.exit_code == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("calsync: CALSYNC_REDIS_URL: Redis: command not allowed")

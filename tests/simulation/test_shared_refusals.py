@@ -90,7 +90,7 @@ async def service(world: World) -> AsyncIterator[Served]:
     def on_resumed(site_id: str) -> None:
         resumed.append(site_id)
         replica.lanes.wake(site_id)
-        asides.add(asyncio.create_task(rounds.afresh(site_id, every_mailbox=False)))
+        asides.add(asyncio.create_task(rounds.recover(site_id, every_mailbox=False)))
 
     replica.sites._on_resumed = on_resumed
     tasks = [asyncio.create_task(work) for work in (rounds.run(), replica.sites.probe_forever())]
@@ -380,7 +380,7 @@ def test_a_changed_app_enables_every_mailbox_but_those_that_were_parked_by_hand(
         )
         # Redis is away at first: the mailboxes must not stay parked for that.
         world.store.down = True
-        enabling = asyncio.create_task(rounds.afresh("acme", every_mailbox=True))
+        enabling = asyncio.create_task(rounds.recover("acme", every_mailbox=True))
         await asyncio.sleep(30)
         world.store.down = False
         await enabling

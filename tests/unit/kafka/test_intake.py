@@ -469,7 +469,7 @@ def _owed(world: World, revision: int, partition: int) -> Change:
 
 def _swept(revision: int, answers: list[str]) -> Change:
     receipt = Receipt(None, lambda _, result: answers.append(result), lambda: True)
-    return Change("A", replace(_job("A"), revision=revision), receipt, sweep_view=SweepView(None, None))
+    return Change("A", replace(_job("A"), revision=revision), receipt, sweep_view=SweepView(None, None, "edited"))
 
 
 async def _refuse(world: World, change: Change) -> None:
