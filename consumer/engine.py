@@ -5,6 +5,7 @@ import gc
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -53,7 +54,7 @@ class Engine:
         write.
         """
         dry_run = on_plan is not None
-        clock = SystemClock()
+        clock, new_id = SystemClock(), partial(secrets.token_hex, 16)
         days, interval = settings.window_days, settings.sweep_interval_seconds
         self.metrics = metrics or Metrics()
         self.foreign = ForeignAnswers(self.metrics.foreign_answer, clock.monotonic)
@@ -66,6 +67,7 @@ class Engine:
             clock,
             ca_file=settings.ca_file,
             read_only=dry_run,
+            new_id=new_id,
         )
         self.unusable = Unusable(self.metrics.unusable)
         self.core = CoreApi(
@@ -83,7 +85,7 @@ class Engine:
             self.calendars,
             clock,
             self.metrics,
-            new_id=lambda: secrets.token_hex(16),
+            new_id=new_id,
             window_days=days,
             dry_run=dry_run,
         )
@@ -105,7 +107,7 @@ class Engine:
         await every(_RENEW_LOOK_SECONDS, self.reconciler.renew_leases)
 
     async def close(self) -> None:
-        """Give every connection back."""
+        """Close every connection."""
         await self.calendars.close()
         await self._core_http.close()
         await self._registry_http.close()
@@ -121,10 +123,10 @@ def _tune_collector() -> None:
 
 
 async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Until cancelled: ``work`` again and again; Redis may be away meanwhile."""
+    """Until cancelled: ``work`` again and again, also while Redis is unavailable."""
     while True:
         await asyncio.sleep(seconds)
         try:
             await work()
         except StoreUnavailableError as error:
-            log.warning("Redis is not there", reason=str(error))
+            log.warning("Redis is unavailable", reason=str(error))

@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from consumer.domain.compare import COUNTED_CAUSES, CountedCause
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
-from consumer.sync.ports import Parking
+from consumer.sync.parking import Parking
 from consumer.sync.receipts import RESULTS
 from consumer.unusable import KINDS
 

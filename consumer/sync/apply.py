@@ -28,7 +28,9 @@ from consumer.domain.render import render
 from consumer.domain.timezones import Zone
 from consumer.domain.window import Window
 from consumer.sync.change import Change
-from consumer.sync.ports import AssignmentState, Calendar, RunOutcome
+from consumer.sync.grant import AssignmentState
+from consumer.sync.ports import Calendar
+from consumer.sync.run_outcome import RunOutcome
 
 log = structlog.get_logger(__name__)
 

@@ -15,8 +15,9 @@ from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.window import Window
 from consumer.sync.bounded import each
-from consumer.sync.ports import Mark, RankRequest
+from consumer.sync.marks import Mark
 from consumer.sync.questions import QUESTIONS_AT_ONCE, Questions, UnansweredError
+from consumer.sync.ranks import RankRequest
 from consumer.sync.repairs import Repairs
 from consumer.sync.report import Report
 from consumer.sync.sweep_ports import SweepPorts

@@ -16,7 +16,8 @@ from consumer.domain.mailbox import Mailbox
 from consumer.domain.plan import Leave, Plan
 from consumer.sync.apply import RunResult
 from consumer.sync.change import Change, SweepView
-from consumer.sync.ports import Mark, RankRequest, Routed
+from consumer.sync.marks import Mark
+from consumer.sync.ranks import RankRequest, Routed
 from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.site_registry import SiteRegistry
@@ -159,7 +160,7 @@ class DryRunRecords:
     async def remember_unread(self, _site_id: str, _counts: Mapping[str, int]) -> None:
         """Write nothing."""
 
-    async def route(self, requests: Sequence[RankRequest]) -> Sequence[Routed]:
+    async def route(self, requests: Sequence[RankRequest]) -> list[Routed]:
         """Rank each deletion above every known state, and write nothing."""
         return [Routed(_LAST_RANK, _LAST_RANK, ())] * len(requests)
 

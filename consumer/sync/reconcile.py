@@ -27,20 +27,10 @@ from consumer.domain.timezones import UTC_ZONE, zone_for
 from consumer.domain.window import Window
 from consumer.sync.apply import FAILURES, RunContext, RunResult, is_in_doubt, times_in
 from consumer.sync.change import Change
-from consumer.sync.ports import (
-    RENEW_SECONDS,
-    SEND_WITHIN_SECONDS,
-    Busy,
-    Calendars,
-    Clock,
-    DataLost,
-    Grant,
-    Intent,
-    Lease,
-    Meter,
-    Parked,
-    Store,
-)
+from consumer.sync.grant import Busy, DataLost, Grant, Intent, Parked
+from consumer.sync.lease import RENEW_SECONDS, SEND_WITHIN_SECONDS, Lease
+from consumer.sync.ports import Calendars, Clock, Meter
+from consumer.sync.run_store import RunStore
 from consumer.sync.tagged import links_of
 
 log = structlog.get_logger(__name__)
@@ -71,7 +61,7 @@ class Reconciler:
 
     def __init__(
         self,
-        store: Store,
+        store: RunStore,
         calendars: Calendars,
         clock: Clock,
         meter: Meter,

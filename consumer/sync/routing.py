@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -12,8 +12,10 @@ from consumer.domain.mailbox import Mailbox
 from consumer.domain.window import Window
 from consumer.sync.change import Change
 from consumer.sync.lanes import Lanes
-from consumer.sync.ports import Clock, RankRequest, Routed
+from consumer.sync.ports import Clock
+from consumer.sync.ranks import RankRequest, Routed
 from consumer.sync.receipts import Receipt
+from consumer.sync.routing_store import RoutingStore
 from consumer.sync.site_registry import SiteRegistry
 
 log = structlog.get_logger(__name__)
@@ -36,23 +38,7 @@ class Arrival:
     committed_at: float | None
     """See :class:`~consumer.sync.change.Change`."""
     log: str = ""
-    """See :class:`~consumer.sync.ports.RankRequest`."""
-
-
-class RoutingStore(Protocol):
-    """What routing needs from Redis. Raises ``StoreUnavailableError``."""
-
-    async def route(self, requests: Sequence[RankRequest]) -> Sequence[Routed]:
-        """Raise each job's newest known rank and return its holders, in one round trip."""
-
-    async def mark_dirty(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
-        """Hand (mailbox, job) pairs over to the sweep."""
-
-    async def count_deletions(self, site_id: str, jobs: Sequence[str], seconds: float) -> tuple[int, int]:
-        """Count the site's deleted jobs within ``seconds``, and its jobs at the last complete sweep."""
-
-    async def coming(self, site_id: str) -> int:
-        """How many jobs of a site have a linked event that is not past."""
+    """See :class:`~consumer.sync.ranks.RankRequest`."""
 
 
 class Router:

@@ -13,7 +13,7 @@ from consumer.domain.site import Site
 from consumer.domain.window import Window
 from consumer.sync.bounded import each
 from consumer.sync.conclusions import UNLISTED_AT_MOST, Conclusions, ReportedAliases
-from consumer.sync.ports import Mark
+from consumer.sync.marks import Mark
 from consumer.sync.questions import Questions
 from consumer.sync.reading import COUNTED_AT_MOST, Reading
 from consumer.sync.repairs import Repairs

@@ -41,7 +41,7 @@ async def test_values_by_registry_id_wait_for_a_registry_that_is_away(company: C
         service = await company.start(CALSYNC_SCHEMA_REGISTRY_URL=url)
 
         async def told() -> bool:
-            return "a partition waits" in service.process.log.read_text()
+            return "partition waits" in service.process.log.read_text()
 
         await eventually(told, "the service waits for the registry")
         assert await company.metric(service, 'calsync_dead_letters_total{reason="undecodable"}') == 0

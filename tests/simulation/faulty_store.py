@@ -8,7 +8,8 @@ from random import Random
 from typing import Any, Final
 
 from consumer.domain.errors import StoreUnavailableError
-from consumer.sync.ports import Grant, Lease
+from consumer.sync.grant import Grant
+from consumer.sync.lease import Lease
 from tests.fakes.store import MemoryStore
 from tests.simulation.process import Process, current, in_world
 

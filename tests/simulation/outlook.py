@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from consumer.domain.errors import TransientError
 from consumer.domain.event import RemoteEvent
-from consumer.sync.ports import LEASE_SECONDS, REQUEST_SECONDS, Lease
+from consumer.sync.lease import LEASE_SECONDS, REQUEST_SECONDS, Lease
 from tests.fakes.calendars import MemoryOutlook
 from tests.simulation.faulty_store import FaultyStore
 from tests.simulation.process import Process, current, in_world

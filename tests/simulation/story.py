@@ -13,7 +13,7 @@ from consumer.domain.job import Job
 from consumer.domain.link import Link
 from consumer.sync.apply import LANDING_SECONDS
 from consumer.sync.lanes import HAND_OVER_SECONDS
-from consumer.sync.ports import LEASE_SECONDS
+from consumer.sync.lease import LEASE_SECONDS
 from tests.fakes.calendars import Faults
 from tests.fakes.store import MemoryStore
 from tests.simulation.faulty_store import FaultyStore

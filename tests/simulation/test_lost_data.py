@@ -11,7 +11,8 @@ import pytest
 
 from consumer.domain.errors import RequestRefusedError
 from consumer.domain.mailbox import Mailbox
-from consumer.sync.ports import LEASE_SECONDS, Grant, Lease
+from consumer.sync.grant import Grant
+from consumer.sync.lease import LEASE_SECONDS, Lease
 from consumer.sync.reconcile import QUIET_SECONDS
 from tests.fakes.store import MemoryStore
 from tests.simulation.loop import SimulatedClock, simulate

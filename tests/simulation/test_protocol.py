@@ -9,7 +9,7 @@ import pytest
 from consumer.domain.errors import RequestRefusedError, TransientError
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
-from consumer.sync.ports import LEASE_SECONDS
+from consumer.sync.lease import LEASE_SECONDS
 from tests.fakes.store import MemoryStore
 from tests.simulation.faulty_store import FaultyStore
 from tests.simulation.loop import SimulatedClock, simulate

@@ -15,7 +15,7 @@ from consumer.domain.errors import (
     TransientError,
 )
 from consumer.domain.mailbox import Mailbox
-from consumer.sync.ports import BY_HAND
+from consumer.sync.parking import BY_HAND
 from consumer.sync.scheduler import SweepScheduler
 from consumer.sync.site_registry import ALONE_SECONDS, BEGINNING_SECONDS, PROBE_SECONDS
 from tests.simulation.loop import SimulatedClock, simulate

@@ -29,7 +29,7 @@ from consumer.graph.calendars import GraphCalendar, GraphCalendars
 from consumer.graph.dialect import from_json
 from consumer.graph.dispatcher import Call, Dispatcher
 from consumer.http import Answer, NoAnswerError
-from consumer.sync.ports import SEND_WITHIN_SECONDS, Lease
+from consumer.sync.lease import SEND_WITHIN_SECONDS, Lease
 
 SITE = Site("acme", "Acme", "Europe/London", "tenant", "client", "secret")
 GRAPH = "https://graph.example/v1.0"

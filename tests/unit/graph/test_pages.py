@@ -14,7 +14,7 @@ from consumer.domain.site import Site
 from consumer.foreign import ForeignAnswers
 from consumer.graph.calendars import GraphCalendar, GraphCalendars
 from consumer.http import Answer, NoAnswerError
-from consumer.sync.ports import Lease
+from consumer.sync.lease import Lease
 
 GRAPH = "https://graph.example/v1.0"
 SITE = Site("acme", "Acme", "Europe/London", "tenant", "client", "secret")

@@ -12,7 +12,7 @@ from consumer.domain.job import Deletion, Job, rank
 from consumer.domain.mailbox import Mailbox
 from consumer.sync import routing
 from consumer.sync.change import Change
-from consumer.sync.ports import RankRequest, Routed
+from consumer.sync.ranks import RankRequest, Routed
 from consumer.sync.receipts import Receipt
 from consumer.sync.routing import Arrival, Router
 
