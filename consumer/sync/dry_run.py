@@ -160,7 +160,7 @@ class DryRunRecords:
     async def remember_unread(self, _site_id: str, _counts: Mapping[str, int]) -> None:
         """Write nothing."""
 
-    async def route(self, requests: Sequence[RankRequest]) -> Sequence[Routed]:
+    async def route(self, requests: Sequence[RankRequest]) -> list[Routed]:
         """Rank each deletion above every known state, and write nothing."""
         return [Routed(_LAST_RANK, _LAST_RANK, ())] * len(requests)
 

@@ -14,7 +14,8 @@ from consumer.sync.bounded import each
 from consumer.sync.change import SweepView
 from consumer.sync.questions import Questions, UnansweredError
 from consumer.sync.report import Report
-from consumer.sync.sweep_ports import Mailboxes, SweepMemory
+from consumer.sync.sweep_ports import Mailboxes
+from consumer.sync.sweep_store import SweepMemory
 
 REPAIRS_AT_ONCE: Final = 2048
 """How many repairs of one site wait or run at once: enough to fill every batch even if every event is missing."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -15,6 +15,7 @@ from consumer.sync.lanes import Lanes
 from consumer.sync.ports import Clock
 from consumer.sync.ranks import RankRequest, Routed
 from consumer.sync.receipts import Receipt
+from consumer.sync.routing_store import RoutingStore
 from consumer.sync.site_registry import SiteRegistry
 
 log = structlog.get_logger(__name__)
@@ -38,22 +39,6 @@ class Arrival:
     """See :class:`~consumer.sync.change.Change`."""
     log: str = ""
     """See :class:`~consumer.sync.ranks.RankRequest`."""
-
-
-class RoutingStore(Protocol):
-    """What routing needs from Redis. Raises ``StoreUnavailableError``."""
-
-    async def route(self, requests: Sequence[RankRequest]) -> Sequence[Routed]:
-        """Raise each job's newest known rank and return its holders, in one round trip."""
-
-    async def mark_dirty(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
-        """Hand (mailbox, job) pairs over to the sweep."""
-
-    async def count_deletions(self, site_id: str, jobs: Sequence[str], seconds: float) -> tuple[int, int]:
-        """Count the site's deleted jobs within ``seconds``, and its jobs at the last complete sweep."""
-
-    async def coming(self, site_id: str) -> int:
-        """How many jobs of a site have a linked event that is not past."""
 
 
 class Router:

@@ -2,21 +2,21 @@
 
 import asyncio
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from consumer.domain.errors import StoreUnavailableError
-from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.sync.bounded import foremost
-from consumer.sync.parking import BY_HAND, Parking
+from consumer.sync.parking import BY_HAND
 from consumer.sync.ports import Clock
 from consumer.sync.report import Report
 from consumer.sync.site_registry import SiteRegistry
 from consumer.sync.sweep import Sweeper
+from consumer.sync.sweep_store import SchedulerStore
 
 log = structlog.get_logger(__name__)
 
@@ -35,25 +35,6 @@ _LOOK_SECONDS: Final = 1.0
 def owner(site_id: str, partitions: int) -> int:
     """The partition whose holder sweeps the site, so that Kafka's assignment spreads the sweeps over the replicas."""
     return zlib.crc32(site_id.encode()) % partitions
-
-
-class SchedulerStore(Protocol):
-    """What the scheduler needs from Redis. Raises ``StoreUnavailableError``."""
-
-    async def claim_sweep(self, site_id: str, seconds: float) -> bool:
-        """Whether the site is due: no replica has claimed its sweep within the last ``seconds``."""
-
-    async def release_sweep(self, site_id: str) -> None:
-        """Make the site due at once."""
-
-    async def list_parked(self) -> Sequence[tuple[Mailbox, Parking]]:
-        """Every parked mailbox."""
-
-    async def enable(self, mailbox: Mailbox) -> None:
-        """Serve a parked mailbox again."""
-
-    async def time(self) -> float:
-        """Unix time on Redis's own clock."""
 
 
 class SweepScheduler:

@@ -1,18 +1,16 @@
-"""What a sweep needs from Redis, Core, the mailboxes and the metrics."""
+"""What a sweep needs from Core, the mailboxes and the metrics, and all its ports together."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from consumer.domain.compare import Cause, MailboxSnapshot, Unread
 from consumer.domain.job import Job, State
-from consumer.domain.link import Link, Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.window import Window
 from consumer.sync.change import SweepView
-from consumer.sync.marks import Mark
-from consumer.sync.ranks import RankRequest, Routed
+from consumer.sync.sweep_store import SweepMemory, SweepRecords
 
 
 class Wanted(Protocol):
@@ -64,47 +62,6 @@ class ServedSites(Protocol):
 
     def unserved(self, site_id: str) -> Unread:
         """Why a mailbox of this site is not read."""
-
-
-class SweepMemory(Protocol):
-    """What a sweep reads from Redis. Raises ``StoreUnavailableError``."""
-
-    async def time(self) -> float:
-        """Unix time on Redis's own clock, by which links are dated."""
-
-    async def dirty(self, site_id: str) -> Sequence[Mark]:
-        """What was handed over to the sweep of a site."""
-
-    async def linked(self, site_id: str, after: str) -> Sequence[str]:
-        """The next addresses of a site with links, in byte order, behind ``after``; empty at the end."""
-
-    async def remembered(self, job_id: str) -> Mapping[Mailbox, Link | Pending]:
-        """The link, or pending link, in each mailbox that has an event of the job, or may have one."""
-
-    async def events(self, site_id: str) -> int:
-        """How many jobs with an event in the site's window the last complete sweep found."""
-
-    async def unread(self, site_id: str) -> Mapping[str, int]:
-        """The addresses of a site that could not be read, and in how many sweeps in a row."""
-
-
-class SweepRecords(Protocol):
-    """What a sweep writes to Redis. In a dry run it writes nothing. Raises ``StoreUnavailableError``."""
-
-    async def clean(self, site_id: str, marks: Sequence[Mark]) -> None:
-        """Remove marks whose assignments are done, unless they were set again meanwhile."""
-
-    async def forget_zone(self, mailbox: Mailbox) -> None:
-        """Have the mailbox's time-zone setting read again."""
-
-    async def remember_events(self, site_id: str, count: int) -> None:
-        """Store what :meth:`SweepMemory.events` returns."""
-
-    async def remember_unread(self, site_id: str, counts: Mapping[str, int]) -> None:
-        """Store what :meth:`SweepMemory.unread` returns."""
-
-    async def route(self, requests: Sequence[RankRequest]) -> Sequence[Routed]:
-        """Rank the deletions of vanished jobs, and raise each job's newest known rank."""
 
 
 class Mailboxes(Protocol):

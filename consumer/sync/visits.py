@@ -5,7 +5,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from consumer.domain.window import Window
-from consumer.sync.sweep_ports import ScheduleSource, SweepMemory, Wanted
+from consumer.sync.sweep_ports import ScheduleSource, Wanted
+from consumer.sync.sweep_store import SweepMemory
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,11 @@ from typing import Any
 import pytest
 
 from consumer.store.store import RedisStore
-from consumer.sync import hand_over, lane_store, operator_store, run_store
-from consumer.sync.routing import RoutingStore
-from consumer.sync.scheduler import SchedulerStore
-from consumer.sync.sweep_ports import SweepMemory, SweepRecords
+from consumer.sync import hand_over, lane_store, operator_store, routing_store, run_store, sweep_store
 from tests.fakes.store import MemoryStore
 
-MODULES = (hand_over, lane_store, operator_store, run_store)
-PORTS: list[type[Any]] = [RoutingStore, SchedulerStore, SweepMemory, SweepRecords] + [
+MODULES = (hand_over, lane_store, operator_store, routing_store, run_store, sweep_store)
+PORTS: list[type[Any]] = [
     member
     for module in MODULES
     for _, member in inspect.getmembers(module, inspect.isclass)
@@ -53,4 +50,4 @@ def test_a_port_has_few_methods_of_its_own(port: type[Any]) -> None:
 @pytest.mark.parametrize("port", PORTS)
 def test_ports_with_a_method_in_common_agree_on_it(port: type[Any]) -> None:
     for name, method in methods(port).items():
-        assert parameters(method) == parameters(PROMISED[name]), name
+        assert inspect.signature(method) == inspect.signature(PROMISED[name]), name
