@@ -9,6 +9,7 @@ from consumer import settings
 from consumer.cli import dead_letters, replayer
 from consumer.domain.errors import ConfigurationError, TransientError
 from consumer.kafka import offset_range
+from consumer.kafka.topic import TopicIdentity
 from sandbox.core.feed import Record
 from sandbox.core.producer import FeedProducer
 from tests.company import Company, eventually
@@ -150,12 +151,12 @@ async def test_letters_are_not_replayed_while_the_topics_id_is_not_known_and_a_m
     beside.flush()
     for name, value in company.stack.service().process.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(dead_letters.TopicIdentity, "ask", lambda _identity: None)
+    monkeypatch.setattr(TopicIdentity, "ask", lambda _identity: None)
     with pytest.raises(TransientError, match="is not known"):
         await dead_letters.replay_letters(settings.load(), lambda _done, _all: None)
     with pytest.raises(TransientError, match="is not known"):
-        await dead_letters.letters(settings.load(), everything=False)
-    everything, _ = await dead_letters.letters(settings.load(), everything=True)
+        await dead_letters.dead_letters(settings.load(), everything=False)
+    everything, _ = await dead_letters.dead_letters(settings.load(), everything=True)
     assert len(everything) == 1
 
     def missing(_consumer: object, topic: str) -> None:
@@ -165,7 +166,7 @@ async def test_letters_are_not_replayed_while_the_topics_id_is_not_known_and_a_m
     with pytest.raises(ConfigurationError):
         await dead_letters.replay_letters(settings.load(), lambda _done, _all: None)
     with pytest.raises(ConfigurationError):
-        await dead_letters.letters(settings.load(), everything=False)
+        await dead_letters.dead_letters(settings.load(), everything=False)
 
 
 async def test_the_feeds_faults_are_told_with_what_to_do(company: Company) -> None:
