@@ -652,9 +652,9 @@ async def test_events_that_other_mailboxes_are_linked_to_are_told_from_the_rest(
 async def test_a_user_who_may_not_ask_info_can_be_used(valkey_url: str) -> None:
     user = f"u{uuid4().hex}"
     async with Redis.from_url(valkey_url) as redis:
-        await redis.execute_command("ACL", "SETUSER", user, "on", ">secret", "~*", "+@all", "-@dangerous")
+        await redis.acl_setuser(user, enabled=True, passwords="+secret", keys="*", categories=["+@all", "-@dangerous"])
         store = RedisStore.connect(valkey_url.replace("://", f"://{user}:secret@"), f"{uuid4()}:", SystemClock())
         await linked(store)
         await store.check()
         await store.close()
-        await redis.execute_command("ACL", "DELUSER", user)
+        await redis.acl_deluser(user)

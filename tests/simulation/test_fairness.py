@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
+from typing import cast
 
 import pytest
 
@@ -70,7 +71,7 @@ class Tenants:
             sites,
             clock,
             Random(1),
-            self._refuse,
+            self,
             **options,
         )
 
@@ -82,11 +83,11 @@ class Tenants:
                 receipt = Receipt((site_id, job_id), self._done, lambda: True)
                 self.lanes.add(mailbox, Change(job_id, Deletion(job_id, 1), receipt))
 
-    async def _refuse(self, change: Change, refusal: Exception) -> None:
+    async def refuse(self, change: Change, refusal: Exception) -> None:
         raise AssertionError("nothing here is malformed")
 
     def _done(self, receipt: Receipt, result: str) -> None:
-        site_id, job_id = receipt.record  # type: ignore[misc]
+        site_id, job_id = cast("tuple[str, str]", receipt.record)
         self.results[site_id][result] += 1
         self.order.append(job_id)
 

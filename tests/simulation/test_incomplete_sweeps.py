@@ -339,8 +339,10 @@ def test_an_unexpected_error_in_a_sweep_fails_it_and_is_logged(monkeypatch: pyte
         world, replica, known = await swept_world()
 
         async def broken(_site_id: str, _window: Window) -> AsyncIterator[Roster]:
+            rosters: list[Roster] = []
+            for roster in rosters:
+                yield roster
             raise ZeroDivisionError("a bug")
-            yield
 
         monkeypatch.setattr(world.core, "schedule", broken)
         with structlog.testing.capture_logs() as logged:

@@ -14,6 +14,7 @@ from consumer.domain.mailbox import Mailbox
 from consumer.sync.apply import LANDING_SECONDS
 from tests.fakes.calendars import Faults
 from tests.simulation.loop import SimulatedClock, simulate
+from tests.simulation.outlook import start_of
 from tests.simulation.test_changes import PARTITIONS, World, play
 from tests.simulation.world import SITES, Log, Replica
 
@@ -71,7 +72,8 @@ async def moved(world: World, address: str, event_id: str) -> None:
     box = world.outlook.events[address]
     event = box[event_id]
     later = timedelta(days=60)
-    box[event_id] = replace(event, start=event.start + later, end=event.end + later, etag="moved")
+    assert event.end is not None
+    box[event_id] = replace(event, start=start_of(event) + later, end=event.end + later, etag="moved")
 
 
 async def deleted(world: World, address: str, event_id: str) -> None:
@@ -149,7 +151,7 @@ def test_an_emptied_store_is_rebuilt_from_the_tags_without_a_write() -> None:
             beyond = [
                 e
                 for e, event in box.items()
-                if (event.tag and event.start > world.outlook.clock.now() + timedelta(days=21))
+                if (event.tag and start_of(event) > world.outlook.clock.now() + timedelta(days=21))
             ]
             for event_id in beyond:
                 del box[event_id]  # one that neither Core's window nor the store knows cannot be found
@@ -200,7 +202,7 @@ def test_more_vanished_jobs_than_the_fuse_bears_are_held_until_allowed(monkeypat
             event
             for box in world.outlook.events.values()
             for event in box.values()
-            if event.start < world.outlook.clock.now() + timedelta(days=20)
+            if start_of(event) < world.outlook.clock.now() + timedelta(days=20)
         ]
         assert in_window == []
         replica.kill()
@@ -444,7 +446,7 @@ def test_one_mailbox_is_swept_alone_though_nobody_knows_of_it_any_more() -> None
         assert world.outlook.views == views
         await replica.sweep(world.core, only=left)
         within = world.outlook.clock.now() + timedelta(days=20)
-        assert not [event for event in world.outlook.events[left].values() if event.start < within]
+        assert not [event for event in world.outlook.events[left].values() if start_of(event) < within]
         assert "Mine now" in [event.subject for event in world.outlook.events[other].values()]
         replica.kill()
 

@@ -232,7 +232,12 @@ async def test_why_a_letter_waits_is_asked_of_the_topic_when_the_broker_does_not
     dead_letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[str, str | None]] = []
-    monkeypatch.setattr(Wait, "failed", lambda _self, _cause, reason, hint: told.append((reason, hint)) or 0.0)
+
+    def failed(_self: Wait, _cause: object, reason: str, hint: str | None) -> float:
+        told.append((reason, hint))
+        return 0.0
+
+    monkeypatch.setattr(Wait, "failed", failed)
     topic = Topic(fails(KafkaError._MSG_TIMED_OUT), fails(KafkaError.INVALID_RECORD), taken)
     topic.metadata = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
     assert await put(dead_letters(topic), record(), "invalid", "why")

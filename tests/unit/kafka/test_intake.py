@@ -1,6 +1,7 @@
 """The intake: each partition in its order, each waiting for itself alone, each receipt back when its record is safe."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -342,7 +343,7 @@ async def test_an_incomplete_record_of_a_site_that_is_not_named_is_skipped_witho
 
 async def test_a_site_is_asked_about_again_when_its_rest_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(core_questions.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     world = World(core_fails={"acme", "beta"})
     core: Any = world
     questions = CoreQuestions(core)
