@@ -35,7 +35,7 @@ from consumer.sync.routing import Arrival, Router
 log = structlog.get_logger(__name__)
 
 UNREADABLE_RUN: Final = 50
-"""This many unreadable records in a row block their partition until ``calsync dead-dead_letters resume``."""
+"""This many unreadable records in a row block their partition until ``calsync dead-letters resume``."""
 ROUTED_AT_ONCE: Final = 1_000
 """Records in one round trip: those of a poll, or of two that came while the last trip was under way."""
 _RETRY_SECONDS: Final = 1.0

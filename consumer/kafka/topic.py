@@ -4,9 +4,7 @@ import time
 from typing import Final
 
 from confluent_kafka import KafkaException, TopicCollection
-
-# (What its admin module imports, its type information does not export.)
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from consumer.kafka.config import Config, make
 from consumer.kafka.librdkafka_log import LibrdkafkaLog

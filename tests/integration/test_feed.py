@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
@@ -21,7 +22,7 @@ async def hired(company: Company) -> Worker:
     return worker
 
 
-def job(job_id: str, **columns: str) -> Job:
+def job(job_id: str, **columns: Any) -> Job:
     start = now() + timedelta(days=2)
     return Job(job_id=job_id, site_id="site-1", starts_at=start, ends_at=start + timedelta(hours=1), **columns)
 

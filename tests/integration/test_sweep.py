@@ -1,5 +1,6 @@
 """The sweep through the real service: the calendars are right again a moment later, whatever was missed or edited."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -50,14 +51,15 @@ async def test_what_people_do_is_put_right_and_what_is_theirs_is_left(company: C
             "end": {"dateTime": later, "timeZone": "UTC"},
         },
     )
-    for act in (
+    acts: tuple[Callable[[], Awaitable[object]], ...] = (
         lambda: company.graph.user_edit(address, {"subject": "Mine now"}, tag=event["tag"]),
         lambda: company.graph.user_edit(address, {"body": {"contentType": "html", "content": "?"}}, tag=event["tag"]),
         lambda: company.graph.user_delete(address, tag=event["tag"]),
         lambda: company.graph.user_move(address, "Other", tag=event["tag"]),
         lambda: company.graph.user_make_all_day(address, tag=event["tag"]),
         lambda: company.graph.user_make_series(address, tag=event["tag"]),
-    ):
+    )
+    for act in acts:
         await act()
         await company.equal()
     await company.graph.user_copy(address, tag=event["tag"])
