@@ -551,6 +551,7 @@ def test_an_unusable_row_is_no_vanished_job_and_its_mark_stays(monkeypatch: pyte
             if (min(job.addresses, default=""), f"acme/{job.job_id}") in world.core.wanted()
         ]
         marks = [(Mailbox("acme", min(job.addresses)), job.job_id) for job in ours]
+        assert marks
         await world.store.mark_dirty(marks)
         core = Watched(world.core)
         core.answer = InvalidRecordError("ends_at is before starts_at")

@@ -254,8 +254,11 @@ def test_a_sweep_that_could_read_no_mailbox_has_failed_and_says_why() -> None:
     async def story() -> None:
         world = World(1)
         replica = world.replica()
+        add_jobs(world, 1, *world.core.addresses)
+        await world.until_done()
         await replica.sweep(world.core)
         held = world.outlook.tags()
+        assert held
         world.outlook.refusals = dict.fromkeys(world.core.addresses, TransientError("Graph: no route"))
         for report in await replica.sweep(world.core):
             assert (report.mailboxes > 0, report.whole) == (True, False)
@@ -314,6 +317,7 @@ def test_a_mailbox_that_answers_between_its_failures_is_not_unavailable() -> Non
             await asyncio.sleep(1)
             add_jobs(world, 1, world.core.addresses[0])
         await world.until_done()
+        assert replica.meter.results["applied"] > 0
         assert replica.meter.results.keys() <= {"applied", "superseded"}
         world.judge()
         replica.kill()
@@ -334,6 +338,7 @@ def test_what_failed_while_graph_was_down_as_a_whole_gets_its_time_once_graph_is
             del world.outlook.refusals[address]
             await asyncio.sleep(HAND_OVER_SECONDS / 2 / len(world.core.addresses))
         await world.until_done()
+        assert replica.meter.results["applied"] > 0
         assert replica.meter.results.keys() <= {"applied", "superseded"}
         world.judge()
         replica.kill()
