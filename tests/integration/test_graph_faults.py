@@ -200,6 +200,7 @@ async def test_every_passing_error_is_waited_for_in_creates_updates_deletes_and_
     assert (await company.sweep()).status == 0
     await company.judge()
     live = [event for events in (await company.graph.events()).values() for event in events]
+    assert live
     assert [event for event in live if not event["tag"]] == []
 
 

@@ -112,6 +112,7 @@ async def test_a_failed_read_of_core_deletes_nothing(company: Company) -> None:
     service = await company.start(**SWEEPING)  # Core's API knows none of these sites
     await company.consumed()
     before = await company.graph.events()
+    assert await company.ours()
 
     async def told() -> bool:
         return "nothing was deleted" in service.process.log.read_text()
@@ -147,6 +148,7 @@ async def test_vanished_jobs_are_held_with_exit_code_1_until_they_are_allowed_to
     await company.give_core_the_schedule()
     held = await company.sweep()
     assert held.status == 1
+    assert held.sites.keys() == {"site-1", "site-2"}
     assert all(site["held"] > 20 for site in held.sites.values())
     assert await company.graph.events() == before
     gone = await company.sweep("--allow-mass-delete")

@@ -59,6 +59,8 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._jumping = _Jumping()
         super().__init__(self._jumping)
         self.processes: list[Process] = []
+        self.stops: list[Callable[[], object]] = []
+        """Called when the world has ended: what begins something new whenever something ends would never end."""
         self.set_task_factory(_registered)
 
     def time(self) -> float:
@@ -106,6 +108,8 @@ def simulate(world: Coroutine[Any, Any, T]) -> T:
         try:
             return await world
         finally:
+            for stop in loop.stops:
+                stop()
             for process in loop.processes:
                 await process.bury()
 

@@ -21,7 +21,7 @@ from consumer.sync.receipts import Receipt
 from consumer.sync.site_registry import SiteRegistry
 from tests.fakes.calendars import MemoryOutlook
 from tests.fakes.store import MemoryStore
-from tests.simulation.loop import SimulatedClock, simulate
+from tests.simulation.loop import SimulatedClock, SimulatedLoop, simulate
 from tests.simulation.world import Counts
 
 DOWN = TransientError("no answer within 30 s")
@@ -74,6 +74,12 @@ class Tenants:
             self,
             **options,
         )
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        loop.stops.append(self._stop)
+
+    def _stop(self) -> None:
+        self.lanes._stopping = True
 
     def add(self, site_id: str, mailboxes: int, jobs: int = 1) -> None:
         for number in range(mailboxes):
