@@ -28,7 +28,7 @@ def list_letters(
     as_json: Json = False,
 ) -> None:
     """The records that could not be carried out, and the partitions that are blocked for them."""
-    found, blocked = run_until_done(dead_letters(configured(), everything=everything))
+    found, blocked = run_until_done(read_dead_letters(configured(), everything=everything))
     print_document(document(found, blocked)) if as_json else output.print(table(found, blocked))
 
 
@@ -50,7 +50,7 @@ def resume(
     output.print(f"resumed: {numbers}; its replica knows within five seconds" if resumed else "nothing is blocked")
 
 
-async def dead_letters(settings: Settings, *, everything: bool) -> tuple[list[DeadLetter], dict[int, Block]]:
+async def read_dead_letters(settings: Settings, *, everything: bool) -> tuple[list[DeadLetter], dict[int, Block]]:
     """The dead letters that were not replayed yet, or all there are; and the partitions that are blocked.
 
     Raises:

@@ -19,7 +19,7 @@ from sandbox.servers.embedded import embedded_valkey
 from sandbox.servers.redis import RedisServer
 from tests.company import eventually
 from tests.unit.test_bad_configuration import SITE
-from tests.zygote import Commands, commands
+from tests.warm import Warm
 
 READING = {
     "sites": ["site", "list"],
@@ -58,12 +58,6 @@ def core_url() -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def calsync(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    with commands(tmp_path_factory.mktemp("calsync")) as ready:
-        yield ready
 
 
 @dataclass
@@ -115,7 +109,7 @@ REFUSALS: dict[str, tuple[Callable[[Servers], Awaitable[None]], str]] = {
 
 @pytest.mark.parametrize(("refuse", "hint"), REFUSALS.values(), ids=REFUSALS)
 async def test_a_redis_that_takes_no_writes_is_named_with_what_to_do(
-    calsync: Commands, core_url: str, tmp_path: Path, refuse: Callable[[Servers], Awaitable[None]], hint: str
+    warm: Warm, core_url: str, tmp_path: Path, refuse: Callable[[Servers], Awaitable[None]], hint: str
 ) -> None:
     (tmp_path / "sites.toml").write_text(SITE)
     for name in ("ours", "other"):
@@ -133,20 +127,20 @@ async def test_a_redis_that_takes_no_writes_is_named_with_what_to_do(
             "CALSYNC_LOG_LEVEL": "error",
         }
         # From here on the server is known, so that connecting to it writes nothing.
-        assert calsync.run(["mailbox", "park", "zoe@acme.example"], environment).status == 0
+        assert warm.run(["mailbox", "park", "zoe@acme.example"], environment).returncode == 0
         await refuse(Servers(ours, other, tmp_path / "ours"))
         for arguments in WRITING.values():
-            done = calsync.run(arguments, environment)
-            assert done.status == 1, (arguments, done.output)
+            done = warm.run(arguments, environment)
+            assert done.returncode == 1, (arguments, done.output)
             lines = [line for line in done.output.splitlines() if line.startswith("calsync: CALSYNC_REDIS_URL: ")]
             assert len(lines) == 1, (arguments, done.output)
             assert hint in lines[0], arguments
             assert "Traceback" not in done.output
         for arguments in READING.values():
-            done = calsync.run(arguments, environment)
-            assert done.status in (0, 1), (arguments, done.output)
+            done = warm.run(arguments, environment)
+            assert done.returncode in (0, 1), (arguments, done.output)
             assert "Traceback" not in done.output
-            assert done.status == 0 or hint in done.output, (arguments, done.output)
+            assert done.returncode == 0 or hint in done.output, (arguments, done.output)
 
 
 @pytest.mark.parametrize("as_json", [True, False])
