@@ -6,7 +6,7 @@ import os
 import re
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -186,13 +186,13 @@ class Company:
         requests = (await self.graph.stats())["requests"]
         return sum(sum(requests.get(operation, {}).values()) for operation in ("create", "update", "delete"))
 
-    async def consumed(self, within: float = 60.0) -> None:
-        """Wait until the group has committed the whole topic."""
+    async def consumed(self, within: float = 60.0, *, besides: Collection[int] = ()) -> None:
+        """Wait until the group has committed the whole topic, all but these partitions."""
         consumer = Consumer({"bootstrap.servers": self.stack.bootstrap_servers, "group.id": self.stack.group})
         try:
 
             async def done() -> bool:
-                return await asyncio.to_thread(_done, consumer, self.stack.topic)
+                return await asyncio.to_thread(_done, consumer, self.stack.topic, besides)
 
             await eventually(done, "the group's committed offsets are the ends of the topic", within)
         finally:
@@ -258,8 +258,8 @@ class Company:
             consumer.close()
 
 
-def _done(consumer: Consumer, topic: str) -> bool:
-    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+def _done(consumer: Consumer, topic: str, besides: Collection[int]) -> bool:
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions.keys() - besides
     for committed in consumer.committed([TopicPartition(topic, partition) for partition in partitions], timeout=10):
         low, high = consumer.get_watermark_offsets(committed, timeout=10)
         if max(low, committed.offset) < high:

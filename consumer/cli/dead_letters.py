@@ -1,4 +1,4 @@
-"""``calsync dead-dead_letters``: records that could not be carried out, and the partitions that they block."""
+"""``calsync dead-letters``: records that could not be carried out, and the partitions that they block."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

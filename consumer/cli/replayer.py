@@ -1,4 +1,4 @@
-"""Records that are put through the service once more, by ``dead-dead_letters replay`` and by ``replay``."""
+"""Records that are put through the service once more, by ``dead-letters replay`` and by ``replay``."""
 
 import asyncio
 from collections import Counter

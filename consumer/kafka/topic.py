@@ -5,9 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from confluent_kafka import KafkaException, TopicCollection
-
-# The type information of the admin module does not export what the module imports.
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from consumer.kafka.config import Config, make
 from consumer.kafka.librdkafka_log import LibrdkafkaLog

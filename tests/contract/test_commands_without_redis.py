@@ -90,7 +90,7 @@ class Servers:
             client.bgsave()
 
             async def failed() -> bool:
-                return client.info("persistence")["rdb_last_bgsave_status"] == "err"
+                return bool(client.info("persistence")["rdb_last_bgsave_status"] == "err")
 
             await eventually(failed, "the snapshot failed")
 

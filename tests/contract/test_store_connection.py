@@ -65,9 +65,11 @@ async def test_an_unreachable_redis_raises_store_unavailable() -> None:
 async def test_a_redis_user_without_the_right_to_info_can_be_used(valkey_url: str) -> None:
     user = f"u{uuid4().hex}"
     async with Redis.from_url(valkey_url) as redis:
-        await redis.execute_command("ACL", "SETUSER", user, "on", ">secret", "~*", "+@all", "-@dangerous")
+        await redis.acl_setuser(
+            user, enabled=True, passwords=["+secret"], keys=["*"], categories=["+@all", "-@dangerous"]
+        )
         store = RedisStore.connect(valkey_url.replace("://", f"://{user}:secret@"), f"{uuid4()}:", SystemClock())
         await linked(store)
         await store.check()
         await store.close()
-        await redis.execute_command("ACL", "DELUSER", user)
+        await redis.acl_deluser(user)

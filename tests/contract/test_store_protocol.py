@@ -75,6 +75,7 @@ async def test_a_time_zone_is_fresh_until_an_hour_has_passed_on_the_stores_clock
     await store.finish(granted.lease, RunOutcome(zone="Tokyo Standard Time"))
     key, redis = store._client.key(f"timezone:{ANNA}"), store._client.redis
     entry = await redis.get(key)
+    assert isinstance(entry, bytes)
     for seconds, fresh in ((KEPT_SECONDS - 60, True), (KEPT_SECONDS + 1, False)):
         read_at = int.from_bytes(entry[:8], "big") - seconds * 1000
         await redis.set(key, read_at.to_bytes(8, "big") + entry[8:])

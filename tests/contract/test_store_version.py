@@ -78,13 +78,15 @@ async def test_a_dry_run_does_not_name_the_version(valkey_url: str) -> None:
 async def test_a_redis_user_without_the_right_to_info_is_refused_newer_data_too(valkey_url: str) -> None:
     user, prefix = f"u{uuid4().hex}", f"{uuid4()}:"
     async with Redis.from_url(valkey_url) as redis:
-        await redis.execute_command("ACL", "SETUSER", user, "on", ">secret", "~*", "+@all", "-@dangerous")
+        await redis.acl_setuser(
+            user, enabled=True, passwords=["+secret"], keys=["*"], categories=["+@all", "-@dangerous"]
+        )
         await redis.set(f"{prefix}version", FORMAT + 1)
         store = RedisStore.connect(valkey_url.replace("://", f"://{user}:secret@"), prefix, SystemClock())
         with pytest.raises(ConfigurationError, match=REFUSAL):
             await store.check()
         await store.close()
-        await redis.execute_command("ACL", "DELUSER", user)
+        await redis.acl_deluser(user)
 
 
 def environment(url: str, prefix: str, folder: Path) -> dict[str, str]:
@@ -129,7 +131,7 @@ async def test_the_service_ends_when_a_newer_release_has_changed_the_data(warm: 
 
             await eventually(looked, "the service has looked at the store")
             await redis.set("p:version", FORMAT + 1)
-            await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await redis.client_kill_filter(_type="normal", skipme=True)
         done = await running
     assert f"calsync: {REFUSAL}" in done.output
     assert done.returncode == 2

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ async def test_a_single_change_is_one_request_and_a_burst_travels_in_batches(com
     await company.judge()
 
 
-TRANSIENT = [
+TRANSIENT: list[tuple[str | int, str]] = [
     ("service-unavailable", "before"),
     ("server-busy", "before"),
     ("store-unavailable", "after"),
@@ -136,8 +137,8 @@ async def test_every_passing_error_is_waited_for_in_creates_updates_deletes_and_
     for (kind, when), address in zip(TRANSIENT, staff.addresses, strict=True):
         for operation in ("create", "update", "delete", "timezone"):
             if kind != "untagged" or operation == "create":
-                match = {"operation": operation, "mailbox": address, "times": 2}
-                faults.append(await company.graph.set_fault(kind, when=when, **match))
+                fault = await company.graph.set_fault(kind, when=when, operation=operation, mailbox=address, times=2)
+                faults.append(fault)
     company.publish(staff.plan("J"))
     await company.start()
     await company.consumed()
@@ -151,10 +152,11 @@ async def test_every_passing_error_is_waited_for_in_creates_updates_deletes_and_
     assert (await company.sweep()).status == 0
     await company.judge()
     live = [event for events in (await company.graph.events()).values() for event in events]
+    assert live
     assert [event for event in live if not event["tag"]] == []
 
 
-OF_BATCHES = [
+OF_BATCHES: list[tuple[str | int, str]] = [
     (503, "before"),
     (503, "after"),
     ("empty-503", "after"),
@@ -245,7 +247,7 @@ async def test_what_graph_calls_malformed_is_dead_lettered_and_told_and_harms_no
     await company.consumed()
     company.parked = set(staff.addresses[: len(kinds)])
     await company.judge()
-    letters = await asyncio.to_thread(company.dead_letters, len(kinds))
+    letters = await asyncio.to_thread(company.dead_letters)
     reasons = sorted(dict(letter.headers())["calsync.reason"].decode() for letter in letters)
     assert reasons == [
         "refused: Graph refused the request: 400 ErrorInvalidRequest",
@@ -275,7 +277,7 @@ async def test_a_transaction_that_is_called_used_is_looked_up_whether_its_event_
     staff = Staff(company, 3)
     await staff.open()
     made, unmade, _ = staff.addresses
-    match = {"operation": "create", "times": 1, "status": status}
+    match: dict[str, Any] = {"operation": "create", "times": 1, "status": status}
     await company.graph.set_fault("duplicate-transaction", when="after", mailbox=made, **match)
     await company.graph.set_fault("duplicate-transaction", when="before", mailbox=unmade, **match)
     company.publish(staff.plan("J"))

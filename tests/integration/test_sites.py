@@ -187,7 +187,9 @@ async def test_a_site_that_is_refused_is_named_with_its_hint_and_served_once_men
     service = await company.start()
     await company.consumed()
     await suspended(company, service)
-    assert all(": site-1/" in wrong for wrong in await company.differences())
+    wrong = await company.differences()
+    assert wrong
+    assert all(": site-1/" in line for line in wrong)
     [told] = [line for line in service.process.log.read_text().splitlines() if '"site suspended"' in line]
     assert '"site": "site-1"' in told
     assert code in told

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
@@ -16,7 +16,7 @@ from sandbox.core.rows import Change, Job, Worker
 from tests.company import Company, eventually, found_company, now
 from tests.warm import Warm
 
-ONE_LOOP = "module"
+ONE_LOOP: Final = "module"
 """One world for all switches: each has workers and jobs of its own."""
 UNCONFIRMED: list[tuple[str, Any]] = [
     ("transaction_status", 409),

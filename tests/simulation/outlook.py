@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeVar
 
 from consumer.domain.errors import TransientError
@@ -28,6 +29,12 @@ class Twin:
     """On the monotonic clock."""
     excuse: str | None
     """Why no live replica could prevent it."""
+
+
+def start_of(event: RemoteEvent) -> datetime:
+    """When an event starts: every event of these worlds does."""
+    assert event.start is not None
+    return event.start
 
 
 @dataclass

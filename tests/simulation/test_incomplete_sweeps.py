@@ -339,8 +339,10 @@ def test_an_unexpected_error_in_a_sweep_fails_it_and_is_logged(monkeypatch: pyte
         world, replica, known = await swept_world()
 
         async def broken(_site_id: str, _window: Window) -> AsyncIterator[Roster]:
+            rosters: list[Roster] = []
+            for roster in rosters:
+                yield roster
             raise ZeroDivisionError("a bug")
-            yield
 
         monkeypatch.setattr(world.core, "schedule", broken)
         with structlog.testing.capture_logs() as logged:
@@ -551,6 +553,7 @@ def test_an_unusable_row_does_not_count_as_a_vanished_job_and_its_mark_stays(mon
             if (min(job.addresses, default=""), f"acme/{job.job_id}") in world.core.wanted()
         ]
         marks = [(Mailbox("acme", min(job.addresses)), job.job_id) for job in ours]
+        assert marks
         await world.store.mark_dirty(marks)
         core = Watched(world.core)
         core.answer = InvalidRecordError("ends_at is before starts_at")

@@ -30,7 +30,8 @@ def save(client: "redis.Redis", prefix: str, release: str, path: Path) -> None:
     """Write every key below the prefix; a value's parts are text where they are ASCII, otherwise base64."""
     keys = {}
     for key in sorted(client.scan_iter(f"{prefix}*")):
-        kind = client.type(key).decode()
+        found = client.type(key)
+        kind = found.decode() if isinstance(found, bytes) else found
         keys[key.decode().removeprefix(prefix)] = {
             "type": kind,
             "ttl_ms": None if (left := client.pttl(key)) < 0 else left,

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from consumer.cli.sweep import document, planned_lines, table, unavailable_lines
+from consumer.domain.compare import Cause
 from consumer.domain.event import Event
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.plan import Create, Leave, Plan
@@ -20,7 +21,8 @@ LIFT = Event("Lift", "", "", NOON, NOON, "UTC", "", "")
 
 
 def report(**more: Any) -> Report:
-    return Report("acme", mailboxes=3, unserved=1, events=40, repairs=Counter(missed=2, copied=1), **more)
+    repairs: Counter[Cause] = Counter({"missed": 2, "copied": 1})
+    return Report("acme", mailboxes=3, unserved=1, events=40, repairs=repairs, **more)
 
 
 def printed(reports: list[Report], *, dry_run: bool = False) -> str:

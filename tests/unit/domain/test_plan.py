@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -269,7 +270,7 @@ def test_a_future_event_that_core_moves_into_the_past_is_updated() -> None:
         {"single": False},
     ],
 )
-def test_an_edit_of_any_owned_field_is_seen(edit: dict[str, object]) -> None:
+def test_an_edit_of_any_owned_field_is_seen(edit: dict[str, Any]) -> None:
     edited = replace(seen(LIFT), **edit)
     assert seen(LIFT).reads_as(LIFT)
     assert not edited.reads_as(LIFT)
@@ -347,6 +348,7 @@ def test_at_most_one_of_the_seen_events_is_kept_and_exactly_one_if_it_is_wanted(
     elif isinstance(planned.step, Create):
         assert not situation.seen
     elif situation.seen:
+        assert isinstance(planned.step, Adopt | Update)
         assert kept == {planned.step.found.event_id if isinstance(planned.step, Adopt) else planned.step.event_id}
 
 

@@ -60,7 +60,7 @@ class Http:
 
 
 JSON = {"Content-Type": "application/json"}
-FAILURES = {
+FAILURES: dict[str, Answer | NoAnswerError] = {
     "throttled": Answer(429, {**JSON, "Retry-After": "3"}, orjson.dumps({"error": {"code": "TooManyRequests"}})),
     "unavailable": Answer(503, JSON, orjson.dumps({"error": {"code": "ServiceUnavailable"}})),
     "a page of an ingress": Answer(404, {"Content-Type": "text/plain"}, b"default backend - 404"),

@@ -234,7 +234,12 @@ async def test_the_topics_metadata_explain_a_dead_letter_that_timed_out(
     dead_letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures: list[tuple[str, str | None]] = []
-    monkeypatch.setattr(Wait, "failed", lambda _self, _cause, reason, hint: failures.append((reason, hint)) or 0.0)
+
+    def failed(_self: Wait, _cause: object, reason: str, hint: str | None) -> float:
+        failures.append((reason, hint))
+        return 0.0
+
+    monkeypatch.setattr(Wait, "failed", failed)
     topic = Topic(fails(KafkaError._MSG_TIMED_OUT), fails(KafkaError.INVALID_RECORD), taken)
     topic.metadata = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
     assert await put(dead_letters(topic), record(), "invalid", "why")

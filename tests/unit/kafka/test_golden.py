@@ -64,7 +64,7 @@ def records(trap: str) -> list[Record]:
 
 
 def committed(said: dict[str, Any]) -> float:
-    return said["source"]["ts_ms"] / 1000
+    return float(said["source"]["ts_ms"] / 1000)
 
 
 async def test_a_row_is_created_changed_and_deleted(reader: Reader) -> None:

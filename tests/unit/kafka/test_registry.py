@@ -18,6 +18,7 @@ from consumer.foreign import ForeignAnswers
 from consumer.http import Http
 from consumer.kafka import registry as module
 from consumer.kafka.registry import Registry
+from consumer.kafka.writer_schema import WriterSchema
 from sandbox.registry import Fault, Reference
 from sandbox.registry import Registry as Sandbox
 
@@ -74,6 +75,11 @@ def filled() -> tuple[Sandbox, int]:
     held.register(place.subject, json.dumps(PLACE), [address])
     held.register(row.subject, json.dumps(ROW), [client, place])
     return held, held.register("jobs-value", json.dumps(ENVELOPE), [row, row])
+
+
+def reads(schema: WriterSchema) -> bool:
+    """Whether it decodes what was written with the envelope's schema."""
+    return bool(schema.decode(avro(ENVELOPE, {"after": DATUM}, ADDRESS, CLIENT, PLACE, ROW), 0) == {"after": DATUM})
 
 
 async def test_each_schema_that_others_refer_to_is_fetched_once(connect: Connect) -> None:
@@ -170,7 +176,8 @@ async def test_a_reference_that_could_not_be_fetched_is_asked_for_again(connect:
     with pytest.raises(TransientError, match="HTTP 500"):
         await registry.fetch(7)
     documents["/subjects/a.Address/versions/2"] = referring(ADDRESS)
-    assert await registry.fetch(7)
+    schema = await registry.fetch(7)
+    assert schema.decode(avro(PLACE, DATUM["place"], ADDRESS), 0) == DATUM["place"]
 
 
 async def test_schemas_that_refer_to_one_another_in_a_circle_are_refused(connect: Connect) -> None:
@@ -395,15 +402,15 @@ async def test_several_urls_are_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -
         leading, lagging = str(server.make_url("")), str(follower.make_url(""))
         for urls in (f"http://127.0.0.1:9, {leading},", ["http://127.0.0.1:9/", leading]):
             registry = Registry(urls, None, http)
-            assert await registry.fetch(schema_id)
+            assert reads(await registry.fetch(schema_id))
         behind.fault = Fault("error", 500)
-        assert await Registry(f"{lagging},{leading}", None, http).fetch(schema_id)
+        assert reads(await Registry(f"{lagging},{leading}", None, http).fetch(schema_id))
         behind.fault = None
         rule = behind.ingress.add(status=404)
-        assert await Registry(f"{lagging},{leading}", None, http).fetch(schema_id)
+        assert reads(await Registry(f"{lagging},{leading}", None, http).fetch(schema_id))
         assert behind.ingress.hits(rule) > 0
         behind.ingress.clear()
-        assert await Registry(f"{lagging},{leading}", None, http).fetch(schema_id), "a follower that lags"
+        assert reads(await Registry(f"{lagging},{leading}", None, http).fetch(schema_id)), "a follower that lags"
         with pytest.raises(UndecodableError):
             await Registry(f"{lagging},{leading}", None, http).fetch(77)
         held.fault = Fault("down")
@@ -413,7 +420,8 @@ async def test_several_urls_are_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_without_a_url_an_id_cannot_be_resolved() -> None:
-    for urls in (None, "", " , ", []):
+    nowhere: list[str | list[str] | None] = [None, "", " , ", []]
+    for urls in nowhere:
         with pytest.raises(UndecodableError, match="CALSYNC_SCHEMA_REGISTRY_URL"):
             await Registry(urls, None, Http(ca_file=None, timeout=1)).fetch(1)
 

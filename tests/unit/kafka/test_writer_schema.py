@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from consumer.domain.errors import UndecodableError
 from consumer.kafka.writer_schema import WriterSchema
 
-MANY_TYPES = {
+MANY_TYPES: dict[str, Any] = {
     "type": "record",
     "name": "row",
     "fields": [
@@ -32,7 +32,7 @@ MANY_TYPES = {
 @pytest.mark.parametrize("first", range(len(MANY_TYPES["fields"])))
 @given(data=st.binary(max_size=40))
 def test_random_bytes_of_any_avro_type_raise_nothing_undocumented(first: int, data: bytes) -> None:
-    fields = MANY_TYPES["fields"][first:] + MANY_TYPES["fields"][:first]  # type: ignore[index]
+    fields = MANY_TYPES["fields"][first:] + MANY_TYPES["fields"][:first]
     schema = WriterSchema(MANY_TYPES | {"fields": fields})
     try:
         schema.decode(data, 0)
