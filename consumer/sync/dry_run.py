@@ -11,10 +11,10 @@ from consumer.domain.compare import MailboxSnapshot, Unread
 from consumer.domain.errors import SiteRefusedError, TransientError
 from consumer.domain.job import State
 from consumer.domain.mailbox import Mailbox
-from consumer.sync.apply import RunResult
 from consumer.sync.change import Change, SweepView
 from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
+from consumer.sync.run_context import RunResult
 from consumer.sync.site_registry import SiteRegistry
 
 log = structlog.get_logger(__name__)
@@ -72,6 +72,8 @@ class DryRunLanes:
                 break
             async with self._turns[mailbox]:
                 result = await self._reconciler.run(site, mailbox, {job_id: change})
+            if job_id in result.planned:
+                return result.planned[job_id]
             if job_id in result.results:
                 return result.results[job_id]
             if not await self._is_worth_another(mailbox, result, attempt):

@@ -21,14 +21,14 @@ from consumer.domain.errors import (
 from consumer.domain.job import State
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
-from consumer.sync.apply import RunResult
 from consumer.sync.change import Change, SweepView
 from consumer.sync.foreign import FOREIGN_CODE, Foreign
 from consumer.sync.neighbours import ASKED
 from consumer.sync.ports import Clock, Store
-from consumer.sync.receipts import Receipt
+from consumer.sync.receipts import ChangeResult, Receipt
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.refusals import Refusal
+from consumer.sync.run_context import RunResult
 from consumer.sync.site_registry import Judgement, SiteRegistry
 from consumer.sync.turns import Slots, Turns
 
@@ -160,12 +160,14 @@ class Lanes:
         self._queue(lane)
         return lane.inspection
 
-    def repair(self, mailbox: Mailbox, job_id: str, state: State, sweep_view: SweepView) -> "asyncio.Future[str]":
+    def repair(
+        self, mailbox: Mailbox, job_id: str, state: State, sweep_view: SweepView
+    ) -> "asyncio.Future[ChangeResult]":
         """Have the mailbox's next run bring the job to this state, for a sweep; what became of it.
 
         A sweep that fails cancels what it waits for, and what has not begun by then is not done.
         """
-        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[ChangeResult] = asyncio.get_running_loop().create_future()
         receipt = Receipt(
             None,
             lambda _, result: None if done.done() else done.set_result(result),
@@ -425,7 +427,7 @@ class Lanes:
             return await self._hand_over(lane)
         if result.parked is not None:
             return await self._hand_over(lane)
-        trouble = result.trouble
+        trouble = result.trouble or result.again
         if refusal is not None:
             judgement = await self._judge(lane, site, refusal)
             if isinstance(judgement, SiteRefusedError):
@@ -570,7 +572,7 @@ class Lanes:
                 await self._refused.refuse(lane.running[job_id], refusal)
                 self._drop(lane, lane.running[job_id], "dead_lettered")
 
-    def _drop(self, lane: _Lane, change: Change, result: str) -> None:
+    def _drop(self, lane: _Lane, change: Change, result: ChangeResult) -> None:
         del lane.running[change.job_id]
         if change.job_id not in lane.waiting:
             mailboxes = self._jobs.get(change.job_id)

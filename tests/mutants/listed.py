@@ -31,7 +31,7 @@ class Mutant:
 MUTANTS: Final = (
     Mutant(
         "no look-up for a pending link",
-        "consumer/sync/apply.py",
+        "consumer/sync/look.py",
         "return memory.rank <= change.state.rank",
         "return False and memory.rank <= change.state.rank",
         (f"{FAULTS}::test_an_event_that_a_killed_run_has_made_goes_when_its_job_was_cancelled_meanwhile",),
@@ -240,14 +240,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a mark trusts the link",
-        "consumer/sync/apply.py",
-        "sweep_view.event_ids is None and _is_trusted(",
-        "sweep_view.event_ids is None and not _is_trusted(",
+        "consumer/sync/look.py",
+        "if not _is_trusted(",
+        "if True or not _is_trusted(",
         ("tests/simulation/test_found_by_stories.py",),
     ),
     Mutant(
         "a link is trusted after a write in doubt",
-        "consumer/sync/apply.py",
+        "consumer/sync/run_context.py",
         "elif not known and isinstance(link, Link):",
         "elif False and isinstance(link, Link):",
         ("tests/simulation/test_found_by_stories.py",),
@@ -347,7 +347,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a time zone is kept for ever",
-        "consumer/sync/reconcile.py",
+        "consumer/sync/zone_settings.py",
         "grant.zone is not None and grant.zone_is_fresh",
         "grant.zone is not None",
         (
@@ -395,8 +395,8 @@ MUTANTS: Final = (
     Mutant(
         "a mailbox that is not known is not listed",
         "consumer/sync/reconcile.py",
-        "reads.append(self._list(grant, run, window))",
-        "pass",
+        "if not unlisted:",
+        "if True or not unlisted:",
         (
             (
                 "tests/simulation/test_lost_data.py::"

@@ -13,10 +13,10 @@ from consumer.domain.job import Deletion
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.timezones import UTC_ZONE
-from consumer.sync.apply import RunResult
 from consumer.sync.change import Change
 from consumer.sync.lanes import HAND_OVER_SECONDS, OVERDUE_SHARE, RELIEVE_AT_ONCE, Lanes
 from consumer.sync.receipts import Receipt
+from consumer.sync.run_context import RunResult
 from consumer.sync.site_registry import SiteRegistry
 from tests.fakes.calendars import MemoryOutlook
 from tests.fakes.store import MemoryStore

@@ -11,7 +11,7 @@ from consumer.domain.errors import ForbiddenError, RequestRefusedError, SiteRefu
 from consumer.domain.event import Event
 from consumer.domain.job import Job
 from consumer.domain.timezones import Zone
-from consumer.sync import apply
+from consumer.sync import assignment
 from consumer.sync.apply import LANDING_SECONDS
 from consumer.sync.lanes import HAND_OVER_SECONDS
 from tests.fakes.calendars import Faults
@@ -68,7 +68,7 @@ def test_a_job_that_goes_to_a_site_we_do_not_serve_leaves_the_calendar() -> None
 
 
 def test_a_fault_of_ours_in_one_job_costs_neither_the_others_nor_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    render = apply.render
+    render = assignment.render
 
     def faulty(job: Job, start: datetime, end: datetime, zone: Zone) -> Event:
         if job.job_id == "J1":
@@ -87,7 +87,7 @@ def test_a_fault_of_ours_in_one_job_costs_neither_the_others_nor_the_lease(monke
         assert {job_id for _, job_id in world.store.marks} == {"J1"}
         replica.kill()
 
-    monkeypatch.setattr(apply, "render", faulty)
+    monkeypatch.setattr(assignment, "render", faulty)
     simulate(story())
 
 
@@ -286,7 +286,7 @@ def test_one_mailbox_in_trouble_fails_no_sweep_of_the_others_once_it_is_unavaila
 
 
 def test_one_job_that_fails_for_minutes_is_handed_over_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    render = apply.render
+    render = assignment.render
 
     def faulty(job: Job, start: datetime, end: datetime, zone: Zone) -> Event:
         if job.job_id == "J1":
@@ -305,7 +305,7 @@ def test_one_job_that_fails_for_minutes_is_handed_over_alone(monkeypatch: pytest
         assert replica.meter.results["handed_over"] == 1
         replica.kill()
 
-    monkeypatch.setattr(apply, "render", faulty)
+    monkeypatch.setattr(assignment, "render", faulty)
     simulate(story())
 
 
