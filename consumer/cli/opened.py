@@ -11,7 +11,7 @@ from consumer.engine import Engine
 from consumer.settings import Settings
 from consumer.sites import Sites, SitesFile
 from consumer.sync.change import Change
-from consumer.sync.lanes import RefusedChanges
+from consumer.sync.lane_runs import RefusedChanges
 
 
 class NoRecords:

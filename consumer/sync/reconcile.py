@@ -216,6 +216,7 @@ class Reconciler:
         Without the time zone none can. In a mailbox that is not known and cannot be listed, nothing is created. If the
         outcomes of many creates are unknown, one list answers for all of them.
         """
+        read_zone = partial(self._read_zone, site, grant, run, work)
         unlisted: set[str] = set()
         if not grant.is_known:
             unlisted = {assignment.job_id for assignment in work if assignment.known.transaction_id is not None}
@@ -223,11 +224,11 @@ class Reconciler:
         if len(in_doubt) > _LOOKED_UP_ALONE:
             unlisted |= in_doubt
         if not unlisted:
-            failure = await _failure_of(self._read_zone(site, grant, run, work))
+            failure = await _failure_of(read_zone)
             return _without_failed(work, failure)
         async with asyncio.TaskGroup() as reads:
-            zone = reads.create_task(_failure_of(self._read_zone(site, grant, run, work)))
-            listing = reads.create_task(_failure_of(self._list(grant, run, window)))
+            zone = reads.create_task(_failure_of(read_zone))
+            listing = reads.create_task(_failure_of(partial(self._list, grant, run, window)))
         return _without_failed(_without_failed(work, zone.result()), listing.result(), unlisted)
 
     async def _read_zone(self, site: Site, grant: Grant, run: RunContext, work: Sequence[Assignment]) -> None:
@@ -292,9 +293,9 @@ def _is_newest(assignment: Assignment) -> bool:
     return known.newest
 
 
-async def _failure_of(read: Awaitable[None]) -> Failure | None:
+async def _failure_of(read: Callable[[], Awaitable[None]]) -> Failure | None:
     try:
-        await read
+        await read()
     except FAILURES as error:
         return error
     return None

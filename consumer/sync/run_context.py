@@ -72,8 +72,9 @@ class RunResult:
             return Unread("parked", self.parked or str(refusal))
         if self.refused:
             return Unread("refused", str(next(iter(self.refused.values()))))
-        reason = str(self.trouble or self.again or refusal or self.site or "the mailbox is busy")
-        return Unread("failed", reason, self.trouble.retry_after if self.trouble else None)
+        error = self.trouble or self.again
+        reason = str(error or refusal or self.site or "the mailbox is busy")
+        return Unread("failed", reason, error.retry_after if error else None)
 
     def record(self, job_id: str, error: Failure) -> None:
         """Sort a failure by what to do next."""

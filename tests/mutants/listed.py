@@ -48,7 +48,7 @@ MUTANTS: Final = (
         "consumer/sync/reconcile.py",
         "if not kept:",
         "if kept is None:",
-        (f"{FAULTS}::test_a_run_whose_lease_was_lost_is_made_again",),
+        (f"{FAULTS}::test_a_run_whose_lease_was_lost_runs_again",),
     ),
     Mutant(
         "the ledger is one offset too far",
@@ -143,12 +143,7 @@ MUTANTS: Final = (
         "consumer/sync/routing.py",
         ", *self._lanes.holding(arrival.job_id)}",
         "}",
-        (
-            (
-                f"{FAULTS}::"
-                "test_a_job_that_waits_in_a_mailbox_is_unwanted_there_when_it_is_reassigned_whatever_the_store_remembers"
-            ),
-        ),
+        ((f"{FAULTS}::test_a_reassigned_job_leaves_the_mailbox_in_whose_lane_it_waits_without_any_link"),),
     ),
     Mutant(
         "pending holders are ignored in routing",
@@ -235,7 +230,7 @@ MUTANTS: Final = (
         "if not situation.out_of_view or situation.wanted is None:",
         "if situation.wanted is not None:",
         (
-            "tests/simulation/test_out_of_view.py::test_an_event_that_no_update_brings_into_view_is_made_again_by_one_sweep",
+            "tests/simulation/test_out_of_view.py::test_an_event_that_no_update_brings_into_view_is_recreated_by_one_sweep",
         ),
     ),
     Mutant(
@@ -254,7 +249,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a create in doubt is forgotten with the store",
-        "consumer/sync/lanes.py",
+        "consumer/sync/lane_runs.py",
         "change.transaction_id = result.in_doubt.get(job_id, known)",
         "change.transaction_id = None",
         (f"{FAULTS}::test_a_create_whose_link_the_store_has_forgotten_is_looked_up_before_it_is_repeated",),

@@ -12,8 +12,8 @@ from consumer.domain.event import Event
 from consumer.domain.job import Job
 from consumer.domain.timezones import Zone
 from consumer.sync import assignment
+from consumer.sync.after_run import HAND_OVER_SECONDS
 from consumer.sync.apply import LANDING_SECONDS
-from consumer.sync.lanes import HAND_OVER_SECONDS
 from tests.fakes.calendars import Faults
 from tests.simulation.loop import simulate
 from tests.simulation.test_changes import World
@@ -67,7 +67,7 @@ def test_a_job_that_goes_to_a_site_we_do_not_serve_leaves_the_calendar() -> None
     simulate(story())
 
 
-def test_a_fault_of_ours_in_one_job_costs_neither_the_others_nor_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_in_one_job_stops_no_other_job_and_frees_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     render = assignment.render
 
     def faulty(job: Job, start: datetime, end: datetime, zone: Zone) -> Event:
@@ -91,7 +91,7 @@ def test_a_fault_of_ours_in_one_job_costs_neither_the_others_nor_the_lease(monke
     simulate(story())
 
 
-def test_a_mailbox_told_to_wait_for_an_hour_holds_up_no_offset_and_is_not_asked_meanwhile() -> None:
+def test_a_mailbox_throttled_for_an_hour_holds_up_no_offset_and_is_not_asked_meanwhile() -> None:
     async def story() -> None:
         world = World(1)
         sick, well = world.core.addresses[:2]

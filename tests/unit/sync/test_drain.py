@@ -37,7 +37,7 @@ class World:
         return True
 
     def __getattr__(self, _name: str) -> Any:
-        """What a run that ends well tells the sites, and the clock."""
+        """Takes the reports of a run that ends well; the clock too."""
         return lambda *_: 0.0
 
     def add(self, mailbox: Mailbox) -> None:
