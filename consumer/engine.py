@@ -22,7 +22,8 @@ from consumer.ops.metrics import Metrics
 from consumer.settings import Settings
 from consumer.store.store import RedisStore
 from consumer.sync.dry_run import DryRunLanes, DryRunMeter, DryRunRecords, PlanSink
-from consumer.sync.lanes import Lanes, RefusedChanges
+from consumer.sync.lane_runs import RefusedChanges
+from consumer.sync.lanes import Lanes
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.routing import Router
 from consumer.sync.site_registry import SiteRegistry

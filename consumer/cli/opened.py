@@ -12,7 +12,7 @@ from consumer.settings import Settings
 from consumer.sites import Sites, SitesFile
 from consumer.sync.change import Change
 from consumer.sync.dry_run import PlanSink
-from consumer.sync.lanes import RefusedChanges
+from consumer.sync.lane_runs import RefusedChanges
 
 
 class NoRecords:

@@ -26,8 +26,8 @@ from consumer.kafka.offset_range import OffsetRange
 from consumer.kafka.parcel import own_headers
 from consumer.kafka.record import Record
 from consumer.settings import Settings
+from consumer.sync.after_run import HAND_OVER_SECONDS
 from consumer.sync.change import Change
-from consumer.sync.lanes import HAND_OVER_SECONDS
 from consumer.sync.receipts import Receipt
 from consumer.sync.routing import Arrival
 

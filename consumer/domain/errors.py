@@ -62,6 +62,16 @@ class TransientError(CalsyncError):
         self.foreign = foreign
 
 
+class RunAgainError(TransientError):
+    """Run the mailbox's lane again at once. Nothing has failed: this run cannot do the next step itself.
+
+    For example, a create needs an intent, and only the beginning of a run writes one.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, retry_after=0.0)
+
+
 class StoreUnavailableError(TransientError):
     """Redis cannot be reached, or answers that it cannot serve."""
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from consumer.domain.errors import CalsyncError, ForbiddenError, ReadOnlyError, TransientError
+from consumer.domain.errors import CalsyncError, ForbiddenError, ReadOnlyError, RunAgainError, TransientError
 from consumer.domain.site import Site
 from consumer.foreign import ForeignAnswers
 from consumer.graph.budget import APP_REQUESTS, APP_SECONDS, MAILBOX_REQUESTS, MAILBOX_SECONDS, Budget
@@ -316,7 +316,7 @@ class Dispatcher:
             return TransientError("the mailbox is throttled", retry_after=rest)
         self._rests.pop(call.address, None)
         if call.lease is not None and not call.lease.may_send(now):
-            return TransientError("the lease was not renewed in time", retry_after=0.0)
+            return RunAgainError("the lease was not renewed in time")
         if not spend:
             return None
         if wait := self._app_budget.take("", now):

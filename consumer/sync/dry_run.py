@@ -14,12 +14,12 @@ from consumer.domain.errors import SiteRefusedError, TransientError
 from consumer.domain.job import State, rank
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.plan import Leave, Plan
-from consumer.sync.apply import RunResult
 from consumer.sync.change import Change, SweepView
 from consumer.sync.marks import Mark
 from consumer.sync.ranks import RankRequest, Routed
 from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
+from consumer.sync.run_context import RunResult
 from consumer.sync.site_registry import SiteRegistry
 
 log = structlog.get_logger(__name__)
@@ -138,7 +138,9 @@ class DryRunLanes:
             self._sites.suspend(mailbox.site, result.site)
         reason = result.site or result.parked or result.mailbox or result.forbidden
         if reason is not None or attempt == _ATTEMPTS - 1:
-            log.warning("mailbox not served", site=mailbox.site, reason=str(reason or result.trouble or "busy"))
+            log.warning(
+                "mailbox not served", site=mailbox.site, reason=str(reason or result.trouble or result.again or "busy")
+            )
             return False
         asked = result.busy if result.trouble is None else result.trouble.retry_after
         await asyncio.sleep(_FIRST_WAIT * 2**attempt if asked is None else asked)

@@ -1,4 +1,4 @@
-"""Foreign answers by mailbox: whether pages of a proxy have come in Graph's stead for too long."""
+"""Foreign answers by mailbox: whether a proxy's pages have come instead of Graph's answers for too long."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,13 +6,13 @@ from typing import Final
 from consumer.domain.mailbox import Mailbox
 
 FOREIGN_CODE: Final = "answers without Graph's error code"
-"""Why a mailbox is parked for them."""
+"""The code for which a mailbox is parked for them."""
 FOREIGN_SECONDS: Final = 3600.0
 FOREIGN_TRIES: Final = 20
 BESIDE_SECONDS: Final = 60.0
-"""A sweep tries many mailboxes together; one that was served this much before a try was served beside it."""
+"""A sweep tries many mailboxes together: one that was served up to this long before a try was served beside it."""
 GAP_SECONDS: Final = 1800.0
-"""Without a try that counts for so long, the hour and the tries begin again: everything failed, not this mailbox."""
+"""If no try counts for this long, the hour and the tries begin again: everything failed, not this mailbox alone."""
 _MAILBOXES: Final = 10_000
 """How many mailboxes are remembered."""
 
@@ -34,13 +34,13 @@ class Foreign:
         self._tries: dict[Mailbox, _Tries] = {}
 
     def failed(self, mailbox: Mailbox, now: float, served: float) -> bool:
-        """Whether the mailbox is to be parked after one more foreign answer.
+        """Whether the mailbox must be parked after this foreign answer.
 
         A try counts if a mailbox of the app was served after the try before it, or shortly before that: a proxy in
         front of everything must not count against one mailbox.
 
         Args:
-            mailbox: which was asked.
+            mailbox: the mailbox that was asked.
             now: on the monotonic clock.
             served: when a mailbox of the app was last served, on the same clock.
         """

@@ -3,11 +3,11 @@
 from typing import Final
 
 ANSWERED: Final = 10
-"""How many addresses of a site are kept that answered most recently."""
+"""How many addresses that answered most recently are kept for each site."""
 OTHERS: Final = 10
-"""How many addresses of a site are kept that were refused last; and as many that were not tried."""
+"""How many addresses that were refused most recently are kept for each site; as many that were not tried."""
 ASKED: Final = 3
-"""How many mailboxes are asked about one that was refused."""
+"""How many other mailboxes are asked when one is refused."""
 
 
 class Neighbours:
@@ -33,7 +33,7 @@ class Neighbours:
         _put_last(self._refused, address, OTHERS)
 
     def met(self, address: str) -> None:
-        """The mailbox exists; nothing is known of how it answers."""
+        """The mailbox exists; it is not known how it answers."""
         if address not in self._answered and address not in self._refused:
             _put_last(self._untried, address, OTHERS)
 
@@ -48,7 +48,7 @@ class Neighbours:
     def to_probe(self) -> list[str]:
         """Addresses to try a suspended site with: the likeliest ones, and in turn a few of the others.
 
-        Those that answered last may have gone for good, so every address known has its turn.
+        Mailboxes that answered recently may have been deleted since, so every known address has its turn.
         """
         known = self._all()
         first, rest = known[:ASKED], known[ASKED:]

@@ -1,9 +1,9 @@
-"""Receipts: the debt that a record leaves until it is done, dead-lettered or handed over."""
+"""Receipts: each stands for the open work of a record until that is done, dead-lettered or handed over."""
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
-RESULTS: Final = (
+RecordResult: TypeAlias = Literal[
     "dead_lettered",
     "handed_over",
     "applied",
@@ -11,10 +11,15 @@ RESULTS: Final = (
     "stale",
     "unchanged",
     "skipped",
-)
-"""What can become of a record. One that went to several mailboxes counts once, as the first of these it met."""
-_STRONGEST_FIRST: Final = ("outranked", *RESULTS)
-"""``outranked`` is met by a sweep's changes alone: the newer state has been known for long, and Core may be right."""
+]
+"""What can become of a record, the strongest first. A record for several mailboxes counts once, as its strongest."""
+ChangeResult: TypeAlias = Literal["outranked"] | RecordResult
+"""What can become of a change in one mailbox.
+
+Only a sweep's change can be ``outranked``: newer states have been known for a long time, but Core may be right.
+"""
+RESULTS: Final[tuple[RecordResult, ...]] = get_args(RecordResult)
+_STRONGEST_FIRST: Final[tuple[ChangeResult, ...]] = ("outranked", *RESULTS)
 
 
 class Place(NamedTuple):
@@ -25,22 +30,22 @@ class Place(NamedTuple):
 
 
 class Receipt:
-    """Given back exactly once, when every part of the record's work has ended."""
+    """Stands for one record's open work. It is given back exactly once, when every part of that work has ended."""
 
     __slots__ = ("_give_back", "_live", "_parts", "_result", "covered_by", "place", "rank", "record")
 
     def __init__(
         self,
         record: object,
-        give_back: Callable[["Receipt", str], None],
+        give_back: Callable[["Receipt", ChangeResult], None],
         live: Callable[[], bool],
         place: Place | None = None,
     ) -> None:
         """
         Args:
             record: what it stands for; only the dead letters look inside.
-            give_back: called with the result when all is done.
-            live: whether giving it back still means anything: not once its partition has moved away.
+            give_back: called with the result when all parts are done.
+            live: whether this replica still answers for the record: not after its partition has moved to another one.
             place: of its record; ``None`` for work that no record asked for.
         """
         self.record = record
@@ -48,11 +53,11 @@ class Receipt:
         self._live = live
         self.place = place
         self.covered_by: Place | None = None
-        """Of the later record that covers it, or a part of it."""
+        """The place of the later record that covers this one, or a part of it."""
         self.rank = 0
-        """Of the state that it stands for; 0 until that is known."""
+        """The rank of the state that it stands for; 0 until that is known."""
         self._parts = 1
-        self._result = "skipped"
+        self._result: ChangeResult = "skipped"
 
     @property
     def live(self) -> bool:
@@ -62,7 +67,8 @@ class Receipt:
     def covers(self, earlier: "Receipt") -> bool:
         """Whether this record is a later one of the same partition, so that the earlier one need not be owed.
 
-        Should this replica die, this record comes again, because no offset is committed past it before it is done.
+        If this replica dies, the later record is delivered again, because no offset is committed past it before it is
+        done.
         """
         mine, other = self.place, earlier.place
         if mine is None or other is None or mine.partition != other.partition:
@@ -70,7 +76,7 @@ class Receipt:
         return mine.offset > other.offset and self._live()
 
     def cover(self, earlier: "Receipt") -> bool:
-        """Take over a part of an earlier record, which is given back at once; ``False`` if something might be lost."""
+        """Take over one part of an earlier record, and end that part; ``False`` if this one does not cover it."""
         if not self.covers(earlier):
             return False
         earlier.covered_by = self.place
@@ -81,8 +87,8 @@ class Receipt:
         """The work is now in ``parts`` parts instead of one."""
         self._parts += parts - 1
 
-    def part_done(self, result: str) -> None:
-        """One part has ended with one of ``RESULTS``, or ``outranked``."""
+    def part_done(self, result: ChangeResult) -> None:
+        """One part has ended with this result."""
         if _STRONGEST_FIRST.index(result) < _STRONGEST_FIRST.index(self._result):
             self._result = result
         self._parts -= 1

@@ -1,8 +1,8 @@
-"""One run: take a mailbox's lease, plan, apply, remember, give the lease back. Changes and sweeps both end here."""
+"""The whole way of a change, and of an inspection, through one mailbox: see :meth:`Reconciler.run`."""
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -11,49 +11,37 @@ from typing import Final
 import structlog
 
 from consumer.domain.compare import MailboxSnapshot
-from consumer.domain.errors import (
-    ForbiddenError,
-    MailboxRefusedError,
-    RequestRefusedError,
-    StoreUnavailableError,
-    TransientError,
-)
-from consumer.domain.event import EventSummary
+from consumer.domain.errors import RunAgainError, StoreUnavailableError
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.plan import Plan
 from consumer.domain.site import Site
 from consumer.domain.timezones import UTC_ZONE, zone_for
 from consumer.domain.window import Window
-from consumer.sync.apply import FAILURES, RunContext, RunResult, is_in_doubt, times_in
+from consumer.sync.assignment import plan_only, reconcile, times_in
+from consumer.sync.bounded import each
 from consumer.sync.change import Change
 from consumer.sync.grant import Busy, DataLost, Grant, Intent, Parked
 from consumer.sync.lease import RENEW_SECONDS, SEND_WITHIN_SECONDS, Lease
+from consumer.sync.listing import FORGOTTEN_AFTER, Listing
+from consumer.sync.look import is_in_doubt
 from consumer.sync.ports import Calendars, Clock, Meter
+from consumer.sync.run_context import FAILURES, Assignment, Failure, RunContext, RunResult
 from consumer.sync.run_store import RunStore
-from consumer.sync.tagged import links_of
+from consumer.sync.zone_settings import ZoneSettings
 
 log = structlog.get_logger(__name__)
 
 _RENEW_EARLY_SECONDS: Final = 0.5
-_VIEW: Final = timedelta(hours=1)
 MARGIN: Final = timedelta(days=1)
 """By how much a view is wider than the window."""
-FORGOTTEN_AFTER: Final = timedelta(days=30)
-"""A link is forgotten when its event has been over for so long: the event stays, as history."""
 QUIET_SECONDS: Final = SEND_WITHIN_SECONDS + 1.0
 """How long no run begins after the store has lost data: by then every run that began before has stopped sending."""
 _SHORTEST_WAIT: Final = 0.01
-LISTINGS_AT_ONCE: Final = 256
-"""How many mailboxes' events are listed at once: each list may have many pages, one of which is in memory at a time."""
-ZONE_PATIENCE_SECONDS: Final = 60.0
-"""For how long a time-zone setting may fail to be read before the site's time zone serves instead."""
-ZONE_AGAIN_SECONDS: Final = 3600.0
-"""When a setting that cannot be read is tried again."""
-_UNREADABLE_ZONES: Final = 10_000
-"""How many mailboxes with such a setting are remembered."""
 _LOOKED_UP_ALONE: Final = 2
 """Up to this many creates in doubt are looked up one by one. For more, the mailbox's tagged events are listed."""
+ASSIGNMENTS_AT_ONCE: Final = 256
+"""How many assignments of one run are worked on at a time: far more than Graph serves at once for a mailbox."""
 
 
 class Reconciler:
@@ -84,20 +72,42 @@ class Reconciler:
         self._leases: dict[str, Lease] = {}
         self._incarnation = ""
         self._quiet_until = -math.inf
-        self._listing = asyncio.Semaphore(LISTINGS_AT_ONCE)
-        self._zone_failing_since: dict[Mailbox, float] = {}
-        self._zone_again_at: dict[Mailbox, float] = {}
+        self._zones = ZoneSettings(clock)
+        self._listing = Listing()
 
     async def run(self, site: Site, mailbox: Mailbox, changes: Mapping[str, Change]) -> RunResult:
-        """Bring the mailbox to the states in ``changes``. Never raises what a mailbox, a site or Redis may do."""
+        """Bring the mailbox to the states in ``changes``. Never raises an error of a mailbox, a site or Redis.
+
+        The way of a change from the topic to the calendar, and of a sweep's repair, which joins at the lane:
+
+        1. ``Router.route`` ranks the records of a poll in the store, in one round trip. A state that is not the newest
+           is stale. The others go to each mailbox that wants the job or holds an event of it.
+        2. ``Lanes.add`` keeps each job's newest state until the mailbox's turn comes, with the receipts owed for it.
+           ``LaneRuns`` then calls this method, for one run per mailbox at a time.
+        3. Begin, in one round trip: take the lease, read the links, drop states that are no longer the newest, and
+           write a pending link (the intent) for each event that the run may create.
+        4. Prepare: read the mailbox's time zone, and list its events if the store may have lost their links.
+        5. For each assignment (:func:`consumer.sync.assignment.reconcile`): look at its events where the link cannot be
+           trusted, plan (:func:`consumer.domain.plan.plan`), and apply (:func:`consumer.sync.apply.apply`).
+        6. Finish, in one round trip: check the lease, write the links, and give the lease back.
+        7. ``after_run`` decides what follows from the result: done, run again, wait, hand over, park, suspend. When the
+           last receipt of a record is given back, its offset can be committed.
+        """
         window = Window.of(self._clock.now(), self._window_days)
-        granted = await self._begin(
-            site, mailbox, [self._intent(mailbox, change, window) for change in changes.values()]
-        )
+        intents = [self._intent(mailbox, change, window) for change in changes.values()]
+        granted = await self._begin(site, mailbox, intents)
         if isinstance(granted, RunResult):
             return granted
         with self._renewed(granted.lease):
-            return await self._under_lease(site, granted, changes, window)
+            run = self._open(site, granted.lease, window)
+            assignments = [Assignment(run, change, granted.assignments[change.job_id]) for change in changes.values()]
+            newest = [assignment for assignment in assignments if _is_newest(assignment)]
+            prepared = await self._prepare(site, granted, run, newest, window)
+            if len(prepared) == 1:
+                await reconcile(prepared[0])  # the common case is spared a task
+            else:
+                await each(prepared, asyncio.Semaphore(ASSIGNMENTS_AT_ONCE), reconcile)
+            return await self._finish(granted.lease, run, changes)
 
     async def plan(self, site: Site, mailbox: Mailbox, change: Change) -> Plan | RunResult:
         """Decide what :meth:`run` would do for one change, in a dry run; a result says why nothing was decided."""
@@ -106,16 +116,47 @@ class Reconciler:
         if isinstance(granted, RunResult):
             return granted
         with self._renewed(granted.lease):
-            return await self._plan(site, granted, change, window)
+            run = self._open(site, granted.lease, window)
+            assignment = Assignment(run, change, granted.assignments[change.job_id])
+            planned: Plan | None = None
+            if _is_newest(assignment) and await self._prepare(site, granted, run, [assignment], window):
+                planned = await plan_only(assignment)
+            result = await self._finish(granted.lease, run, {})
+            return result if planned is None or result.trouble else planned
 
     async def inspect(self, site: Site, mailbox: Mailbox) -> MailboxSnapshot | RunResult:
-        """See what the mailbox holds and what we remember of it, under its lease; writes nothing to Outlook."""
+        """What the mailbox and the store hold, read under the mailbox's lease; writes nothing to Outlook."""
         window = Window.of(self._clock.now(), self._window_days)
         granted = await self._begin(site, mailbox, [], everything=True)
         if isinstance(granted, RunResult):
             return granted
         with self._renewed(granted.lease):
             return await self._inspect(site, granted, window)
+
+    async def renew_leases(self) -> None:
+        """Renew the leases that were not renewed for ``RENEW_SECONDS``. To be called at least twice a second.
+
+        At most one for each run under way. Raises ``StoreUnavailableError`` after all were tried.
+        """
+        due = self._clock.monotonic() - RENEW_SECONDS + _RENEW_EARLY_SECONDS
+        leases = [lease for lease in self._leases.values() if lease.renewed_at <= due and not lease.lost]
+        failures: list[StoreUnavailableError] = []
+
+        async def renew(lease: Lease) -> None:
+            try:
+                await self._store.renew(lease)
+            except StoreUnavailableError as error:
+                failures.append(error)  # the other leases must be renewed all the same
+
+        async with asyncio.TaskGroup() as renewals:
+            for lease in leases:
+                renewals.create_task(renew(lease))
+        if failures:
+            raise failures[0]
+
+    def do_without_setting(self, mailbox: Mailbox, reason: str) -> None:
+        """Use the last known time-zone setting, or the site's time zone, and read the setting again in an hour."""
+        self._zones.do_without(mailbox, reason)
 
     async def _begin(
         self, site: Site, mailbox: Mailbox, intents: Sequence[Intent], *, everything: bool = False
@@ -161,38 +202,6 @@ class Reconciler:
         finally:
             del self._leases[lease.token]
 
-    async def _inspect(self, site: Site, grant: Grant, window: Window) -> MailboxSnapshot | RunResult:
-        run = self._open(site, grant.lease, window)
-        inspection: MailboxSnapshot | None = None
-        try:
-            zone = zone_for(await self._zone_setting(grant, run), site.timezone)
-            # All-day events are matched as UTC midnights, and edges are read differently: a day more on each side.
-            summaries = await run.calendar.view(window.start - MARGIN, window.end + MARGIN)
-            run.outcome.answered = True
-            links = grant.links
-            if not grant.is_known and not self._dry_run:
-                await self._learn(grant, run, window)
-                links = {**run.outcome.found, **grant.links}
-            inspection = MailboxSnapshot(zone, links, summaries)
-            run.outcome.forgotten = {
-                job_id
-                for job_id, link in grant.links.items()
-                if isinstance(link, Link) and link.end < window.start - FORGOTTEN_AFTER
-            }
-        except FAILURES as error:
-            run.result.record("", error)
-        result = await self._finish(grant.lease, run, {})
-        return result if inspection is None or result.trouble else inspection
-
-    async def renew_leases(self) -> None:
-        """Renew the leases that were not renewed for ``RENEW_SECONDS``. To be called at least twice a second."""
-        due = self._clock.monotonic() - RENEW_SECONDS + _RENEW_EARLY_SECONDS
-        leases = [lease for lease in self._leases.values() if lease.renewed_at <= due and not lease.lost]
-        renewals = await asyncio.gather(*map(self._store.renew, leases), return_exceptions=True)
-        for failure in renewals:
-            if isinstance(failure, BaseException):
-                raise failure
-
     def _intent(self, mailbox: Mailbox, change: Change, window: Window) -> Intent:
         when = times_in(change.state, mailbox)
         may_create = when is not None and window.holds(*when) and not self._dry_run
@@ -205,122 +214,61 @@ class Reconciler:
             forced=forced,
         )
 
-    async def _plan(self, site: Site, grant: Grant, change: Change, window: Window) -> Plan | RunResult:
-        run = self._open(site, grant.lease, window)
-        planned: Plan | None = None
-        for ready in await self._prepare(site, grant, run, _newest(grant, run, [change]), window):
-            planned = await run.plan(ready, grant.assignments[ready.job_id])
-        result = await self._finish(grant.lease, run, {})
-        return result if planned is None or result.trouble else planned
-
-    async def _under_lease(self, site: Site, grant: Grant, changes: Mapping[str, Change], window: Window) -> RunResult:
-        run = self._open(site, grant.lease, window)
-        work = await self._prepare(site, grant, run, _newest(grant, run, changes.values()), window)
-        # A lone change, the common case when little happens, is spared the task.
-        reconciling = [run.reconcile(change, grant.assignments[change.job_id]) for change in work]
-        await (reconciling[0] if len(reconciling) == 1 else asyncio.gather(*reconciling))
-        return await self._finish(grant.lease, run, changes)
-
     async def _prepare(
-        self, site: Site, grant: Grant, run: RunContext, work: list[Change], window: Window
-    ) -> list[Change]:
-        """Read what the work needs; returns what can be done.
+        self, site: Site, grant: Grant, run: RunContext, work: list[Assignment], window: Window
+    ) -> list[Assignment]:
+        """Read what the work needs; returns the assignments that can go on, and notes the failure of the others.
 
-        Without the time zone nothing can. Nothing is created in a mailbox that is not known and cannot be listed. If
-        the outcomes of many creates are unknown, one list answers for all of them.
+        Without the time zone none can. In a mailbox that is not known and cannot be listed, nothing is created. If the
+        outcomes of many creates are unknown, one list answers for all of them.
         """
-        reads = [self._zone(site, grant, run, work)]
+        read_zone = partial(self._read_zone, site, grant, run, work)
         unlisted: set[str] = set()
         if not grant.is_known:
-            unlisted = {change.job_id for change in work if grant.assignments[change.job_id].transaction_id is not None}
-        in_doubt = {change.job_id for change in work if is_in_doubt(change, grant.assignments[change.job_id])}
+            unlisted = {assignment.job_id for assignment in work if assignment.known.transaction_id is not None}
+        in_doubt = {assignment.job_id for assignment in work if is_in_doubt(assignment.change, assignment.known)}
         if len(in_doubt) > _LOOKED_UP_ALONE:
             unlisted |= in_doubt
-        if unlisted:
-            reads.append(self._list(grant, run, window))
-        answers = await asyncio.gather(*reads, return_exceptions=True)
-        stopped = (work, [change for change in work if change.job_id in unlisted])
-        for answer, impossible in zip(answers, stopped, strict=False):
-            if isinstance(answer, FAILURES):
-                for change in impossible:
-                    run.fail(change, grant.assignments[change.job_id], answer)
-                jobs = {change.job_id for change in impossible}
-                work = [change for change in work if change.job_id not in jobs]
-            elif isinstance(answer, BaseException):
-                raise answer
-        return work
+        if not unlisted:
+            failure = await _failure_of(read_zone)
+            return _without_failed(work, failure)
+        async with asyncio.TaskGroup() as reads:
+            zone = reads.create_task(_failure_of(read_zone))
+            listing = reads.create_task(_failure_of(partial(self._list, grant, run, window)))
+        return _without_failed(_without_failed(work, zone.result()), listing.result(), unlisted)
+
+    async def _read_zone(self, site: Site, grant: Grant, run: RunContext, work: Sequence[Assignment]) -> None:
+        if any(times_in(assignment.change.state, grant.lease.mailbox) for assignment in work):
+            run.zone = zone_for(await self._zones.read(grant, run), site.timezone)
 
     async def _list(self, grant: Grant, run: RunContext, window: Window) -> None:
-        run.listed = await self._learn(grant, run, window)
+        run.listed = await self._listing.read(grant, run, window)
 
-    async def _zone(self, site: Site, grant: Grant, run: RunContext, work: list[Change]) -> None:
-        if any(times_in(change.state, grant.lease.mailbox) for change in work):
-            run.zone = zone_for(await self._zone_setting(grant, run), site.timezone)
-
-    async def _zone_setting(self, grant: Grant, run: RunContext) -> str:
-        """The mailbox's time-zone setting, read again hourly.
-
-        One that cannot be read does not keep events out of a calendar that can be written (MailboxInfoStale for
-        shared mailboxes: microsoft-graph-explorer-v4#3143). The last setting serves, or the site's time zone if there
-        is none (the empty string).
-        """
-        if grant.zone is not None and grant.zone_is_fresh:
-            return grant.zone
-        mailbox, now = grant.lease.mailbox, self._clock.monotonic()
-        if now < self._zone_again_at.get(mailbox, -math.inf):
-            return grant.zone or ""
+    async def _inspect(self, site: Site, grant: Grant, window: Window) -> MailboxSnapshot | RunResult:
+        run = self._open(site, grant.lease, window)
+        inspection: MailboxSnapshot | None = None
         try:
-            setting = run.outcome.zone = await run.calendar.time_zone()
-        except ForbiddenError as error:
-            # Perhaps no mailbox of the site lets it be read: the site's others decide, see ``SiteRegistry.judge``.
-            raise ForbiddenError(error.code, setting=not error.token, token=error.token) from None
-        except (MailboxRefusedError, RequestRefusedError):
-            # A refusal of the mailbox itself comes again from its calendar, and counts there.
-            return grant.zone or ""
-        except TransientError as error:
-            if now - _remember(self._zone_failing_since, mailbox, now) < ZONE_PATIENCE_SECONDS:
-                raise
-            run.unread_zone = str(error)
-            return grant.zone or ""
-        self._zone_failing_since.pop(mailbox, None)
-        self._zone_again_at.pop(mailbox, None)
-        return setting
-
-    def do_without_setting(self, mailbox: Mailbox, reason: str) -> None:
-        """Use the last known time-zone setting, or the site's time zone, and ask for the setting again in an hour."""
-        self._zone_again_at.pop(mailbox, None)
-        _remember(self._zone_again_at, mailbox, self._clock.monotonic() + ZONE_AGAIN_SECONDS)
-        log.warning("a mailbox's time-zone setting cannot be read", site=mailbox.site, reason=reason)
-
-    async def _learn(self, grant: Grant, run: RunContext, window: Window) -> dict[str, list[EventSummary]]:
-        """List all events of the mailbox that carry a tag of its site, and have those without a link linked.
-
-        Returns them by job, the oldest first. An event beyond the window has nothing to be compared with: the sweep
-        asks Core for its job.
-        """
-        site_id, not_before = grant.lease.mailbox.site, window.start - FORGOTTEN_AFTER
-        listed: dict[str, list[EventSummary]] = {}
-        async with self._listing:
-            try:
-                events = sorted(await run.calendar.tagged(site_id, not_before), key=_age)
-            except RequestRefusedError as error:
-                # Unless every read of the mailbox is refused, this says nothing about the mailbox or any record.
-                await run.calendar.view(window.start, window.start + _VIEW)
-                raise TransientError(f"the mailbox's events cannot be listed: {error}") from None
-            named = [(event.tag.removeprefix(f"{site_id}/"), event) for event in events]
-            unlinked = [(job_id, event.event_id) for job_id, event in named if job_id not in grant.links]
-            elsewhere = await run.linked_elsewhere(unlinked) if unlinked else set()
-        for job_id, event in named:
-            # Two addresses may lead to one mailbox: the other one's events are not ours.
-            if event.event_id not in elsewhere:
-                listed.setdefault(job_id, []).append(event)
-        run.outcome.answered = True
-        run.outcome.listed_in = grant.incarnation
-        run.outcome.found = links_of(listed, grant.links)
-        run.outcome.beyond = {job_id for job_id, link in run.outcome.found.items() if link.start >= window.end}
-        return listed
+            zone = zone_for(await self._zones.read(grant, run), site.timezone)
+            # All-day events are matched as UTC midnights, and edges are read differently: a day more on each side.
+            summaries = await run.calendar.view(window.start - MARGIN, window.end + MARGIN)
+            run.outcome.answered = True
+            links = grant.links
+            if not grant.is_known and not self._dry_run:
+                await self._listing.read(grant, run, window)
+                links = {**run.outcome.found, **grant.links}
+            inspection = MailboxSnapshot(zone, links, summaries)
+            run.outcome.forgotten = {
+                job_id
+                for job_id, link in grant.links.items()
+                if isinstance(link, Link) and link.end < window.start - FORGOTTEN_AFTER
+            }
+        except FAILURES as error:
+            run.result.record("", error)
+        result = await self._finish(grant.lease, run, {})
+        return result if inspection is None or result.trouble or result.again else inspection
 
     async def _finish(self, lease: Lease, run: RunContext, changes: Mapping[str, Change]) -> RunResult:
+        """Store what the run has done, and give the lease back. If that fails, nothing that the run did counts."""
         try:
             if self._dry_run:
                 await self._store.release(lease)
@@ -329,10 +277,10 @@ class Reconciler:
         except StoreUnavailableError as error:
             return RunResult(trouble=error, in_doubt=run.creates)
         if not kept:
-            return RunResult(trouble=TransientError("the lease was lost", retry_after=0.0), in_doubt=run.creates)
+            return RunResult(again=RunAgainError("the lease was lost"), in_doubt=run.creates)
         run.result.is_stored = True
         if run.unread_zone and run.outcome.answered:
-            # While the calendar does not answer either, the setting is not at fault.
+            # If the calendar does not answer either, the fault is not the setting's.
             self.do_without_setting(lease.mailbox, run.unread_zone)
         if run.result.unsettled:
             self._meter.unsettled(lease.mailbox.site, run.result.unsettled)
@@ -343,25 +291,29 @@ class Reconciler:
         return run.result
 
 
-def _newest(grant: Grant, run: RunContext, changes: Iterable[Change]) -> list[Change]:
-    """The changes whose states are the newest known. The others are done, with a result."""
-    newest = []
-    for change in changes:
-        assignment = grant.assignments[change.job_id]
-        if assignment.newest:
-            newest.append(change)
-        else:
-            run.result.results[change.job_id] = "outranked" if assignment.outranked else "superseded"
-    return newest
+def _is_newest(assignment: Assignment) -> bool:
+    """Whether the change's state is still the newest; if not, that is its result."""
+    known = assignment.known
+    if not known.newest:
+        assignment.run.result.results[assignment.job_id] = "outranked" if known.outranked else "superseded"
+    return known.newest
 
 
-def _age(event: EventSummary) -> tuple[float, str]:
-    """Sorts the oldest first; one without a date counts as the youngest."""
-    return math.inf if event.created is None else event.created.timestamp(), event.event_id
+async def _failure_of(read: Callable[[], Awaitable[None]]) -> Failure | None:
+    try:
+        await read()
+    except FAILURES as error:
+        return error
+    return None
 
 
-def _remember(times: dict[Mailbox, float], mailbox: Mailbox, value: float) -> float:
-    """Keep the first value for a mailbox, of a bounded number of mailboxes; returns it."""
-    if mailbox not in times and len(times) >= _UNREADABLE_ZONES:
-        del times[next(iter(times))]
-    return times.setdefault(mailbox, value)
+def _without_failed(
+    work: list[Assignment], failure: Failure | None, needing: set[str] | None = None
+) -> list[Assignment]:
+    """The work that does not need what has failed; ``needing``: the jobs that do, else all."""
+    if failure is None:
+        return work
+    for assignment in work:
+        if needing is None or assignment.job_id in needing:
+            assignment.failed(failure)
+    return [] if needing is None else [assignment for assignment in work if assignment.job_id not in needing]

@@ -1,7 +1,7 @@
 """Refusals: whether Graph refuses one mailbox or its whole site. Pure; the site registry asks the questions.
 
-For hours, every mailbox of a tenant may answer 404 and then all are well (grahamr975/EWS-Office365-Contact-Sync#32);
-consent for reading alone refuses every write and nothing else (pnp/sp-starter-kit#38).
+Every mailbox of a tenant may answer 404 for hours, and then answer again (grahamr975/EWS-Office365-Contact-Sync#32).
+With consent for reading only, every write is refused and nothing else (pnp/sp-starter-kit#38).
 """
 
 from collections.abc import Collection, Sequence
@@ -17,7 +17,9 @@ from consumer.domain.errors import (
 )
 
 Refusal: TypeAlias = MailboxRefusedError | ForbiddenError | RequestRefusedError
-"""What Graph said of a mailbox, in its own words. Parked for any of them, if the mailbox alone is refused."""
+"""How Graph refuses a mailbox, with Graph's own code. A mailbox that alone is refused is parked for any of them."""
+Judgement: TypeAlias = Literal["mailbox", "request"] | SiteRefusedError
+"""Whose fault a refusal is: the mailbox's, the one request's, or the site's, which was suspended for it."""
 Whose: TypeAlias = Literal["mailbox", "site", "unclear", "nobody to ask"]
 _NO_PERMISSIONS: Final = "NoPermissionsInAccessToken"
 _WRITE_ROLE: Final = "Calendars.ReadWrite"
@@ -36,14 +38,14 @@ class Compared:
 def whose(refusal: Refusal, others: Sequence[Compared]) -> Whose:
     """Whose fault a refusal is, by what other mailboxes answer.
 
-    ========================================================  =================
-    of the others                                             it is
-    ========================================================  =================
-    one answers                                               the mailbox's own
-    one cannot be asked now, and none answers                 unclear
-    all are refused, in the same way or after they answered   the site's
-    none is known, or each is refused in a way of its own     nobody's to tell
-    ========================================================  =================
+    ========================================================  =========================
+    the others                                                it is the fault of
+    ========================================================  =========================
+    one answers                                               the mailbox
+    one cannot be asked now, and none answers                 unknown now ("unclear")
+    all are refused, in the same way or after they answered   the site
+    none is known, or each is refused in a way of its own     unknown ("nobody to ask")
+    ========================================================  =========================
     """
     answers = [other.answer for other in others]
     if None in answers:
@@ -56,7 +58,7 @@ def whose(refusal: Refusal, others: Sequence[Compared]) -> Whose:
 
 
 def shared(refusal: Refusal, others: Sequence[Compared]) -> SiteRefusedError:
-    """The site's fault, where a refusal is shared: in the words of the others, if theirs is another."""
+    """The site's fault, when a refusal is shared: with the code of the others, if theirs is another one."""
     found = next((other.answer for other in others if isinstance(other.answer, Refusal)), refusal)
     return SiteRefusedError(found.code, _hint(found))
 
@@ -71,7 +73,7 @@ def lacks_writing(roles: Collection[str]) -> bool:
 
 
 def is_same_code(code: str, other: str) -> bool:
-    """Graph writes its codes in several cases, with and without ``Error`` in front."""
+    """Whether two codes are the same: Graph writes them in several cases, with and without ``Error`` in front."""
     return _plain(code) == _plain(other)
 
 

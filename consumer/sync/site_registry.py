@@ -5,7 +5,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import structlog
 
@@ -14,13 +14,14 @@ from consumer.domain.errors import (
     ForbiddenError,
     MailboxRefusedError,
     RequestRefusedError,
+    RunAgainError,
     SiteRefusedError,
     TransientError,
 )
 from consumer.domain.site import Site
 from consumer.sync.neighbours import ASKED, Neighbours
 from consumer.sync.ports import SETTING, WHOLE, WRITE, Asks, Calendars, Meter
-from consumer.sync.refusals import Compared, Refusal, is_same_code, lacks_writing, shared, whose
+from consumer.sync.refusals import Compared, Judgement, Refusal, is_same_code, lacks_writing, shared, whose
 
 log = structlog.get_logger(__name__)
 
@@ -28,21 +29,18 @@ PROBE_SECONDS: Final = 60.0
 _PROBES_AT_ONCE: Final = 100
 """How many suspended sites are probed at once."""
 BEGINNING_SECONDS: Final = 900.0
-"""A trouble is seen to be shared only after it has begun; mailboxes parked for it up to this long before are enabled
-when it is over."""
+"""A shared trouble is recognised only some time after it has begun. Mailboxes that were parked for it up to this long
+before are enabled when it is over."""
 RECOVERY_SECONDS: Final = 3600.0
 """For how long after a trouble its code parks a mailbox for an hour only: mailboxes come back one after another."""
 ALONE_SECONDS: Final = 30.0
-"""How long a refused mailbox waits for another one of its site to be compared with; then it is taken for the only
-one and is parked."""
+"""How long a refused mailbox waits for another one of its site to be compared with. Then it is parked as the only
+mailbox of its site."""
 _ASK_AGAIN_SECONDS: Final = 5.0
 _TOKEN_SECONDS: Final = 10.0
 """A token fetched this recently is fresh."""
 _WAITING: Final = 1000
-"""How many mailboxes without a neighbour are remembered."""
-
-Judgement: TypeAlias = Literal["mailbox", "request"] | SiteRefusedError
-"""Whose fault a refusal is: the mailbox's, the one request's, or the site's, which has been suspended for it."""
+"""How many refused mailboxes without a neighbour are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +53,11 @@ class Trouble:
     asks: Asks
     """What a mailbox must answer to show that the trouble is over."""
     codes: tuple[str, ...]
-    """Everything that Graph or Entra has said."""
+    """Every code that Graph or Entra has answered with."""
     ended: float | None = None
 
     def is_named(self, code: str) -> bool:
-        """Whether this is what Graph said."""
+        """Whether Graph or Entra has answered with this code."""
         return any(is_same_code(code, known) for known in self.codes)
 
     def has_parked(self, code: str, parked_at: float) -> bool:
@@ -68,7 +66,10 @@ class Trouble:
 
 
 class SiteRegistry:
-    """The sites of this replica and their state. A suspended one is probed every minute until a mailbox answers."""
+    """The sites of this replica and their state. A suspended site is probed every minute until a mailbox answers.
+
+    Bounded by the sites of the sites file, with a few mailboxes each.
+    """
 
     def __init__(self, calendars: Calendars, meter: Meter, *, on_resumed: Callable[[str], None]) -> None:
         """``on_resumed`` is called with the site's id when it can be served again."""
@@ -82,15 +83,15 @@ class SiteRegistry:
         self._neighbours: defaultdict[str, Neighbours] = defaultdict(Neighbours)
         self._judging: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._asked: dict[tuple[str, Asks], tuple[float, dict[str, Compared]]] = {}
-        """The last question about each site: when it was begun, and what the mailboxes answered."""
+        """The last question about each site: when it began, and what the mailboxes answered."""
         self._renewed: dict[str, float] = {}
         """When each site's token was last fetched for a question."""
         self._alone: dict[tuple[str, str], float] = {}
-        """Since when a refused mailbox has nobody to be compared with."""
+        """Since when a refused mailbox has no other to be compared with."""
         self._try_now = asyncio.Event()
 
     def replace(self, sites: dict[str, Site]) -> None:
-        """Take a new sites file. Suspended sites are tried at once: what was wrong may be what changed."""
+        """Use a new sites file. Suspended sites are tried at once: the change may have corrected what was wrong."""
         self._sites = sites
         for known in (self._suspended, self._past, self._neighbours, self._renewed):
             for site_id in known.keys() - sites.keys():
@@ -105,7 +106,7 @@ class SiteRegistry:
         return self._sites.get(site_id)
 
     def is_served(self, site_id: str) -> bool:
-        """Whether the site is ours, and neither suspended nor paused."""
+        """Whether the sites file names the site, and it is neither suspended nor paused."""
         return site_id in self._sites and site_id not in self._suspended and site_id not in self._paused
 
     def unserved(self, site_id: str) -> Unread:
@@ -119,7 +120,7 @@ class SiteRegistry:
         return [site for site in self._sites.values() if self.is_served(site.site_id)]
 
     def pause(self, site_ids: Collection[str]) -> None:
-        """Take which sites are paused by hand now, all of them."""
+        """Replace the set of sites that are paused by hand."""
         before, self._paused = self._paused, frozenset(site_ids)
         for site_id in sorted(self._paused - before):
             log.warning("site paused by hand", site=site_id)
@@ -134,7 +135,7 @@ class SiteRegistry:
         return trouble.fault if trouble else None
 
     def past_trouble(self, site_id: str) -> Trouble | None:
-        """The trouble that the site was last suspended for, once it is over."""
+        """The trouble for which the site was last suspended, once it is over."""
         return self._past.get(site_id)
 
     def is_recovering(self, site_id: str, code: str) -> bool:
@@ -145,13 +146,13 @@ class SiteRegistry:
         return past.is_named(code) and _now() - past.ended < RECOVERY_SECONDS
 
     def served(self, site_id: str, address: str) -> None:
-        """A mailbox of the site has just answered: the one to ask when another is refused."""
+        """A mailbox of the site has just answered: it is asked first when another one is refused."""
         self._neighbours[site_id].answered(address)
         if self._alone:
             self._alone.pop((site_id, address), None)
 
     def turned_away(self, site_id: str, address: str) -> None:
-        """A mailbox that was not tried because its site is suspended: one more to probe the site with."""
+        """A mailbox was not tried because its site is suspended: the site can be probed with it."""
         self._neighbours[site_id].met(address)
 
     def suspend(
@@ -163,7 +164,7 @@ class SiteRegistry:
             site_id: the site.
             fault: why.
             asks: what a mailbox must answer for the site to be served again.
-            codes: what else Graph has said of its mailboxes.
+            codes: with which other codes Graph has refused its mailboxes.
         """
         if site_id in self._sites and site_id not in self._suspended:
             self._suspended[site_id] = Trouble(fault, _now() - BEGINNING_SECONDS, asks, (fault.code, *codes))
@@ -173,7 +174,7 @@ class SiteRegistry:
     async def judge(
         self, site: Site, address: str, refusal: Refusal, more: Callable[[], Awaitable[Sequence[str]]]
     ) -> Judgement:
-        """Whose fault it is that Graph has refused a mailbox, or a request in it; suspends a site for its own fault.
+        """Whose fault it is that Graph has refused a mailbox, or a request in it. Suspends a site whose fault it is.
 
         Up to three other mailboxes are asked the same; see :func:`consumer.sync.refusals.whose`. A refused write is
         compared with a write. Refusals that come at the same time are judged by one question.
@@ -185,7 +186,8 @@ class SiteRegistry:
             more: further addresses of the site, the likeliest to answer first; called if too few have answered.
 
         Raises:
-            TransientError: nothing can be concluded now; or the mailbox answers by now, so try again.
+            TransientError: nothing can be concluded now.
+            RunAgainError: the mailbox answers by now, or the sites file has changed.
         """
         try:
             return await self._judge(site, address, refusal, more)
@@ -212,7 +214,7 @@ class SiteRegistry:
             if judged == "nobody to ask" and asks != WHOLE and lacks_writing(await self._calendars.roles(site)):
                 judged = "site"
             if self._sites.get(site.site_id) is not site:
-                raise TransientError("the sites file has changed", retry_after=0.0)
+                raise RunAgainError("the sites file has changed")
             if judged == "site":
                 fault = shared(refusal, compared)
                 named = [other.answer.code for other in compared if isinstance(other.answer, Refusal)]
@@ -269,11 +271,11 @@ class SiteRegistry:
                 answers.append(answer)
         refused = [answer for answer in answers if isinstance(answer, ForbiddenError) and answer.token]
         if refused and len(refused) == len(answers):
-            # What Entra refused before, it grants now, and no mailbox takes its tokens.
+            # Entra issues tokens again, and no mailbox accepts them.
             self._still(site_id, shared(refused[0], ()))
 
     def _still(self, site_id: str, fault: SiteRefusedError) -> None:
-        """The site is refused still, perhaps for another reason by now."""
+        """The site is still refused, perhaps for another reason by now."""
         trouble = self._suspended.get(site_id)
         if trouble is not None and fault != trouble.fault:
             codes = dict.fromkeys((*trouble.codes, fault.code))
@@ -302,10 +304,10 @@ class SiteRegistry:
         asked_at, answers = self._asked.get((site.site_id, asks), (float("-inf"), {}))
         if asked_at < refused_at or not answers.keys() - {address}:
             if sum(map(neighbours.has_answered, neighbours.besides(address))) < ASKED:
-                # Those that were refused too say little: an import of wrong addresses refuses them all.
+                # Mailboxes that were refused too prove little: their addresses may come from one wrong import.
                 for other in reversed(await more()):
                     neighbours.met(other)
-            await asyncio.sleep(0)  # the answers of one batch come in one turn of the loop: one question for them all
+            await asyncio.sleep(0)  # the answers of one batch come in one turn of the loop: one question for all
             asked_at, answers = _now(), {}
             fresh = isinstance(refusal, ForbiddenError) and self._is_due_a_token(site.site_id)
             for other in neighbours.besides(address):
@@ -332,7 +334,7 @@ class SiteRegistry:
     async def _served_answer(
         self, site: Site, address: str | None, asks: Asks, *, fresh: bool = False
     ) -> Refusal | TransientError | None:
-        """What a mailbox answers now; its setting may fail for ever, beside a calendar that is served all the same."""
+        """What a mailbox answers now. A setting that fails does not count: the calendar can be served without it."""
         answer = await self._answer(site, address, asks, fresh=fresh)
         if isinstance(answer, TransientError) and not answer.tenant_wide:
             return await self._answer(site, address, asks - SETTING)
@@ -342,12 +344,13 @@ class SiteRegistry:
         """Ask a forbidden mailbox once more: its token may be older than the consent.
 
         Raises:
-            TransientError: it is not refused again.
-            SiteRefusedError: by Entra.
+            RunAgainError: it answers now.
+            TransientError: it cannot be asked now.
+            SiteRefusedError: Entra refuses the site.
         """
         answer = await self._answer(site, address, asks, fresh=self._is_due_a_token(site.site_id))
         if answer is None:
-            raise TransientError("the mailbox answers with a fresh token", retry_after=0.0)
+            raise RunAgainError("the mailbox answers with a fresh token")
         if isinstance(answer, TransientError):
             raise answer
 

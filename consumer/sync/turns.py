@@ -7,16 +7,16 @@ from typing import Final, Generic, TypeVar
 LaneT = TypeVar("LaneT", bound=Hashable)
 
 SERVED_SHARE: Final = 4.0
-"""How many runs an app may hold for each that is free, while it is served.
+"""How many runs an app may hold for each free run, while it is served.
 
 A share of what is free, as switches share their buffers (Choudhury and Hahne, "Dynamic queue length thresholds for
 shared-memory packet switches", 1998): one busy app has four fifths of all runs, ten have an even share, and a few runs
 are always free for an app that begins.
 """
 TROUBLED_SHARE: Final = 1 / 32
-"""The same, less one, for an app that has not been served recently: a tenant whose requests hang needs no more runs."""
+"""The same for an app that has not been served recently, which may hold one run more: its requests may hang."""
 SERVED_SECONDS: Final = 10.0
-"""An app is served as long as one of its runs ended well this recently."""
+"""An app is served if one of its runs ended well within this time."""
 
 
 class Slots:
@@ -29,7 +29,7 @@ class Slots:
         self._well_at: dict[str, float] = {}
 
     def may_start(self, app: str) -> bool:
-        """Whether the app may have one run more."""
+        """Whether the app may hold one more run."""
         running = self._running[app]
         if self.is_served(app):
             return running < self.free * SERVED_SHARE
@@ -45,7 +45,7 @@ class Slots:
         self._running[app] += 1
 
     def end(self, app: str, *, well: bool) -> None:
-        """A run of the app has ended; ``well``: its mailbox, or our memory, answered."""
+        """A run of the app has ended; ``well``: it did not fail."""
         self.free += 1
         self._running[app] -= 1
         if not self._running[app]:
@@ -62,9 +62,9 @@ class Turns(Generic[LaneT]):
         self._apps: dict[str, deque[LaneT]] = {}
         """Apps that may have a turn, the next one first."""
         self._crowded: dict[str, deque[LaneT]] = {}
-        """Apps that are served and hold their share: it grows with every run that ends."""
+        """Apps that are served and hold their share, which grows with every run that ends."""
         self._troubled: dict[str, deque[LaneT]] = {}
-        """Apps that are not served and hold their share, until a run of theirs ends."""
+        """Apps that are not served and hold their share, until one of their runs ends."""
 
     def __bool__(self) -> bool:
         return bool(self._apps)
@@ -91,7 +91,7 @@ class Turns(Generic[LaneT]):
                 return
 
     def take(self) -> LaneT | None:
-        """The lane whose turn it is; ``None`` if every app that waits holds its share."""
+        """Take the lane whose turn it is; ``None`` if every waiting app holds its share."""
         while self._apps:
             app = next(iter(self._apps))
             lanes = self._apps.pop(app)
@@ -105,7 +105,7 @@ class Turns(Generic[LaneT]):
         return None
 
     def ended(self, app: str) -> None:
-        """A run of the app has ended: it may have a turn again, and so may crowded apps, since a run is free."""
+        """A run of the app has ended: the app may have a turn again, and so may crowded apps, because a run is free."""
         if app in self._troubled:
             self._apps[app] = self._troubled.pop(app)
         if self._crowded:

@@ -14,6 +14,7 @@ from consumer.domain.errors import (
     GoneError,
     MailboxRefusedError,
     RequestRefusedError,
+    RunAgainError,
     TransientError,
     ZoneRefusedError,
 )
@@ -142,7 +143,7 @@ class MemoryOutlook:
     def admit(self, lease: Lease) -> None:
         """Whether a request may still be sent under this lease. Raises ``TransientError``."""
         if not lease.may_send(self.clock.monotonic()):
-            raise TransientError("the lease was not renewed in time", retry_after=0.0)
+            raise RunAgainError("the lease was not renewed in time")
 
     async def exchange(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
         """What becomes of a request that was sent."""

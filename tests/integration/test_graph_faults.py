@@ -253,7 +253,7 @@ async def test_what_graph_calls_malformed_is_dead_lettered_and_told_and_harms_no
         "refused: Graph refused the request: 400 ErrorInvalidRequest",
         "refused: Graph refused the request: 400 ErrorPropertyValidationFailure",
     ]
-    assert service.process.log.read_text().count("Graph refuses what we sent") == len(kinds)
+    assert service.process.log.read_text().count("event refused by Graph") == len(kinds)
 
 
 async def test_a_zone_that_graph_does_not_know_is_written_in_utc_and_read_again(company: Company) -> None:

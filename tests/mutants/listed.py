@@ -35,7 +35,7 @@ class Mutant:
 MUTANTS: Final = (
     Mutant(
         "no look-up for a pending link",
-        "consumer/sync/apply.py",
+        "consumer/sync/look.py",
         "return memory.rank <= change.state.rank",
         "return False and memory.rank <= change.state.rank",
         (f"{FAULTS}::test_an_event_that_a_killed_run_has_made_goes_when_its_job_was_cancelled_meanwhile",),
@@ -52,7 +52,7 @@ MUTANTS: Final = (
         "consumer/sync/reconcile.py",
         "if not kept:",
         "if kept is None:",
-        (f"{FAULTS}::test_a_run_whose_lease_was_lost_is_made_again",),
+        (f"{FAULTS}::test_a_run_whose_lease_was_lost_runs_again",),
     ),
     Mutant(
         "the ledger is one offset too far",
@@ -147,12 +147,7 @@ MUTANTS: Final = (
         "consumer/sync/routing.py",
         ", *self._lanes.holding(arrival.job_id)}",
         "}",
-        (
-            (
-                f"{FAULTS}::"
-                "test_a_job_that_waits_in_a_mailbox_is_unwanted_there_when_it_is_reassigned_whatever_the_store_remembers"
-            ),
-        ),
+        ((f"{FAULTS}::test_a_reassigned_job_leaves_the_mailbox_in_whose_lane_it_waits_without_any_link"),),
     ),
     Mutant(
         "pending holders are ignored in routing",
@@ -239,26 +234,26 @@ MUTANTS: Final = (
         "if not situation.out_of_view or situation.wanted is None:",
         "if situation.wanted is not None:",
         (
-            "tests/simulation/test_out_of_view.py::test_an_event_that_no_update_brings_into_view_is_made_again_by_one_sweep",
+            "tests/simulation/test_out_of_view.py::test_an_event_that_no_update_brings_into_view_is_recreated_by_one_sweep",
         ),
     ),
     Mutant(
         "a mark trusts the link",
-        "consumer/sync/apply.py",
-        "sweep_view.event_ids is None and _is_trusted(",
-        "sweep_view.event_ids is None and not _is_trusted(",
+        "consumer/sync/look.py",
+        "if not _is_trusted(",
+        "if True or not _is_trusted(",
         ("tests/simulation/test_found_by_stories.py",),
     ),
     Mutant(
         "a link is trusted after a write in doubt",
-        "consumer/sync/apply.py",
+        "consumer/sync/run_context.py",
         "elif not known and isinstance(link, Link):",
         "elif False and isinstance(link, Link):",
         ("tests/simulation/test_found_by_stories.py",),
     ),
     Mutant(
         "a create in doubt is forgotten with the store",
-        "consumer/sync/lanes.py",
+        "consumer/sync/lane_runs.py",
         "change.transaction_id = result.in_doubt.get(job_id, known)",
         "change.transaction_id = None",
         (f"{FAULTS}::test_a_create_whose_link_the_store_has_forgotten_is_looked_up_before_it_is_repeated",),
@@ -351,7 +346,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a time zone is kept for ever",
-        "consumer/sync/reconcile.py",
+        "consumer/sync/zone_settings.py",
         "grant.zone is not None and grant.zone_is_fresh",
         "grant.zone is not None",
         (
@@ -413,8 +408,8 @@ MUTANTS: Final = (
     Mutant(
         "a mailbox that is not known is not listed",
         "consumer/sync/reconcile.py",
-        "reads.append(self._list(grant, run, window))",
-        "pass",
+        "if not unlisted:",
+        "if True or not unlisted:",
         (
             (
                 "tests/simulation/test_lost_data.py::"

@@ -11,8 +11,8 @@ from typing import Final
 from consumer.domain.event import RemoteEvent, tag
 from consumer.domain.job import Job
 from consumer.domain.link import Link
+from consumer.sync.after_run import HAND_OVER_SECONDS
 from consumer.sync.apply import LANDING_SECONDS
-from consumer.sync.lanes import HAND_OVER_SECONDS
 from consumer.sync.lease import LEASE_SECONDS
 from tests.fakes.calendars import Faults
 from tests.fakes.store import MemoryStore
@@ -325,8 +325,8 @@ class Story:
             name = replica.process.name
             if replica.lanes.busy or replica.lanes.waiting:
                 wrong.append(f"{name} has lanes with work: {replica.lanes.busy} busy, {replica.lanes.waiting} waiting")
-            if replica.lanes._jobs or replica.reconciler._leases:
-                wrong.append(f"{name} remembers {replica.lanes._jobs} and {list(replica.reconciler._leases)}")
+            if replica.lanes._lanes._jobs or replica.reconciler._leases:
+                wrong.append(f"{name} remembers {replica.lanes._lanes._jobs} and {list(replica.reconciler._leases)}")
             tasks = [task for task in replica.process.tasks if not task.done()]
             expected = len(replica.epochs) + (2 if self.kind.sweeps else 1)
             if len(tasks) > expected:

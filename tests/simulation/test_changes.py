@@ -150,7 +150,7 @@ def test_a_delivered_log_once_more_writes_nothing() -> None:
     simulate(story())
 
 
-def test_a_mailbox_without_a_licence_is_parked_and_harms_nobody() -> None:
+def test_a_mailbox_without_a_licence_is_parked_and_stops_no_other() -> None:
     async def story() -> None:
         world = World(2)
         sick = world.core.addresses[0]
@@ -206,7 +206,7 @@ def test_one_mailbox_unavailable_for_minutes_is_handed_over_and_holds_up_no_offs
         job = list(world.core.jobs.values())[-1]
         for _ in range(400):
             world.core.change()
-            world.core.put(job)  # whatever became of it: the sick mailbox always has work
+            world.core.put(job)  # unchanged or not: the failing mailbox always has work
             await asyncio.sleep(1)
         await world.until_done()
         replica.kill()

@@ -14,10 +14,11 @@ from consumer.domain.job import Deletion
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.timezones import UTC_ZONE
-from consumer.sync.apply import RunResult
+from consumer.sync.after_run import HAND_OVER_SECONDS
 from consumer.sync.change import Change
-from consumer.sync.lanes import HAND_OVER_SECONDS, OVERDUE_SHARE, RELIEVE_AT_ONCE, Lanes
+from consumer.sync.lanes import OVERDUE_SHARE, RELIEVE_AT_ONCE, Lanes
 from consumer.sync.receipts import Receipt
+from consumer.sync.run_context import RunResult
 from consumer.sync.site_registry import SiteRegistry
 from tests.fakes.calendars import MemoryOutlook
 from tests.fakes.store import MemoryStore
@@ -143,7 +144,7 @@ def test_slow_tenants_are_worked_off_all_the_same() -> None:
     simulate(story())
 
 
-def test_an_inspection_that_is_overdue_has_its_share_whatever_changes_wait() -> None:
+def test_an_overdue_inspection_gets_its_share_while_changes_wait() -> None:
     async def answer(_mailbox: Mailbox) -> None:
         await asyncio.sleep(1.0)
 

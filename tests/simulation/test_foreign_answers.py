@@ -54,7 +54,7 @@ def test_a_mailbox_with_foreign_answers_is_parked_hourly_after_an_hour_and_twent
 
 
 @pytest.mark.parametrize("mailboxes", [1, 3])
-def test_foreign_answers_for_everybody_park_nobody(mailboxes: int) -> None:
+def test_foreign_answers_for_every_mailbox_park_none(mailboxes: int) -> None:
     """Nor for a mailbox that is alone: no other shows that Graph can be reached."""
 
     async def story() -> None:

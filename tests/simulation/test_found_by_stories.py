@@ -1,4 +1,4 @@
-"""Faults that stories have found, each told alone."""
+"""Faults that stories have found, each reproduced alone."""
 
 import asyncio
 from collections.abc import Callable

@@ -48,7 +48,7 @@ def test_an_event_dragged_to_another_month_comes_back_as_the_same_event() -> Non
 
 @pytest.mark.parametrize("place", ["elsewhere", "deleted_items"])
 @pytest.mark.parametrize("dragged", [False, True])
-def test_an_event_that_no_update_brings_into_view_is_made_again_by_one_sweep(place: str, dragged: bool) -> None:
+def test_an_event_that_no_update_brings_into_view_is_recreated_by_one_sweep(place: str, dragged: bool) -> None:
     async def story() -> None:
         world, replica = await settled_world()
         address, event_id = any_in_window(world)
@@ -129,7 +129,7 @@ def test_of_two_events_that_nobody_linked_the_older_stays() -> None:
 
 
 @pytest.mark.parametrize("unsure", ["late", "after", "before", "throttled"])
-def test_an_event_out_of_view_ends_as_one_event_in_view_despite_every_fault(unsure: str) -> None:
+def test_an_event_out_of_view_ends_as_one_event_in_view_after_any_failure(unsure: str) -> None:
     async def story() -> None:
         for seed in range(4):
             world, replica = await settled_world(seed)
@@ -149,13 +149,13 @@ def test_an_event_out_of_view_ends_as_one_event_in_view_despite_every_fault(unsu
     simulate(story())
 
 
-def test_a_dry_run_plans_an_event_out_of_view_as_a_sweep_repairs_it() -> None:
+def test_a_dry_run_shows_what_becomes_of_an_event_out_of_view() -> None:
     async def story() -> None:
         world, replica = await settled_world()
         address, event_id = any_in_window(world)
         drag(world, address, event_id)
-        foretold = await step(world, replica)
-        assert foretold == ["update"]
+        planned = await step(world, replica)
+        assert planned == ["update"]
         await replica.sweep(world.core)
         assert await step(world, replica) == []
         world.outlook.elsewhere.add(event_id)

@@ -98,7 +98,7 @@ def test_a_replica_killed_at_any_call_leaves_one_event_and_one_link(point: Point
     simulate(story())
 
 
-def test_a_run_whose_lease_was_lost_is_made_again() -> None:
+def test_a_run_whose_lease_was_lost_runs_again() -> None:
     async def story() -> None:
         world = World()
         replica = world.replica()
@@ -184,7 +184,7 @@ def test_a_record_that_graph_refuses_is_not_done_before_its_dead_letter_is_safe(
         world.outlook.write_refusals[ANNA] = RequestRefusedError(400, "ErrorInvalidRequest")
         replica = world.replica()
         letters = LettersOnTheWay()
-        replica.lanes._refused = letters
+        replica.lanes._lane_runs._refused = letters
         world.job(ANNA)
         async with asyncio.timeout(60):
             await letters.first.wait()
@@ -197,7 +197,7 @@ def test_a_record_that_graph_refuses_is_not_done_before_its_dead_letter_is_safe(
     simulate(story())
 
 
-def test_a_job_that_waits_in_a_mailbox_is_unwanted_there_when_it_is_reassigned_whatever_the_store_remembers() -> None:
+def test_a_reassigned_job_leaves_the_mailbox_in_whose_lane_it_waits_without_any_link() -> None:
     async def story() -> None:
         world = World()
         world.outlook.refusals[ANNA] = TransientError("503")

@@ -12,7 +12,7 @@ SEEDS = range(2, 6)
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_happens_everything_is_right_in_the_end_and_nothing_wrong_on_the_way(kind: str, seed: int) -> None:
+def test_a_story_ends_with_everything_right_and_with_nothing_wrong_on_the_way(kind: str, seed: int) -> None:
     simulate(Story(KINDS[kind], seed).play())
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from consumer.domain.errors import ForbiddenError, MailboxRefusedError, RequestRefusedError, TransientError
 from consumer.domain.timezones import mark
-from consumer.sync.reconcile import ZONE_AGAIN_SECONDS, ZONE_PATIENCE_SECONDS
+from consumer.sync.zone_settings import ZONE_AGAIN_SECONDS, ZONE_PATIENCE_SECONDS
 from tests.simulation.loop import simulate
 from tests.simulation.test_changes import World
 from tests.simulation.test_trouble import add_jobs

@@ -12,9 +12,9 @@ from consumer.domain.event import Event
 from consumer.domain.job import Job
 from consumer.domain.render import render
 from consumer.domain.timezones import Zone
-from consumer.sync import apply
+from consumer.sync import assignment
+from consumer.sync.after_run import HAND_OVER_SECONDS
 from consumer.sync.apply import LANDING_SECONDS
-from consumer.sync.lanes import HAND_OVER_SECONDS
 from tests.fakes.calendars import Faults
 from tests.simulation.loop import simulate
 from tests.simulation.test_changes import World
@@ -68,7 +68,7 @@ def test_a_job_that_goes_to_a_site_we_do_not_serve_leaves_the_calendar() -> None
     simulate(story())
 
 
-def test_a_fault_of_ours_in_one_job_costs_neither_the_others_nor_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_in_one_job_stops_no_other_job_and_frees_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     def faulty(job: Job, start: datetime, end: datetime, zone: Zone) -> Event:
         if job.job_id == "J1":
             raise ZeroDivisionError
@@ -86,11 +86,11 @@ def test_a_fault_of_ours_in_one_job_costs_neither_the_others_nor_the_lease(monke
         assert {job_id for _, job_id in world.store.marks} == {"J1"}
         replica.kill()
 
-    monkeypatch.setattr(apply, "render", faulty)
+    monkeypatch.setattr(assignment, "render", faulty)
     simulate(story())
 
 
-def test_a_mailbox_told_to_wait_for_an_hour_holds_up_no_offset_and_is_not_asked_meanwhile() -> None:
+def test_a_mailbox_throttled_for_an_hour_holds_up_no_offset_and_is_not_asked_meanwhile() -> None:
     async def story() -> None:
         world = World(1)
         sick, well = world.core.addresses[:2]
@@ -305,7 +305,7 @@ def test_one_job_that_fails_for_minutes_is_handed_over_alone(monkeypatch: pytest
         assert replica.meter.results["handed_over"] == 1
         replica.kill()
 
-    monkeypatch.setattr(apply, "render", faulty)
+    monkeypatch.setattr(assignment, "render", faulty)
     simulate(story())
 
 

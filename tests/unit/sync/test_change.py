@@ -46,7 +46,7 @@ def test_an_older_state_that_comes_later_is_owed_until_the_newer_one_is_done() -
     assert ledger.results == {Place(0, 10): "applied", Place(0, 11): "superseded"}
 
 
-def test_a_table_read_again_and_again_costs_one_record_a_job() -> None:
+def test_a_table_read_many_times_costs_one_record_a_job() -> None:
     ledger = Ledger()
     kept = ledger.change(1, 0)
     for offset in range(1, 241):
@@ -88,7 +88,7 @@ def test_what_a_sweep_saw_does_not_outlive_a_newer_state() -> None:
     assert kept.sweep_view is None
 
 
-def test_a_create_in_doubt_is_remembered_whichever_state_is_kept() -> None:
+def test_a_create_in_doubt_is_remembered_with_either_state() -> None:
     ledger = Ledger()
     doubtful = ledger.change(1, 10)
     doubtful.transaction_id = "t1"

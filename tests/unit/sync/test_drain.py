@@ -7,10 +7,10 @@ from typing import Any
 from consumer.domain.job import Deletion
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
-from consumer.sync.apply import RunResult
 from consumer.sync.change import Change
 from consumer.sync.lanes import Lanes
 from consumer.sync.receipts import Receipt
+from consumer.sync.run_context import RunResult
 
 ANNA, BEN = Mailbox("acme", "anna@acme.example"), Mailbox("acme", "ben@acme.example")
 
@@ -37,7 +37,7 @@ class World:
         return True
 
     def __getattr__(self, _name: str) -> Any:
-        """What a run that ends well tells the sites, and the clock."""
+        """Takes the reports of a run that ends well; the clock too."""
         return lambda *_: 0.0
 
     def add(self, mailbox: Mailbox) -> None:

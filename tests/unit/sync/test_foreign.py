@@ -34,7 +34,7 @@ def test_an_answer_clears_the_count() -> None:
             foreign.answered(BOX)
 
 
-def test_only_so_many_mailboxes_are_remembered() -> None:
+def test_a_bounded_number_of_mailboxes_is_remembered() -> None:
     foreign = Foreign()
     for number in range(_MAILBOXES + 100):
         foreign.failed(Mailbox("acme", f"{number}"), 0.0, served=0.0)

@@ -26,7 +26,7 @@ BUSY = TransientError("503")
         ([Compared(True, MISSING), Compared(True, BUSY)], "unclear"),
         ([Compared(True, MISSING)], "site"),
         ([Compared(False, MailboxRefusedError("errorresourcenotfound"))], "site"),
-        # They answered until now: whatever each is told, it began together.
+        # They answered until now, so it began for all of them together, although the codes differ.
         ([Compared(True, MISSING), Compared(True, GONE_TOO)], "site"),
         # They have never answered, and each is refused in a way of its own.
         ([Compared(False, GONE_TOO)], "nobody to ask"),
@@ -56,7 +56,7 @@ def test_a_shared_refusal_has_graphs_code_and_a_hint_that_fits(refusal: Refusal,
     assert hint in fault.hint
 
 
-def test_what_the_others_are_told_counts_more_than_what_the_odd_one_is_told() -> None:
+def test_a_sites_fault_is_named_by_the_refusal_of_the_others() -> None:
     assert shared(RequestRefusedError(400, "BadRequest"), [Compared(True, MISSING)]).code == "ResourceNotFound"
 
 

@@ -18,7 +18,7 @@ MISSING = MailboxRefusedError("ResourceNotFound")
 
 
 class Graph:
-    """Refuses what it is told to; counts what it is asked."""
+    """Refuses the mailboxes that a test names, and counts the questions."""
 
     def __init__(self, **refusals: Exception) -> None:
         self.refusals = refusals
@@ -128,7 +128,7 @@ async def test_a_sites_file_that_changes_meanwhile_voids_the_judgement() -> None
 REFUSED_TOKEN = ForbiddenError("InvalidAuthenticationToken", token=True)
 
 
-async def test_a_probe_that_gets_a_401_resumes_no_site_and_says_what_is_refused_now() -> None:
+async def test_a_probe_that_gets_a_401_resumes_no_site_and_reports_what_is_refused_now() -> None:
     graph = Graph(a=REFUSED_TOKEN, b=REFUSED_TOKEN)
     sites = states(graph, "a", "b")
     sites.suspend("acme", SiteRefusedError("AADSTS7000222", "renew the secret"))

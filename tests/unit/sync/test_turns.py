@@ -90,7 +90,7 @@ def test_an_app_that_is_not_served_holds_a_few_runs_until_one_ends_well() -> Non
     assert started(slots, turns) == []
 
 
-def test_no_lane_is_lost_or_run_twice_whatever_ends_when() -> None:
+def test_no_lane_is_lost_or_run_twice_in_any_order_of_endings() -> None:
     slots = Slots(16, clock := Clock())
     turns: Turns[str] = Turns(slots)
     for app in ("a", "b", "c"):
