@@ -1,4 +1,4 @@
-"""A server as a child process: started, waited for, stopped by its process id."""
+"""Runs a server as a child process: starts it, waits until it is ready, and stops it by its process id."""
 
 import os
 import random
@@ -25,14 +25,14 @@ _given_ports: set[int] = set()
 
 
 class ServerFailedError(RuntimeError):
-    """A server did not start, or ended by itself; the message names its log and quotes the end of it."""
+    """A server did not start, or ended by itself. The message names its log and quotes the end of it."""
 
 
 def free_port() -> int:
-    """A loopback TCP port that nothing listens on, never the same one twice from one process.
+    """Returns a loopback TCP port that nothing listens on. One process never gets the same port twice.
 
-    Drawn from below the range that Linux and macOS give to outgoing connections, so that none of those can
-    take it between a server's stop and its restart.
+    The port is below the range that Linux and macOS use for outgoing connections, so no such connection can take it
+    between a server's stop and its restart.
     """
     for _ in range(100):
         port = _PORTS.randrange(20_000, 32_000)
@@ -49,7 +49,7 @@ def free_port() -> int:
 
 
 def accepts_connections(port: int) -> bool:
-    """Whether something listens on this loopback port."""
+    """Returns whether something listens on this loopback port."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -64,7 +64,10 @@ def run(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> str:
-    """What the command printed. Raises ServerFailedError, `failure` first, when its exit status is not 0."""
+    """Runs a command and returns its output.
+
+    If its exit status is not 0, raises ServerFailedError with a message that begins with `failure`.
+    """
     done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
