@@ -1,4 +1,4 @@
-"""A whole world in processes: broker, Redis, Graph, Core, and as many replicas of the service as one likes."""
+"""A whole world in processes: broker, Redis, Graph, Core, and any number of replicas of the service."""
 
 import sys
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class SiteSpec:
 
     @property
     def client_id(self) -> str:
-        """And an app in it."""
+        """The service's app in this tenant."""
         return f"app-{self.site_id}"
 
     def toml(self) -> str:
@@ -41,7 +41,7 @@ class SiteSpec:
 
 @dataclass(slots=True)
 class Stack:
-    """Servers that are there already, and the service's configuration for them."""
+    """Servers that run already, and the service's configuration for them."""
 
     folder: Path
     bootstrap_servers: str
