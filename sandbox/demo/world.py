@@ -24,27 +24,27 @@ _LOG_LINES_TOLD: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything, running."""
+    """The running servers of the demo."""
 
     stack: Stack
     service: Service
     servers: tuple[ServerProcess, ...]
-    """All but the broker."""
+    """All servers except the broker."""
 
     def ended(self) -> str:
-        """Which server has ended by itself; empty while all are there."""
+        """Returns which server has ended by itself. Empty while all are running."""
         ended = (f"{each.name} has ended by itself; see {each.log}" for each in self.servers if not each.running)
         return next(ended, "")
 
     def check(self) -> None:
-        """Raises ServerFailedError when a server has ended."""
+        """Raises ServerFailedError if a server has ended."""
         if ended := self.ended():
             raise ServerFailedError(ended)
 
 
 @contextmanager
 def running(folder: Path, tell: Callable[[str], None]) -> Iterator[World]:
-    """A world for as long as the context lasts; logs go to `folder`, and `tell` hears what is being started.
+    """Runs a world while the context lasts. Logs go to `folder`. Calls `tell` with the name of each server it starts.
 
     Raises ServerFailedError.
     """
@@ -77,7 +77,7 @@ def running(folder: Path, tell: Callable[[str], None]) -> Iterator[World]:
 
 
 def last_lines(folder: Path) -> str:
-    """The end of each log in the folder, under its name."""
+    """Returns the end of each log in the folder, below the log's name."""
     told = []
     for log in sorted(folder.glob("*.log")):
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES_TOLD:]
@@ -86,7 +86,7 @@ def last_lines(folder: Path) -> str:
 
 
 async def _populate(stack: Stack) -> None:
-    """The sites, their workers and mailboxes; no job yet."""
+    """Creates the sites, their workers and mailboxes. There are no jobs yet."""
     async with GraphControl(stack.graph_url) as graph, CoreControl(stack.core_url) as core:
         await found_tenants(graph)
         for site in SITES:
@@ -106,7 +106,7 @@ def _wait_until_ready(world: World) -> None:
 
 
 def _trouble(service: httpx.Client) -> str | None:
-    """Why the service is not ready yet."""
+    """Returns why the service is not ready, or None if it is."""
     try:
         answer = service.get("/readyz")
     except httpx.TransportError as error:

@@ -101,7 +101,7 @@ def test_news_tells_what_came_went_moved_and_changed_in_the_mailboxs_own_zone() 
     assert news(before, after) == [
         "ben: Adatum is gone",
         "ben: Litware is gone",
-        "ben: Fabrikam is Tue 14:00–15:00 now",
-        "ben: Contoso says “Notes: Ring twice.”",
+        "ben: Fabrikam is now Tue 14:00–15:00",
+        "ben: Contoso has a new line “Notes: Ring twice.”",
         "ben: Proseware, Tue 15:00–16:00",
     ]
