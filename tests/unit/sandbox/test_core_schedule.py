@@ -82,7 +82,7 @@ def test_a_removed_worker_leaves_their_jobs(schedule: Schedule) -> None:
 
 
 def test_a_job_moves_to_another_site_with_that_sites_workers(schedule: Schedule) -> None:
-    with pytest.raises(ValueError, match="not of site bolt"):
+    with pytest.raises(ValueError, match="do not belong to site bolt"):
         schedule.change_job("J-1", site_id="bolt")
 
     (change,) = schedule.change_job("J-1", site_id="bolt", workers=["zoe"])
