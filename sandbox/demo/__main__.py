@@ -42,8 +42,8 @@ def main() -> int:
     folder = _fresh(options.logs)
     try:
         with ExitStack() as servers:
-            with screen.starting() as tell:
-                world = servers.enter_context(running(folder, tell))
+            with screen.starting() as report:
+                world = servers.enter_context(running(folder, report))
             try:
                 return asyncio.run(_play(world, screen, once=options.once, pace=pace))
             except (ServerFailedError, httpx.HTTPError) as error:

@@ -43,19 +43,19 @@ class World:
 
 
 @contextmanager
-def running(folder: Path, tell: Callable[[str], None]) -> Iterator[World]:
-    """Runs a world while the context lasts. Logs go to `folder`. Calls `tell` with the name of each server it starts.
+def running(folder: Path, report: Callable[[str], None]) -> Iterator[World]:
+    """Runs a world while the context lasts. Logs go to `folder`. Calls `report` with the name of each server it starts.
 
     Raises ServerFailedError.
     """
     with ExitStack() as servers:
-        tell("Kafka (embedded)")
+        report("Kafka (embedded)")
         broker = servers.enter_context(embedded_broker(folder, ["core.job-changed", "core.job-changed.dlq"]))
-        tell("Valkey (embedded)")
+        report("Valkey (embedded)")
         valkey = servers.enter_context(embedded_valkey(folder))
-        tell("Entra and Graph (sandbox)")
+        report("Entra and Graph (sandbox)")
         graph = servers.enter_context(stand_in("graph", folder))
-        tell("Core (sandbox)")
+        report("Core (sandbox)")
         core = servers.enter_context(stand_in("core", folder, "--bootstrap-servers", broker))
         stack = Stack(
             folder=folder,
@@ -67,22 +67,22 @@ def running(folder: Path, tell: Callable[[str], None]) -> Iterator[World]:
         )
         stack.write_sites(list(SITES))
         asyncio.run(_populate(stack))
-        tell("calsync run")
+        report("calsync run")
         service = stack.service(CALSYNC_SWEEP_INTERVAL_SECONDS="2")
         servers.enter_context(service.process)
         world = World(stack, service, (valkey.process, graph, core, service.process))
-        tell("calsync run: it joins its consumer group, which takes 3 seconds")
+        report("calsync run: it joins its consumer group, which takes 3 seconds")
         _wait_until_ready(world)
         yield world
 
 
 def last_lines(folder: Path) -> str:
     """Returns the end of each log in the folder, below the log's name."""
-    told = []
+    lines_of_all = []
     for log in sorted(folder.glob("*.log")):
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES_TOLD:]
-        told += [f"{log}:", *(f"    {line}" for line in lines or ["(empty)"])]
-    return "\n".join(told)
+        lines_of_all += [f"{log}:", *(f"    {line}" for line in lines or ["(empty)"])]
+    return "\n".join(lines_of_all)
 
 
 async def _populate(stack: Stack) -> None:

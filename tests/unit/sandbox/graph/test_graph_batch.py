@@ -50,7 +50,7 @@ async def test_each_request_has_its_own_answer(outlook, make_event):
     assert stats["batches"] == {"count": 2, "sizes": {"1": 1, "4": 1}}
 
 
-async def test_prefer_counts_only_inside(outlook, make_event):
+async def test_only_the_inner_prefer_counts(outlook, make_event):
     await outlook.create(make_event())
     zone = 'outlook.timezone="Tokyo Standard Time", outlook.body-content-type="text"'
     headers = {"Authorization": f"Bearer {outlook.token}", "Prefer": zone}
@@ -136,7 +136,7 @@ async def test_faults_strike_whole_batches(outlook, make_event):
     assert answer.status_code == 401
 
 
-async def test_answers_come_in_an_order_of_their_own(outlook):
+async def test_responses_come_in_any_order(outlook):
     requests = [get(number) for number in range(20)]
     asked = [each["id"] for each in requests]
     assert [each["id"] for each in (await outlook.batch(*requests)).json()["responses"]] != asked
@@ -145,7 +145,7 @@ async def test_answers_come_in_an_order_of_their_own(outlook):
 
 
 @pytest.mark.parametrize("status", [200, 424])
-async def test_what_a_batch_is_in_which_one_was_throttled(outlook, make_event, status):
+async def test_the_status_of_a_batch_with_a_throttled_request_is_a_switch(outlook, make_event, status):
     await outlook.control.set_switches(throttled_batch_status=status)
     await outlook.control.set_fault(429, mailbox=ANN, times=1)
     answer = await outlook.batch(post(1, make_event()), post(2, make_event(), BOB))

@@ -21,7 +21,7 @@ from sandbox.graph.world import MAILBOX_STATES
 ANN = "ann@acme.example"
 
 
-async def test_switches_tell_their_meaning_and_refuse_nonsense(outlook):
+async def test_switches_have_a_meaning_and_refuse_wrong_values(outlook):
     switches = await outlook.control.switches()
     assert all(each["meaning"] for each in switches.values())
     for values in ({"colour": 1}, {"latency_ms": "slow"}, {"body_style": "loud"}, {"page_size": -1}):
@@ -54,7 +54,7 @@ async def test_requests_are_counted_and_logged(outlook):
     assert {each["mailbox"] for each in log} == {ANN}
 
 
-async def test_a_recording_keeps_whole_requests_but_no_secret(outlook, make_event):
+async def test_a_recording_keeps_whole_requests_without_secrets(outlook, make_event):
     await outlook.create()
     await outlook.control.record(on=True)
     await outlook.create(make_event(subject="kept"), prefer='IdType="ImmutableId"')
@@ -78,7 +78,7 @@ async def test_a_recording_keeps_whole_requests_but_no_secret(outlook, make_even
     assert await outlook.control.recording() == []
 
 
-def test_a_recording_keeps_the_last_requests_alone():
+def test_a_recording_keeps_only_the_last_requests():
     recording = Recording()
     recording.start()
     for number in range(40):
@@ -112,7 +112,7 @@ async def stopped(process):
     assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
-async def test_the_process_ends_at_sigterm_even_with_answers_held():
+async def test_the_process_ends_at_sigterm_even_while_answers_are_held():
     process, url = await started("--latency-ms", "1")
     async with GraphControl(url) as control, httpx.AsyncClient(base_url=url) as http:
         assert (await control.switches())["latency_ms"]["value"] == 1

@@ -1,4 +1,4 @@
-"""Tokens, who may do what, and MSAL against it."""
+"""Tokens, permissions, and MSAL against the sandbox's Entra."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ async def test_the_openid_document_names_the_real_authority(outlook):
     assert missing.json()["error_codes"] == [90002]
 
 
-async def test_a_token(outlook):
+async def test_a_token_is_issued(outlook):
     document = (await outlook.log_in()).json()
     assert document.keys() == {"token_type", "expires_in", "ext_expires_in", "access_token"}
     assert (document["token_type"], document["expires_in"]) == ("Bearer", 3599)
@@ -45,7 +45,7 @@ async def test_a_token(outlook):
         ({"secret": ""}, 400, "invalid_request", 900144),
     ],
 )
-async def test_why_there_is_no_token(outlook, wrong, status, error, code):
+async def test_a_refused_token_request_gets_its_aadsts_error(outlook, wrong, status, error, code):
     await outlook.control.add_app(TENANT, APP, [Secret("s3cret", id="the-id"), Secret("old", expires=1_700_000_000)])
     answer = await outlook.log_in(**wrong)
     document = answer.json()
@@ -130,7 +130,7 @@ async def test_the_time_zone_of_a_mailbox(outlook, zone):
 
 
 class Redirected:
-    """What MSAL may use as its http_client: everything for the real authority goes to the sandbox."""
+    """An http_client for MSAL that sends every request for the real authority to the sandbox."""
 
     def __init__(self, url):
         self.url, self.session = url, requests.Session()
@@ -194,16 +194,16 @@ def claims(token):
 
 async def test_a_token_claims_its_roles_unless_there_are_none(outlook):
     await outlook.log_in()
-    told = claims(outlook.token)
-    assert (told["tid"], told["appid"], told["aud"]) == (TENANT, APP, "https://graph.microsoft.com")
-    assert told["roles"] == ["Calendars.ReadWrite", "MailboxSettings.Read"]
-    assert told["exp"] - told["iat"] == 3599
+    claimed = claims(outlook.token)
+    assert (claimed["tid"], claimed["appid"], claimed["aud"]) == (TENANT, APP, "https://graph.microsoft.com")
+    assert claimed["roles"] == ["Calendars.ReadWrite", "MailboxSettings.Read"]
+    assert claimed["exp"] - claimed["iat"] == 3599
     await outlook.control.add_app(TENANT, APP, roles=[])
     await outlook.log_in()
     assert "roles" not in claims(outlook.token)
 
 
-async def test_a_token_that_ends_before_it_says(outlook):
+async def test_a_token_can_end_before_expires_in(outlook):
     await outlook.control.set_switches(token_valid_seconds=0.001, token_refresh_seconds=1800)
     document = (await outlook.log_in()).json()
     assert (document["expires_in"], document["refresh_in"]) == (3599, 1800)
@@ -227,7 +227,7 @@ async def test_a_valid_token_is_refused_once(outlook, batched):
 
 
 @pytest.mark.parametrize(("code", "status"), [("NoPermissionsInAccessToken", 401), ("ErrorAccessDenied", 403)])
-async def test_what_a_token_without_roles_is_told_is_a_switch(outlook, code, status):
+async def test_the_error_for_a_token_without_roles_is_a_switch(outlook, code, status):
     await outlook.control.set_switches(no_roles_code=code, no_roles_status=status)
     await outlook.control.add_app(TENANT, APP, roles=[])
     await outlook.log_in()

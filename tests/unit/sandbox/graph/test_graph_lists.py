@@ -23,7 +23,7 @@ def at(start, end, zone="UTC"):
         ("2026-10-01T00:00:00", "2026-10-20T00:00:00", True),
     ],
 )
-async def test_what_overlaps_the_window_is_seen(outlook, make_event, start, end, seen):
+async def test_a_view_shows_what_overlaps_the_window(outlook, make_event, start, end, seen):
     await outlook.create(make_event(**at(start, end)))
     for first, last in (
         ("2026-10-10T00:00:00Z", "2026-10-11T00:00:00Z"),
@@ -87,7 +87,7 @@ async def test_selected_fields(outlook, make_event):
         assert (await outlook.view(params=params)).status_code == 400
 
 
-async def test_the_tag_is_told_when_it_is_expanded_by_id(outlook, make_event, make_tagged):
+async def test_the_tag_is_returned_if_it_is_expanded_by_id(outlook, make_event, make_tagged):
     await outlook.create(make_event())
     made = (await outlook.create(make_tagged("acme/1"))).json()
     assert "singleValueExtendedProperties" not in made
@@ -152,7 +152,7 @@ async def test_order(outlook, make_event):
     assert [each["start"]["dateTime"][11:13] for each in value] == ["01", "02", "03"]
 
 
-async def test_next_links_may_lead_elsewhere_or_round(outlook, make_event):
+async def test_next_links_may_lead_to_another_origin_or_in_a_circle(outlook, make_event):
     for _ in range(3):
         await outlook.create(make_event())
     await outlook.control.set_switches(page_size=2, next_link_origin="https://graph.example")

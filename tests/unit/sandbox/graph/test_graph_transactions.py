@@ -1,4 +1,4 @@
-"""transactionId: identical and other requests that carry one already used."""
+"""transactionId: identical and different requests with a used one."""
 
 import pytest
 
@@ -9,7 +9,7 @@ async def count(outlook):
     return len([each for each in (await outlook.control.events())[ANN] if not each["in_deleted_items"]])
 
 
-async def test_an_identical_request_makes_no_second_event(outlook, make_event):
+async def test_an_identical_request_creates_no_second_event(outlook, make_event):
     first, second = [await outlook.create(make_event(transactionId="t1")) for _ in range(2)]
     assert (first.status_code, second.status_code) == (201, 201)
     assert first.json()["id"] == second.json()["id"]
@@ -18,7 +18,7 @@ async def test_an_identical_request_makes_no_second_event(outlook, make_event):
 
 @pytest.mark.parametrize("status", [400, 409])
 @pytest.mark.parametrize("annotated", [True, False])
-async def test_another_event_under_the_same_id(outlook, make_event, status, annotated):
+async def test_another_event_with_the_same_transaction_id_is_refused(outlook, make_event, status, annotated):
     await outlook.control.set_switches(transaction_status=status, transaction_annotation=annotated)
     await outlook.create(make_event(transactionId="t1"))
     answer = await outlook.create(make_event(transactionId="t1", subject="another"))
@@ -30,7 +30,7 @@ async def test_another_event_under_the_same_id(outlook, make_event, status, anno
 
 @pytest.mark.parametrize(("behaviour", "status", "events"), [("new", 201, 1), ("same", 201, 0), ("error", 400, 0)])
 @pytest.mark.parametrize("by_user", [True, False])
-async def test_after_the_event_was_deleted(outlook, make_event, behaviour, status, events, by_user):
+async def test_a_transaction_id_whose_event_was_deleted(outlook, make_event, behaviour, status, events, by_user):
     await outlook.control.set_switches(transaction_after_delete=behaviour)
     made = (await outlook.create(make_event(transactionId="t1"))).json()
     if by_user:
@@ -42,7 +42,7 @@ async def test_after_the_event_was_deleted(outlook, make_event, behaviour, statu
 
 
 @pytest.mark.parametrize(("behaviour", "status"), [("same", 201), ("error", 400)])
-async def test_after_the_event_was_edited(outlook, make_event, behaviour, status):
+async def test_a_transaction_id_whose_event_was_edited(outlook, make_event, behaviour, status):
     await outlook.control.set_switches(transaction_after_edit=behaviour)
     made = (await outlook.create(make_event(transactionId="t1"))).json()
     await outlook.control.user_edit(ANN, {"subject": "mine"}, event_id=made["id"])
@@ -68,11 +68,11 @@ async def test_what_must_be_repeated_is_a_switch(outlook, make_event, same, chan
     answer = await outlook.create(make_event(transactionId="t1", **change))
     assert answer.status_code == status
     if status == 201:
-        assert answer.json() == made, "the event as it was made, whatever was asked for now"
+        assert answer.json() == made, "the event as it was created, with any body"
     assert await count(outlook) == 1
 
 
-async def test_a_transaction_that_was_forgotten(outlook, make_event):
+async def test_a_forgotten_transaction_id_creates_another_event(outlook, make_event):
     await outlook.control.set_switches(transaction_memory_seconds=0)
     first, second = [await outlook.create(make_event(transactionId="t1")) for _ in range(2)]
     assert first.json()["id"] != second.json()["id"]

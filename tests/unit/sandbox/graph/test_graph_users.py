@@ -1,4 +1,4 @@
-"""What people do in Outlook, and what is seen of it."""
+"""User actions in Outlook, and what Graph then shows."""
 
 import pytest
 
@@ -27,7 +27,7 @@ async def test_an_edit(outlook, make_tagged):
 
 
 @pytest.mark.parametrize("carries", [True, False])
-async def test_a_copy_carries_the_tag_and_is_no_duplicate(outlook, make_tagged, carries):
+async def test_a_copy_carries_the_tag_and_does_not_count_as_a_duplicate(outlook, make_tagged, carries):
     await outlook.control.set_switches(copy_carries_tag=carries)
     made = (await outlook.create(make_tagged("acme/1", transactionId="t"), prefer=IMMUTABLE)).json()
     copy = await outlook.control.user_copy(ANN, tag="acme/1")
@@ -37,7 +37,7 @@ async def test_a_copy_carries_the_tag_and_is_no_duplicate(outlook, make_tagged, 
     assert await duplicates(outlook) == []
 
 
-async def test_two_events_with_a_tag_are_a_duplicate(outlook, make_tagged):
+async def test_two_events_with_one_tag_are_a_duplicate(outlook, make_tagged):
     await outlook.create(make_tagged("acme/1"))
     await outlook.control.user_delete(ANN, tag="acme/1")
     await outlook.create(make_tagged("acme/1"))
@@ -64,7 +64,7 @@ async def test_a_deleted_event_is_in_deleted_items(outlook, make_tagged, found):
         assert len(await viewed(outlook)) == 1
 
 
-async def test_made_all_day(outlook, make_tagged):
+async def test_an_event_can_be_made_all_day(outlook, make_tagged):
     await outlook.create(make_tagged("acme/1"))
     await outlook.control.user_make_all_day(ANN, tag="acme/1")
     [seen] = await viewed(outlook)
@@ -107,7 +107,7 @@ async def test_recurrence_null_ends_a_series(outlook, make_tagged):
     assert len(await viewed(outlook)) == 1
 
 
-async def test_own_events_and_what_the_dump_tells(outlook, make_event, make_tagged):
+async def test_a_persons_own_events_are_in_the_dump(outlook, make_event, make_tagged):
     await outlook.control.user_create(ANN, make_event(subject="Dentist"))
     await outlook.create(make_tagged("acme/1", transactionId="t1"))
     own, ours = (await outlook.control.events(ANN))[ANN]
@@ -144,7 +144,7 @@ async def test_a_purged_event_is_in_no_folder(outlook, make_tagged):
     assert await outlook.control.events(ANN) == {ANN: []}
 
 
-async def test_an_imported_event_has_other_ids_and_its_tag(outlook, make_tagged):
+async def test_an_imported_event_has_new_ids_and_keeps_its_tag(outlook, make_tagged):
     made = (await outlook.create(make_tagged("acme/1"), prefer=IMMUTABLE)).json()
     imported = await outlook.control.act("reimport", ANN, tag="acme/1")
     assert imported["id"] != made["id"]
