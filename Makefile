@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test sim mutants e2e capture lint format bench bench-sweep lock clean
+.PHONY: help install demo test test-long sim mutants e2e capture lint format bench bench-sweep lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ demo: .venv/.installed ## Run the service in a simulated world, to watch it work
 # Two test workers for each processor, because the tests of the whole service mostly wait.
 test: .venv/.installed ## Run all tests that need only this environment (ARGS=… goes to pytest)
 	@$(BIN)/pytest --numprocesses $$($(BIN)/python -c 'import os; print(2 * (os.cpu_count() or 1))') --dist worksteal $(ARGS)
+
+test-long: .venv/.installed ## Run the tests of the whole service that take minutes
+	@$(BIN)/pytest tests/long $(ARGS)
 
 sim: .venv/.installed ## Play many stories of faults in simulated time (SEEDS=… of each kind; ARGS="--first 500")
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),100) $(ARGS)

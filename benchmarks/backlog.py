@@ -86,7 +86,7 @@ def _naive(bootstrap_servers: str, graph_url: str, changes: int) -> Figures:
                 headers={"Authorization": f"Bearer {token}"},
             )
             answer.raise_for_status()
-            consumer.commit(message, asynchronous=False)
+            consumer.commit(message=message, asynchronous=False)
             done += 1
     seconds, cpu = time.monotonic() - started, time.process_time() - used
     consumer.close()

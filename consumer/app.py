@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -19,6 +18,7 @@ from consumer.domain.errors import (
 )
 from consumer.engine import Engine, every
 from consumer.kafka.config import Config, checked_properties, client_config, consumer_config
+from consumer.kafka.core_questions import CoreQuestions
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Decoder
 from consumer.kafka.heartbeats import Heartbeats
@@ -69,9 +69,12 @@ class App:
 
         self._metrics = Metrics()
         dead_letters = DeadLetters(
-            client_config(brokers, properties), settings.kafka_dlq_topic, self._metrics.dead_letter
+            client_config(brokers, properties),
+            settings.kafka_dlq_topic,
+            ThreadPoolExecutor(1, "dead-letters"),
+            self._metrics.dead_letter,
         )
-        self._waits = Waits(self._on_waiting)
+        self._waits = Waits(self._on_waiting, time.monotonic)
         self._refused = RefusedRecords(dead_letters, self._waits)
         self._engine = engine = Engine(settings, refused=self._refused, on_resumed=self._resumed, metrics=self._metrics)
         self._metrics.watch_lanes(lambda: engine.lanes.busy, lambda: engine.lanes.waiting)
@@ -80,7 +83,7 @@ class App:
             engine.registry,
             engine.router,
             engine.store,
-            engine.core,
+            CoreQuestions(engine.core, time.monotonic),
             dead_letters,
             self._waits,
             self._give_back,
@@ -104,6 +107,7 @@ class App:
             self._on_overrun,
             on_pressure=lambda: self._aside(engine.lanes.relieve()),
             identify=self._identity.ask,
+            monotonic=time.monotonic,
         )
         self._lag = Lag(group, settings.kafka_topic)
         self._heartbeats = Heartbeats(group, settings.kafka_heartbeat_topic)
@@ -122,7 +126,11 @@ class App:
         self._take_sites(sites, first=True)
 
     async def run(self) -> int:
-        """Until SIGTERM (0), SIGINT (130), or something that cannot heal (1)."""
+        """Until SIGTERM (0), SIGINT (130), or something that cannot heal (1).
+
+        Raises:
+            ConfigurationError: the address cannot be bound, or Redis holds data of a newer version.
+        """
         try:
             address = await self._health.start()
         except OSError as error:
@@ -131,6 +139,14 @@ class App:
         stop: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop, number)
+        try:
+            await self._look_at_store()
+        except StoreUnavailableError:
+            pass  # looked at again in a moment
+        except ConfigurationError:
+            await self._health.stop()
+            await self._engine.close()
+            raise
         parts: dict[str, Coroutine[Any, Any, Any]] = {
             "intake": self._intake.run(),
             "refused records": self._refused.run(),
@@ -144,8 +160,6 @@ class App:
             "pump": self._ended.wait(),
         }
         tasks = [asyncio.create_task(work, name=name) for name, work in parts.items()]
-        with suppress(StoreUnavailableError):  # looked at again in a moment
-            await self._look_at_store()
         self._pump.start()
         log.info("running", http=address)
         await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -154,6 +168,9 @@ class App:
             reason = self._end_reason if task.get_name() == "pump" else repr(task.exception())
             log.critical("stopping: a part of the service ended", part=task.get_name(), reason=reason)
         clean = await self._stop(tasks)
+        for task in failed:
+            if isinstance(problem := task.exception(), ConfigurationError):
+                raise problem  # a newer release has changed the data in Redis meanwhile
         if failed or not clean:
             return 1
         return 0 if stop.result() == signal.SIGTERM else 130
@@ -181,9 +198,9 @@ class App:
             known = self._sites_file_now.get(site_id)
             if known is None and not first:
                 # Its records were skipped until now: the sweep makes up for them.
-                self._aside(self._rounds.afresh(site_id, every_mailbox=False))
+                self._aside(self._rounds.recover(site_id, every_mailbox=False))
             elif known is not None and known.app != site.app:
-                self._aside(self._rounds.afresh(site_id, every_mailbox=True))
+                self._aside(self._rounds.recover(site_id, every_mailbox=True))
         self._sites_file_now = sites
         self._metrics.sites(sites)
         self._engine.states.replace(sites)
@@ -191,18 +208,18 @@ class App:
     def _resumed(self, site_id: str) -> None:
         self._engine.lanes.wake(site_id)
         # What was handed over while the site was suspended must not wait for its next turn.
-        self._aside(self._rounds.afresh(site_id, every_mailbox=False))
+        self._aside(self._rounds.recover(site_id, every_mailbox=False))
 
     def _aside(self, work: Coroutine[Any, Any, None]) -> None:
-        async def told() -> None:
+        async def guarded() -> None:
             try:
                 await work
             except StoreUnavailableError as error:
                 log.warning(
-                    "Redis is not there: parked mailboxes stay so, the sweep comes in its turn", reason=str(error)
+                    "Redis is unavailable: mailboxes stay parked, sites wait for their next sweep", reason=str(error)
                 )
 
-        task = asyncio.create_task(told())
+        task = asyncio.create_task(guarded())
         self._asides.add(task)
         task.add_done_callback(self._asides.discard)
 
@@ -228,7 +245,7 @@ class App:
                 await self._engine.store.block(record.topic, record.partition, record.offset + 1)
                 await self._look_at_store()
             except StoreUnavailableError as error:
-                log.error("Redis is not there, consumption waits", reason=str(error))
+                log.error("Redis is unavailable: consumption waits", reason=str(error))
                 await asyncio.sleep(_LOOK_SECONDS)
             else:
                 return
@@ -241,14 +258,14 @@ class App:
 
     def _on_overrun(self) -> None:
         for site_id in self._sites_file_now:
-            self._aside(self._rounds.afresh(site_id, every_mailbox=False))
+            self._aside(self._rounds.recover(site_id, every_mailbox=False))
 
     def _on_pump_end(self, reason: str | None) -> None:
         self._end_reason = reason
         self._ended.set()
 
     async def _look_at_store(self) -> None:
-        """What operators have said by way of the store, and what waits there."""
+        """Apply what operators have set in the store, and measure what waits there."""
         self._engine.states.pause(await self._engine.store.paused())
         blocked = await self._engine.store.blocked(self._settings.kafka_topic)
         self._pump.block({partition: block.offset for partition, block in blocked.items()})

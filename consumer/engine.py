@@ -4,6 +4,8 @@ import asyncio
 import gc
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -19,12 +21,13 @@ from consumer.kafka.registry import Registry
 from consumer.ops.metrics import Metrics
 from consumer.settings import Settings
 from consumer.store.store import RedisStore
-from consumer.sync.dry_run import DryRunLanes
+from consumer.sync.dry_run import DryRunLanes, DryRunMeter, DryRunRecords, PlanSink
 from consumer.sync.lanes import Lanes, RefusedChanges
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.routing import Router
 from consumer.sync.site_registry import SiteRegistry
 from consumer.sync.sweep import Sweeper
+from consumer.sync.sweep_ports import SweepPorts
 from consumer.unusable import Unusable
 
 log = structlog.get_logger(__name__)
@@ -43,13 +46,15 @@ class Engine:
         refused: RefusedChanges,
         on_resumed: Callable[[str], None],
         metrics: Metrics | None = None,
-        dry_run: bool = False,
+        on_plan: PlanSink | None = None,
     ) -> None:
         """``refused`` takes the changes that Graph calls malformed; ``on_resumed`` a site that is served again.
 
-        In a dry run, the store and the calendars refuse every write.
+        ``on_plan`` makes it a dry run, and takes what a sweep would do. The store and the calendars then refuse every
+        write.
         """
-        clock = SystemClock()
+        dry_run = on_plan is not None
+        clock, new_id = SystemClock(), partial(secrets.token_hex, 16)
         days, interval = settings.window_days, settings.sweep_interval_seconds
         self.metrics = metrics or Metrics()
         self.foreign = ForeignAnswers(self.metrics.foreign_answer, clock.monotonic)
@@ -62,6 +67,7 @@ class Engine:
             clock,
             ca_file=settings.ca_file,
             read_only=dry_run,
+            new_id=new_id,
         )
         self.unusable = Unusable(self.metrics.unusable)
         self.core = CoreApi(
@@ -79,22 +85,21 @@ class Engine:
             self.calendars,
             clock,
             self.metrics,
-            new_id=lambda: secrets.token_hex(16),
+            new_id=new_id,
             window_days=days,
             dry_run=dry_run,
         )
         self.lanes = Lanes(self.reconciler, self.store, self.states, clock, Random(), refused)
         self.router = Router(self.store, self.lanes, self.states, clock, window_days=days, fuse_seconds=interval)
-        self.sweeper = Sweeper(
-            self.store,
-            DryRunLanes(self.reconciler, self.states) if dry_run else self.lanes,
-            self.core,
-            self.states,
-            clock,
-            self.metrics,
-            window_days=days,
-            dry_run=dry_run,
-        )
+        ports = SweepPorts(self.store, self.store, self.lanes, self.core, self.states, self.metrics)
+        if on_plan is not None:
+            ports = replace(
+                ports,
+                records=DryRunRecords(),
+                mailboxes=DryRunLanes(self.reconciler, self.states, on_plan),
+                meter=DryRunMeter(),
+            )
+        self.sweeper = Sweeper(ports, clock, window_days=days)
         _tune_collector()
 
     async def renew_leases(self) -> None:
@@ -102,7 +107,7 @@ class Engine:
         await every(_RENEW_LOOK_SECONDS, self.reconciler.renew_leases)
 
     async def close(self) -> None:
-        """Give every connection back."""
+        """Close every connection."""
         await self.calendars.close()
         await self._core_http.close()
         await self._registry_http.close()
@@ -118,10 +123,10 @@ def _tune_collector() -> None:
 
 
 async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Until cancelled: ``work`` again and again; Redis may be away meanwhile."""
+    """Until cancelled: ``work`` again and again, also while Redis is unavailable."""
     while True:
         await asyncio.sleep(seconds)
         try:
             await work()
         except StoreUnavailableError as error:
-            log.warning("Redis is not there", reason=str(error))
+            log.warning("Redis is unavailable", reason=str(error))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from sandbox.servers.process import ServerFailedError, ServerProcess, accepts_connections, free_port
+from sandbox.servers.process import Launch, Leashed, ServerFailedError, ServerProcess, accepts_connections, free_port
 
 CORE_TOKEN: Final = "core-token"
 SECRET: Final = "sandbox-client-secret-value"
@@ -54,6 +54,8 @@ class Stack:
     """Further librdkafka properties; ``fetch.wait.max.ms`` must be small with the embedded broker."""
     ca_file: Path | None = None
     """The authority of a Graph that is served over https."""
+    launch: Launch = Leashed
+    """How the service is started."""
 
     @property
     def sites_file(self) -> Path:
@@ -99,6 +101,7 @@ class Stack:
                 ready=lambda: accepts_connections(port),
                 environment=self.environment(port) | more,
                 stop_within=30,
+                launch=self.launch,
             ),
             port,
         )
@@ -117,20 +120,21 @@ class Service:
         return f"http://127.0.0.1:{self.port}"
 
 
-def stand_in(name: str, folder: Path, *arguments: str) -> ServerProcess:
-    """One of the sandbox's own servers, ``sandbox.{name}``, not yet started; :func:`url_of` tells where it listens."""
+def stand_in(name: str, folder: Path, *arguments: str, launch: Launch = Leashed) -> ServerProcess:
+    """Returns one of the sandbox's own servers, ``sandbox.{name}``, not yet started. See :func:`url_of` for its URL."""
     process = ServerProcess(
         name=f"sandbox {name}",
         command=[sys.executable, "-m", f"sandbox.{name}", "--port", "0", *arguments],
         log=folder / f"{name}.log",
         ready=lambda: process.find_in_log(r"^listening \S+$") is not None,
+        launch=launch,
     )
     return process
 
 
 def url_of(process: ServerProcess) -> str:
-    """The address that a started stand-in printed."""
+    """Returns the address that a started stand-in printed."""
     found = process.find_in_log(r"^listening (\S+)$")
     if found is None:
-        raise ServerFailedError(f"{process.name} did not say where it listens; see {process.log}")
+        raise ServerFailedError(f"{process.name} did not print its address; see its log {process.log}")
     return found[1]

@@ -6,7 +6,7 @@ import os
 import re
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,9 +27,11 @@ from sandbox.core.producer import FeedProducer
 from sandbox.core.rows import Change
 from sandbox.core.schedule import Schedule
 from sandbox.oracle import compare, expect
+from sandbox.servers.process import Launch, Leashed
 from sandbox.stack import SECRET, Service, SiteSpec, Stack, stand_in, url_of
 from tests.contract.graph_description import description
 from tests.contract.graph_rules import breaches, calls
+from tests.warm import Done, Warm
 
 ROLES = ("Calendars.ReadWrite", "MailboxSettings.Read")
 
@@ -81,6 +83,8 @@ class Company:
     aliases: dict[str, str] = field(default_factory=dict)
     """Further addresses of mailboxes, and the mailbox's own."""
     services: list[Service] = field(default_factory=list)
+    warm: Warm | None = None
+    """Starts commands, if given; else each starts as people start it."""
 
     def generate(self, *, workers: int, jobs: int, days: int = 19) -> list[Change]:
         """Workers for each site and jobs for each worker, none of them about to begin or to enter the window."""
@@ -141,20 +145,22 @@ class Company:
         """Let Core's API serve the schedule as it is now."""
         await self.core.put_schedule(dump(self.schedule))
 
-    async def command(
-        self, *arguments: str, within: float = 120.0, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
+    async def command(self, *arguments: str, within: float = 120.0, **environment: str) -> Done:
         """What ``calsync`` with these arguments printed, and its exit status."""
         process = self.stack.service(**environment).process
-        return await asyncio.to_thread(
+        environment = {**os.environ, **process.environment}
+        if self.warm is not None:
+            return await asyncio.to_thread(self.warm.run, arguments, environment, within=within)
+        done = await asyncio.to_thread(
             subprocess.run,
             [process.command[0], *arguments],
-            env={**os.environ, **process.environment},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=within,
             check=False,
         )
+        return Done(done.returncode, done.stdout, done.stderr)
 
     async def sweep(self, *options: str) -> Swept:
         """Sweep once, now, with the real command."""
@@ -180,13 +186,13 @@ class Company:
         requests = (await self.graph.stats())["requests"]
         return sum(sum(requests.get(operation, {}).values()) for operation in ("create", "update", "delete"))
 
-    async def consumed(self, within: float = 60.0) -> None:
-        """Wait until the group has committed the whole topic."""
+    async def consumed(self, within: float = 60.0, *, besides: Collection[int] = ()) -> None:
+        """Wait until the group has committed the whole topic, all but these partitions."""
         consumer = Consumer({"bootstrap.servers": self.stack.bootstrap_servers, "group.id": self.stack.group})
         try:
 
             async def done() -> bool:
-                return await asyncio.to_thread(_done, consumer, self.stack.topic)
+                return await asyncio.to_thread(_done, consumer, self.stack.topic, besides)
 
             await eventually(done, "the group's committed offsets are the ends of the topic", within)
         finally:
@@ -224,8 +230,8 @@ class Company:
         for address, event in await self.ours():
             await self.graph.user_edit(address, {}, event_id=event["id"])
 
-    def dead_letters(self, count: int) -> list[Any]:
-        """The records on the dead-letter topic, which shall be ``count``."""
+    def dead_letters(self) -> list[Any]:
+        """Every record on the dead-letter topic."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self.stack.bootstrap_servers,
@@ -238,15 +244,22 @@ class Company:
         topic = f"{self.stack.topic}.dlq"
         try:
             partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-            found = consumer.consume(count, 10)
+            starts = [TopicPartition(topic, partition, 0) for partition in partitions]
+            marks = [consumer.get_watermark_offsets(start, timeout=10) for start in starts]
+            count = sum(high - low for low, high in marks)
+            consumer.assign(starts)
+            found: list[Any] = []
+            while len(found) < count:
+                batch = consumer.consume(count - len(found), 10)
+                assert batch, f"{len(found)} of {count} dead letters came"
+                found += batch
             return sorted(found, key=lambda message: (message.value() or b"", message.offset()))
         finally:
             consumer.close()
 
 
-def _done(consumer: Consumer, topic: str) -> bool:
-    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+def _done(consumer: Consumer, topic: str, besides: Collection[int]) -> bool:
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions.keys() - besides
     for committed in consumer.committed([TopicPartition(topic, partition) for partition in partitions], timeout=10):
         low, high = consumer.get_watermark_offsets(committed, timeout=10)
         if max(low, committed.offset) < high:
@@ -281,6 +294,7 @@ async def found_company(
     seed: int = 1,
     kafka_properties: dict[str, str] | None = None,
     authority: trustme.CA | None = None,
+    warm: Warm | None = None,
 ) -> AsyncIterator[Company]:
     """A company with servers of its own for Graph and Core, on a broker and a Redis that are there already.
 
@@ -288,10 +302,11 @@ async def found_company(
     held against the contract.
     """
     sites = [SiteSpec(site_id, site_id.title()) for site_id in site_ids]
+    launch: Launch = Leashed if warm is None else warm.launch
     with ExitStack() as servers:
         tls, ca_file = ([], None) if authority is None else secured(folder, authority)
-        graph = servers.enter_context(stand_in("graph", folder, *tls))
-        core = servers.enter_context(stand_in("core", folder))
+        graph = servers.enter_context(stand_in("graph", folder, *tls, launch=launch))
+        core = servers.enter_context(stand_in("core", folder, launch=launch))
         stack = Stack(
             folder,
             bootstrap_servers,
@@ -302,6 +317,7 @@ async def found_company(
             group=f"{name}-group",
             kafka_properties=kafka_properties or {},
             ca_file=ca_file,
+            launch=launch,
         )
         stack.write_sites(sites)
         trusted = ca_file is None or ssl.create_default_context(cafile=ca_file)
@@ -314,7 +330,7 @@ async def found_company(
                 await control.add_tenant(site.tenant_id)
                 await control.add_app(site.tenant_id, site.client_id, [Secret(SECRET)], ROLES)
             producer = FeedProducer(bootstrap_servers, name)
-            company = Company(stack, control, core_control, producer, sites, Random(seed))
+            company = Company(stack, control, core_control, producer, sites, Random(seed), warm=warm)
             try:
                 yield company
             finally:

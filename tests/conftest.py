@@ -13,6 +13,8 @@ import pytest
 import redis
 
 from sandbox.servers.embedded import embedded_broker, embedded_valkey
+from tests.warm import Warm
+from tests.warm import warm as warmed
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +22,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The embedded broker's bootstrap address."""
     with embedded_broker(tmp_path_factory.mktemp("broker")) as bootstrap_servers:
         yield bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Starts the service, its commands and the stand-ins for the price of a fork."""
+    with warmed(tmp_path_factory.mktemp("warm")) as ready:
+        yield ready
 
 
 @pytest.fixture(scope="session")

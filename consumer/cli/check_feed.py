@@ -12,8 +12,8 @@ from consumer.cli.opened import opened
 from consumer.cli.topics import PATIENCE_SECONDS, client_properties, records
 from consumer.domain.errors import InvalidRecordError, UndecodableError
 from consumer.kafka.decode import Decoder
+from consumer.kafka.decode_with_registry import decode
 from consumer.kafka.feed_check import Fault, FeedCheck
-from consumer.kafka.intake import decode
 from consumer.kafka.offset_range import offset_range
 from consumer.kafka.topic import cleanup_policy
 from consumer.settings import Settings

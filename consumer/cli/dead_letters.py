@@ -1,4 +1,4 @@
-"""``calsync dead-dead_letters``: records that could not be carried out, and the partitions that they block."""
+"""``calsync dead-letters``: records that could not be carried out, and the partitions that they block."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from consumer.kafka.dead_letter import DeadLetter, dead_letter_of
 from consumer.kafka.offset_range import offset_range
 from consumer.kafka.topic import TopicIdentity
 from consumer.settings import Settings
-from consumer.store.store import Block
+from consumer.sync.partition_block import Block
 
 cli = typer.Typer(help="Records that could not be carried out.", no_args_is_help=True, add_completion=False)
 
@@ -28,7 +28,7 @@ def list_letters(
     as_json: Json = False,
 ) -> None:
     """The records that could not be carried out, and the partitions that are blocked for them."""
-    found, blocked = run_until_done(dead_letters(configured(), everything=everything))
+    found, blocked = run_until_done(read_dead_letters(configured(), everything=everything))
     print_document(document(found, blocked)) if as_json else output.print(table(found, blocked))
 
 
@@ -50,7 +50,7 @@ def resume(
     output.print(f"resumed: {numbers}; its replica knows within five seconds" if resumed else "nothing is blocked")
 
 
-async def dead_letters(settings: Settings, *, everything: bool) -> tuple[list[DeadLetter], dict[int, Block]]:
+async def read_dead_letters(settings: Settings, *, everything: bool) -> tuple[list[DeadLetter], dict[int, Block]]:
     """The dead letters that were not replayed yet, or all there are; and the partitions that are blocked.
 
     Raises:

@@ -12,7 +12,7 @@ from consumer.cli.sweep import report_sweeps, sweep_once
 from consumer.domain.errors import ConfigurationError
 from consumer.domain.mailbox import Mailbox
 from consumer.settings import Settings
-from consumer.sync.ports import BY_HAND, Parking
+from consumer.sync.parking import BY_HAND, Parking
 
 cli = typer.Typer(help="Mailboxes that are not tried.", no_args_is_help=True, add_completion=False)
 SiteOption = Annotated[str | None, typer.Option("--site", help="Whose mailbox it is.")]
@@ -47,7 +47,7 @@ def enable(address: Address, site: SiteOption = None, as_json: Json = False) -> 
         for mailbox in enabled
         for report in run_until_done(sweep_once(settings, [mailbox.site], mailbox=mailbox.address))
     ]
-    report_sweeps(reports, dry_run=False, as_json=as_json)
+    report_sweeps(reports, planned=None, as_json=as_json)
 
 
 async def parked_mailboxes(settings: Settings, site_ids: Sequence[str]) -> list[tuple[Mailbox, Parking]]:

@@ -11,6 +11,7 @@ from consumer.engine import Engine
 from consumer.settings import Settings
 from consumer.sites import Sites, SitesFile
 from consumer.sync.change import Change
+from consumer.sync.dry_run import PlanSink
 from consumer.sync.lanes import RefusedChanges
 
 
@@ -23,11 +24,11 @@ class NoRecords:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, *, refused: RefusedChanges | None = None, dry_run: bool = False
+    settings: Settings, *, refused: RefusedChanges | None = None, on_plan: PlanSink | None = None
 ) -> AsyncIterator[tuple[Engine, Sites]]:
     """An engine for a command, with the sites as they are. Raises ``ConfigurationError``."""
     sites = SitesFile(settings.sites_file).load()
-    engine = Engine(settings, refused=refused or NoRecords(), on_resumed=lambda _site_id: None, dry_run=dry_run)
+    engine = Engine(settings, refused=refused or NoRecords(), on_resumed=lambda _site_id: None, on_plan=on_plan)
     engine.states.replace(sites)
     renewing = asyncio.create_task(engine.renew_leases())
     try:

@@ -1,8 +1,9 @@
-"""Records that are put through the service once more, by ``dead-dead_letters replay`` and by ``replay``."""
+"""Records that are put through the service once more, by ``dead-letters replay`` and by ``replay``."""
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
@@ -20,7 +21,7 @@ from consumer.engine import Engine
 from consumer.kafka.dead_letter import DeadLetter
 from consumer.kafka.dead_letters import DeadLetters
 from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Incomplete
-from consumer.kafka.intake import decode
+from consumer.kafka.decode_with_registry import decode
 from consumer.kafka.offset_range import OffsetRange
 from consumer.kafka.parcel import own_headers
 from consumer.kafka.record import Record
@@ -154,7 +155,8 @@ async def replaying(settings: Settings) -> AsyncIterator[tuple[Engine, Replayer]
 
     Raises ``ConfigurationError`` and ``StoreUnavailableError``.
     """
-    dead_letters = DeadLetters(client_properties(settings), settings.kafka_dlq_topic)
+    threads = ThreadPoolExecutor(1, "dead-letters")
+    dead_letters = DeadLetters(client_properties(settings), settings.kafka_dlq_topic, threads)
     async with opened(settings, refused=_RefusedAgain(dead_letters)) as (engine, sites):
         await engine.store.check()
         engine.states.pause(await engine.store.paused())

@@ -10,7 +10,7 @@ from consumer.cli.console import Json, configured, moment, output, print_documen
 from consumer.cli.opened import named_sites, opened
 from consumer.domain.errors import ConfigurationError
 from consumer.settings import Settings
-from consumer.sync.ports import SiteStatus
+from consumer.sync.site_status import SiteStatus
 
 cli = typer.Typer(help="Customers: served or paused.", no_args_is_help=True, add_completion=False)
 SiteArgument = Annotated[str, typer.Argument(help="The site's id.")]

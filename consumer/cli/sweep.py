@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -13,10 +14,13 @@ from consumer.cli.entry import FAULT
 from consumer.cli.opened import address_of, named_sites, opened
 from consumer.cli.progress import sweep_progress
 from consumer.cli.redis_hint import redis_message
-from consumer.domain.errors import ConfigurationError
+from consumer.domain.compare import CAUSES
+from consumer.domain.errors import ConfigurationError, SiteRefusedError
 from consumer.domain.site import Site
 from consumer.settings import Settings
-from consumer.sync.report import CAUSES, Planned, Report
+from consumer.sync.bounded import each
+from consumer.sync.dry_run import PlannedRepair, PlanSink
+from consumer.sync.report import Report
 from consumer.sync.scheduler import SITES_AT_ONCE
 
 cli = typer.Typer(add_completion=False)
@@ -33,17 +37,18 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Compare the calendars with Core's schedule, once, now, and repair what differs."""
+    planned: list[PlannedRepair] | None = [] if dry_run else None
     with sweep_progress(errors) as progress:
         work = sweep_once(
             configured(),
             site or [],
             mailbox=mailbox,
-            dry_run=dry_run,
+            on_plan=None if planned is None else planned.append,
             allow_mass_delete=allow_mass_delete,
             progress=progress,
         )
         reports = run_until_done(work)
-    report_sweeps(reports, dry_run=dry_run, as_json=as_json)
+    report_sweeps(reports, planned=planned, as_json=as_json)
 
 
 async def sweep_once(
@@ -51,74 +56,83 @@ async def sweep_once(
     site_ids: Sequence[str],
     *,
     mailbox: str | None = None,
-    dry_run: bool = False,
+    on_plan: PlanSink | None = None,
     allow_mass_delete: bool = False,
     progress: Callable[[Report], None] = lambda _report: None,
 ) -> list[Report]:
-    """Sweep sites once, now: those named, or all; in each everything, or one mailbox.
+    """Sweep sites once, now: those of ``site_ids``, or all; in each everything, or one mailbox.
 
-    ``progress`` is called with a site's report whenever a mailbox has been compared, and when the site is done.
+    Args:
+        settings: of the service.
+        site_ids: at most ``SITES_AT_ONCE`` of these are swept at a time.
+        mailbox: sweep this address alone.
+        on_plan: makes it a dry run, and takes what a sweep would do.
+        allow_mass_delete: delete the events of vanished jobs even if the fuse has blown.
+        progress: called with a site's report each time a mailbox has been visited, and when the site is done.
 
     Raises:
-        ConfigurationError: the sites file cannot be used or does not name one of the sites, or no site is known to
-            have the mailbox.
-        StoreUnavailableError: Redis cannot be reached or takes no writes: nothing was begun.
+        ConfigurationError: the sites file is unusable or does not name one of the sites, or neither Core nor a link
+            names the mailbox.
+        StoreUnavailableError: Redis is unavailable or refuses writes; nothing was begun.
     """
-    async with opened(settings, dry_run=dry_run) as (engine, sites):
-        if not dry_run:
+    async with opened(settings, on_plan=on_plan) as (engine, sites):
+        if on_plan is None:
             await engine.store.check()
         chosen = named_sites(site_ids, sites)
         only = None if mailbox is None else address_of(mailbox)
         paused = await engine.store.paused()
-        turns = asyncio.Semaphore(SITES_AT_ONCE)
+        reports: dict[str, Report] = {}
+        sweep_one = partial(
+            engine.sweeper.sweep,
+            allow_mass_delete=allow_mass_delete,
+            only=only,
+            named=len(chosen) == 1,
+            progress=progress,
+        )
 
-        async def swept(site: Site) -> Report:
+        async def swept(site: Site) -> None:
             if site.site_id in paused:
-                return Report(site.site_id, failure="paused by hand: see calsync site resume")
-            async with turns:
-                report = await engine.sweeper.sweep(
-                    site,
-                    allow_mass_delete=allow_mass_delete,
-                    only=only,
-                    named=len(chosen) == 1,
-                    progress=progress,
-                )
-            fault = engine.states.suspended(site.site_id)
-            if fault is not None:
-                report.failure = report.failure or f"suspended: {fault}"
-            elif only is not None and report.unserved:
-                report.failure = report.failure or "the mailbox is parked: see calsync mailbox list"
-            report.done = True
+                reports[site.site_id] = Report(site.site_id, failure="paused by hand: see calsync site resume")
+                return
+            report = reports[site.site_id] = await sweep_one(site)
+            _finish(report, engine.states.suspended(site.site_id), is_alone=only is not None)
             progress(report)
-            return report
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(swept(site)) for site in chosen]
-        reports = [task.result() for task in tasks]
+        await each(chosen, asyncio.Semaphore(SITES_AT_ONCE), swept)
+    in_order = [reports[site.site_id] for site in chosen]
     if only is None:
-        return reports
-    found = [report for report in reports if report.mailboxes or report.failure]
+        return in_order
+    found = [report for report in in_order if report.mailboxes or report.failure]
     if not found:
         raise ConfigurationError([f"--mailbox {only}: neither Core nor a link names it; say whose it is with --site"])
     return found
 
 
-def report_sweeps(reports: Sequence[Report], *, dry_run: bool, as_json: bool) -> NoReturn:
-    """Print what sweeps did, and end with the exit code that says how they went."""
+def _finish(report: Report, fault: SiteRefusedError | None, *, is_alone: bool) -> None:
+    """Note why a sweep failed that found its site suspended, or its only mailbox (``is_alone``) parked."""
+    if fault is not None:
+        report.failure = report.failure or f"suspended: {fault}"
+    elif is_alone and report.unserved:
+        report.failure = report.failure or "the mailbox is parked: see calsync mailbox list"
+    report.done = True
+
+
+def report_sweeps(reports: Sequence[Report], *, planned: Sequence[PlannedRepair] | None, as_json: bool) -> NoReturn:
+    """Print what sweeps did, or in a dry run what they planned, and exit with the code of their outcome."""
     if as_json:
-        print_document(document(reports, dry_run=dry_run))
+        print_document(document(reports, planned))
     else:
         for report in reports:
-            for line in (*planned_lines(report), *unavailable_lines(report)):
+            for line in (*planned_lines(report.site_id, planned or ()), *unavailable_lines(report)):
                 sys.stdout.write(f"{line}\n")
-        output.print(table(reports, dry_run=dry_run))
+        output.print(table(reports, dry_run=planned is not None))
     for reason in dict.fromkeys(report.failure for report in reports if report.failure and "Redis: " in report.failure):
         sys.stderr.write(f"calsync: {redis_message('Redis: ' + reason.partition('Redis: ')[2])}\n")
     raise typer.Exit(0 if all(report.whole for report in reports) else FAULT)
 
 
 def table(reports: Sequence[Report], *, dry_run: bool) -> Table:
-    """A row a site: what was repaired, or would be, by cause; legible on 80 columns too."""
+    """One row for each site: what was repaired, or would be, by cause. It fits 80 columns."""
     table = Table(title="Sweep: a dry run" if dry_run else "Sweep", title_justify="left")
     table.add_column("site", no_wrap=True)
     table.add_column("result", overflow="fold", ratio=1)
@@ -143,23 +157,23 @@ def _result(report: Report) -> str:
 
 
 def unavailable_lines(report: Report) -> list[str]:
-    """One line a mailbox that could not be read in several sweeps in a row."""
+    """One line for each mailbox that could not be read in several sweeps in a row."""
     return [
         f"{report.site_id}  {mailbox.address}  unavailable, in {mailbox.sweeps} sweeps in a row: {mailbox.reason}"
         for mailbox in report.unavailable
     ]
 
 
-def planned_lines(report: Report) -> list[str]:
-    """One line a change that a dry run did not make."""
+def planned_lines(site_id: str, planned: Sequence[PlannedRepair]) -> list[str]:
+    """One line for each repair of the site that a dry run did not make."""
     return [
-        f"{report.site_id}  {planned.address}  job {planned.job_id}: {planned.step} ({planned.cause})"
-        for planned in _in_order(report)
+        f"{site_id}  {repair.mailbox.address}  job {repair.job_id}: {repair.step} ({repair.cause})"
+        for repair in _of_site(site_id, planned)
     ]
 
 
-def document(reports: Sequence[Report], *, dry_run: bool) -> dict[str, Any]:
-    """``{"dry_run": …, "sites": [...]}``."""
+def document(reports: Sequence[Report], planned: Sequence[PlannedRepair] | None) -> dict[str, Any]:
+    """``{"dry_run": …, "sites": [...]}``; ``planned`` is ``None`` unless it was a dry run."""
     sites: list[dict[str, Any]] = [
         {
             "site": report.site_id,
@@ -176,15 +190,16 @@ def document(reports: Sequence[Report], *, dry_run: bool) -> dict[str, Any]:
             "repairs": {cause: report.repairs[cause] for cause in CAUSES},
             "held": report.held,
         }
-        | ({"changes": [_change(planned) for planned in _in_order(report)]} if dry_run else {})
+        | ({} if planned is None else {"changes": [_change(repair) for repair in _of_site(report.site_id, planned)]})
         for report in reports
     ]
-    return {"dry_run": dry_run, "sites": sites}
+    return {"dry_run": planned is not None, "sites": sites}
 
 
-def _in_order(report: Report) -> list[Planned]:
-    return sorted(report.planned, key=lambda planned: (planned.address, planned.job_id))
+def _of_site(site_id: str, planned: Sequence[PlannedRepair]) -> list[PlannedRepair]:
+    ours = [repair for repair in planned if repair.mailbox.site == site_id]
+    return sorted(ours, key=lambda repair: (repair.mailbox.address, repair.job_id))
 
 
-def _change(planned: Planned) -> dict[str, str]:
-    return {"mailbox": planned.address, "job": planned.job_id, "step": planned.step, "cause": planned.cause}
+def _change(repair: PlannedRepair) -> dict[str, str]:
+    return {"mailbox": repair.mailbox.address, "job": repair.job_id, "step": repair.step, "cause": repair.cause}

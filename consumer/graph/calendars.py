@@ -34,7 +34,8 @@ from consumer.graph.dispatcher import Call, Dispatcher, RequestMeter, any_object
 from consumer.graph.links import path_below
 from consumer.graph.tokens import Tokens, roles_of
 from consumer.http import Http
-from consumer.sync.ports import REQUEST_SECONDS, Asks, Lease
+from consumer.sync.lease import REQUEST_SECONDS, Lease
+from consumer.sync.ports import Asks
 
 NO_EVENT: Final = "AA-no-event"
 """An id that no event has: Exchange's ids are much longer."""

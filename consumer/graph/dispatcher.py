@@ -19,7 +19,7 @@ from consumer.graph.tokens import Tokens
 from consumer.http import Answer, Http, NoAnswerError
 from consumer.json_reader import loads
 from consumer.retry_after import retry_after
-from consumer.sync.ports import Lease
+from consumer.sync.lease import Lease
 
 BATCH_SIZE: Final = 20
 """Graph's limit (json-batching)."""

@@ -1,4 +1,4 @@
-"""librdkafka's configuration: ours, the operator's file, and what the file may not change."""
+"""librdkafka's configuration: the service's own properties, and the operator's file."""
 
 import re
 from collections.abc import Callable
@@ -18,23 +18,23 @@ T = TypeVar("T")
 _CONSUMER: Final[Config] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
-    # librdkafka's default skips everything that is there when a group is new.
+    # librdkafka's default skips all records that exist when the group is new.
     "auto.offset.reset": "earliest",
     "partition.assignment.strategy": "cooperative-sticky",
-    # Pausing throws the prefetched records away, so there are few of them.
+    # A pause discards prefetched records, so only a few are prefetched.
     "queued.min.messages": 1000,
     "queued.max.messages.kbytes": 16384,
-    # How quickly a hand-over is noticed by the others.
+    # How soon the other replicas notice that one leaves.
     "heartbeat.interval.ms": 1000,
     # How soon the group notices a replica that was killed (librdkafka's default: 45 s).
     "session.timeout.ms": 10_000,
-    # The end of a partition is reported, so that offsets without a record (transactions' markers) are committed past.
+    # Reports the end of a partition, so that offsets without a record (transactions' markers) are committed too.
     "enable.partition.eof": True,
     "allow.auto.create.topics": False,
 }
 _CLASSIC_ONLY: Final = frozenset({"partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms"})
 _PYTHONS_OWN: Final = frozenset({"logger", "on_commit", "default.topic.config"})
-"""Of confluent_kafka: no line of a file can hold their values."""
+"""Properties of confluent_kafka whose values are Python objects, which a file cannot contain."""
 _FILES: Final = frozenset(
     {
         "ssl.certificate.location",
@@ -47,8 +47,8 @@ _FILES: Final = frozenset(
         "sasl.oauthbearer.assertion.jwt.template.file",
     }
 )
-"""Properties that name a file. Those that may name a directory too (ssl.ca.location, https.ca.location) are checked by
-librdkafka alone."""
+"""Properties that name a file. Only librdkafka checks those that may also name a directory (ssl.ca.location,
+https.ca.location)."""
 _WITH_UNIT: Final = re.compile(r"[+-]?[0-9]+\s*[A-Za-z]+")
 _FIXED: Final = frozenset(
     {
@@ -63,14 +63,14 @@ _FIXED: Final = frozenset(
         "enable.partition.eof",
     }
 )
-"""What the settings say already, or the pump's correctness rests on; with librdkafka's other names for them."""
+"""Properties that settings determine or that correctness depends on, also under librdkafka's other names for them."""
 
 
 def read_properties(path: Path | None) -> Config:
     """The operator's ``key=value`` lines; ``#`` begins a comment.
 
     Raises:
-        ConfigurationError: the file cannot be read, a line is not a property, or it changes what must not change.
+        ConfigurationError: the file cannot be read, or a line is not a property or must not be set.
     """
     if path is None:
         return {}
@@ -101,9 +101,9 @@ def read_properties(path: Path | None) -> Config:
 
 
 def checked_properties(path: Path | None, bootstrap: str) -> Config:
-    """The operator's properties, once librdkafka has accepted them, files and passwords included.
+    """The operator's properties, checked by librdkafka without a connection to a broker.
 
-    Without brokers it connects to none. Raises ``ConfigurationError``.
+    Raises ``ConfigurationError``.
     """
     properties = read_properties(path)
     _check_files(properties)
@@ -115,9 +115,9 @@ def checked_properties(path: Path | None, bootstrap: str) -> Config:
 
 
 def _check_files(properties: Config) -> None:
-    """The files that librdkafka will read with this protocol; some of them it reads only when it logs in.
+    """Check that the files exist and can be read: librdkafka opens some of them only when it logs in.
 
-    Their contents are for librdkafka to judge. Raises ``ConfigurationError``.
+    Only the files of the configured protocol are checked, and not their contents. Raises ``ConfigurationError``.
     """
     protocol = str(properties.get("security.protocol", "plaintext")).lower()
     problems = []
@@ -136,7 +136,7 @@ def _check_files(properties: Config) -> None:
 
 
 def _fault(key: str, value: str) -> str | None:
-    """What is wrong with a line by itself, without its value."""
+    """What is wrong with a single line; does not contain its value."""
     try:
         require_one_line(key + value)
     except ValueError as error:
@@ -158,7 +158,7 @@ def _is_number(key: str) -> bool:
 
 
 def make(client: Callable[[Config], T], config: Config) -> T:
-    """A client of librdkafka. Raises ``ConfigurationError`` if it does not know or does not want a property."""
+    """A client of librdkafka. Raises ``ConfigurationError`` if librdkafka refuses a property."""
     try:
         return client(config)
     except KafkaException as error:
@@ -167,34 +167,34 @@ def make(client: Callable[[Config], T], config: Config) -> T:
         reason = f"a property has a value of the wrong type ({type(error).__name__})"
     for value in config.values():
         if isinstance(value, str) and value:
-            # Quoted or as a word of its own: "Invalid value \"…\" for configuration property".
+            # Quoted or as a separate word: "Invalid value \"…\" for configuration property".
             reason = re.sub(rf"(?<![\w.]){re.escape(value)}(?![\w.])", "…", reason)
     raise ConfigurationError([f"CALSYNC_KAFKA_CONFIG_FILE: {reason}"]) from None
 
 
 def _check_protocols(bootstrap: str, properties: Config) -> None:
-    """A broker with another protocol than the properties' is ignored by librdkafka, with no error."""
+    """Check that both name one protocol: librdkafka silently ignores a broker with another one."""
     protocol = str(properties.get("security.protocol", "plaintext")).lower()
     for server in bootstrap.split(","):
         before, separator, _ = server.partition("://")
         if separator and before.lower() != protocol:
             problem = (
                 "CALSYNC_KAFKA_BOOTSTRAP_SERVERS: names another protocol than security.protocol in "
-                "CALSYNC_KAFKA_CONFIG_FILE: leave it out here"
+                "CALSYNC_KAFKA_CONFIG_FILE: remove it here"
             )
             raise ConfigurationError([problem])
 
 
 def consumer_config(bootstrap: str, group: str, properties: Config) -> Config:
-    """The consumer's whole configuration."""
+    """The complete configuration of the consumer."""
     ours = _CONSUMER
     if properties.get("group.protocol") == "consumer":
-        # There the broker decides what these would say, and librdkafka refuses them.
+        # With this protocol the broker determines these properties, and librdkafka refuses them.
         ours = {key: value for key, value in ours.items() if key not in _CLASSIC_ONLY}
     return {"bootstrap.servers": bootstrap, "group.id": group} | ours | properties
 
 
 def client_config(bootstrap: str, properties: Config) -> Config:
-    """For producers and admin clients: where the broker is and how to log in to it."""
+    """The configuration of producers and admin clients: where the broker is and how to log in."""
     shared = ("security.", "sasl.", "ssl.", "https.", "client.", "socket.", "broker.", "enable.ssl.", "enable.sasl.")
     return {"bootstrap.servers": bootstrap} | {k: v for k, v in properties.items() if k.startswith(shared)}

@@ -1,4 +1,4 @@
-"""A dead letter as it lies on its topic: the record it was, and why it is there."""
+"""Reads dead letters: the record, and why it was dead-lettered."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from consumer.kafka.record import Epoch, Record
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One dead letter."""
+    """One dead letter, as read from its topic."""
 
     partition: int
     """Of the dead-letter topic."""
@@ -17,15 +17,15 @@ class DeadLetter:
     """Unix time."""
     reason: str
     attempts: int
-    """How often it has failed."""
+    """How often the record has failed."""
     record: Record
-    """As it was consumed, with its own partition and offset; see ``truncated``."""
+    """The record as it was consumed, with its own partition and offset; see ``truncated``."""
     truncated: bool = False
     """Whether the value lost its middle, because it was too large for the dead-letter topic."""
 
 
 def dead_letter_of(found: Record) -> DeadLetter:
-    """The letter in a record of the dead-letter topic; what is not said in its headers is taken as it stands."""
+    """The dead letter in a record of the dead-letter topic. What its headers lack is taken from that record."""
     about = {
         name.removeprefix(PREFIX): value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
         for name, value in found.headers

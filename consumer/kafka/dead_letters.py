@@ -1,8 +1,8 @@
-"""Dead letters: records that cannot be carried out, kept with the reason before their offset is committed."""
+"""Writes dead letters: records that cannot be processed, with the reason, before their offset is committed."""
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Final, Literal, cast
 
 import structlog
@@ -13,69 +13,86 @@ from consumer.kafka.hints import hint_of
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
 from consumer.kafka.parcel import Parcel, Room, parcel
 from consumer.kafka.record import Record
-from consumer.kafka.waiting import Wait
+from consumer.kafka.waiting import Backoff, Wait
 
 log = structlog.get_logger(__name__)
 
 _DELIVERY_SECONDS: Final = 10.0
 _SILENCE_SECONDS: Final = 5.0
-"""How long after its delivery deadline a report may still come; then the letter is written once more."""
+"""How long after its delivery deadline a report may still come. Then the dead letter is written again."""
 _POLL_SECONDS: Final = 0.1
 _ASK_SECONDS: Final = 5.0
 _LARGEST_BYTES: Final = 100_000_000
 _NO_REASON: Final = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
-"""Errors that do not say why the topic does not take a letter: its metadata may."""
-
+"""Errors that do not show why the topic refuses a dead letter. The topic's metadata may show it."""
 
 Kind = Literal["undecodable", "invalid", "refused"]
-"""What is wrong with a record: its bytes, what it states, or the event that it asks of Graph."""
+"""What is wrong with a record: its bytes, its values, or the event that Graph refuses."""
 
 
 class DeadLetters:
-    """The dead-letter topic. Many letters may be on their way at a time, each awaited by its own caller."""
+    """Writes to the dead-letter topic. Many dead letters may be under way, each awaited by its own caller.
 
-    def __init__(self, config: Config, topic: str, on_written: Callable[[Kind], None] = lambda _kind: None) -> None:
-        """``on_written`` gets the kind of each record that was kept."""
+    Each stands for a record that is not done, so back-pressure bounds them.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        topic: str,
+        threads: Executor,
+        on_written: Callable[[Kind], None] = lambda _kind: None,
+        *,
+        make_producer: Callable[[Config], Producer] = Producer,
+    ) -> None:
+        """
+        Args:
+            config: where the broker is and how to log in; see :func:`consumer.kafka.config.client_config`.
+            topic: the dead-letter topic.
+            threads: runs the calls that block, one at a time. It must have no other users: a broker that does not
+                answer must not take threads from tokens, lag and files.
+            on_written: gets the kind of each record whose dead letter was written.
+            make_producer: makes the client.
+        """
         self._on_written = on_written
         self._producer = make(
-            Producer,
+            make_producer,
             {
                 **config,
                 "logger": LibrdkafkaLog(),
                 "acks": "all",
                 "delivery.timeout.ms": int(_DELIVERY_SECONDS * 1000),
-                # Core's records may be compressed on their topic, so they can be too large only once uncompressed
+                # Core's records may be compressed on their topic. Uncompressed, they may be too large for this one
                 # (PostHog/posthog#16249).
                 "compression.type": "zstd",
-                # The broker's limit is on a batch: one letter must not be refused for the size of others.
+                # The broker limits the size of a batch. No dead letter must be refused because of others in its batch.
                 "batch.num.messages": 1,
-                # What fits is for the broker to say.
+                # The broker decides what is too large, not librdkafka.
                 "message.max.bytes": _LARGEST_BYTES,
-                # Not idempotent: that needs a further right, an error can end the producer for good, and a letter that
-                # was written twice does no harm.
+                # Not idempotent: that needs one more permission, and a fatal error would end the producer. A dead
+                # letter that is written twice does no harm.
             },
         )
         self._topic = topic
-        self._threads = ThreadPoolExecutor(1, "dead-letters")
-        """Its own: a broker that does not answer must not take threads from tokens, lag and files."""
-        self._on_their_way = 0
+        self._threads = threads
+        self._under_way = 0
         self._poller: asyncio.Task[None] | None = None
 
     async def put(self, record: Record, kind: Kind, reason: str, wait: Wait | None = None) -> bool:
-        """Keep the record; returns only when the broker has it. Until then its partition waits.
+        """Write the record's dead letter. Returns when the broker has confirmed it; until then the partition waits.
 
-        Tries again until the letter is written. One that is too large for its topic is cut until it fits.
+        Tries again until the dead letter is written. One that is too large for its topic is cut until it fits.
 
         Args:
-            record: what to keep.
-            kind, reason: why it cannot be carried out.
-            wait: is given each failure.
+            record: the record to keep.
+            kind, reason: why it cannot be processed.
+            wait: where failures are noted.
 
         Returns:
-            ``False`` if the record's partition was revoked meanwhile: its new owner gets the record again.
+            ``False`` if the record's partition was revoked meanwhile. Its new owner reads the record again.
         """
         reason = f"{kind}: {reason}"
-        wait = wait or Wait(record)
+        wait = wait or Wait(record, asyncio.get_running_loop().time, Backoff())
         room, make_key = Room.whole(record), False
         while record.epoch.live:
             sent = parcel(record, reason, room, make_key=make_key)
@@ -98,7 +115,7 @@ class DeadLetters:
         return False
 
     async def _write(self, sent: Parcel) -> None:
-        """Raises ``KafkaException`` or ``BufferError``, or ``TimeoutError`` if librdkafka reports nothing."""
+        """Write once. Raises ``KafkaException``, ``BufferError``, or ``TimeoutError`` if no delivery report comes."""
         loop = asyncio.get_running_loop()
         delivered: asyncio.Future[None] = loop.create_future()
 
@@ -116,25 +133,25 @@ class DeadLetters:
         self._producer.produce(
             self._topic, key=sent.key, value=sent.value, headers=sent.headers, on_delivery=on_delivery
         )
-        self._on_their_way += 1
+        self._under_way += 1
         if self._poller is None or self._poller.done():
             self._poller = loop.create_task(self._poll())
         try:
             async with asyncio.timeout(_DELIVERY_SECONDS + _SILENCE_SECONDS):
                 await delivered
         finally:
-            self._on_their_way -= 1
+            self._under_way -= 1
 
     async def _poll(self) -> None:
-        """While letters are on their way: librdkafka reports deliveries only in a poll."""
+        """Poll while dead letters are under way: librdkafka calls delivery callbacks only in a poll."""
         loop = asyncio.get_running_loop()
-        while self._on_their_way:
+        while self._under_way:
             await loop.run_in_executor(self._threads, self._producer.poll, _POLL_SECONDS)
 
     async def _explain(self, error: KafkaException | BufferError | TimeoutError) -> tuple[str, str | None]:
-        """The error in words, and what to do about it if a person must."""
+        """The error as a text, and a hint what to do; ``None`` if it heals by itself."""
         if isinstance(error, TimeoutError):
-            return "librdkafka reported nothing", None
+            return "librdkafka gave no delivery report", None
         if isinstance(error, BufferError):
             return str(error), None
         found: KafkaError = error.args[0]
@@ -142,14 +159,14 @@ class DeadLetters:
             loop = asyncio.get_running_loop()
             found = await loop.run_in_executor(self._threads, self._topics_error, found)
         if found.code() == KafkaError.INVALID_RECORD:
-            # The letter had a key, so this is not the usual cause (a compacted topic and no key).
-            hint = f"the broker finds something wrong with the record: see its log for {self._topic}"
+            # The dead letter has a key, so this is not the usual cause (a compacted topic and no key).
+            hint = f"the broker calls the record invalid: see its log for {self._topic}"
         else:
-            hint = hint_of(found) or f"see whether the brokers of {self._topic} are well"
+            hint = hint_of(found) or f"check the brokers of {self._topic}"
         return f"{self._topic}: {found.str()}", hint
 
     def _topics_error(self, otherwise: KafkaError) -> KafkaError:
-        """What the topic's metadata say is wrong; blocks."""
+        """The error in the topic's metadata, or ``otherwise`` if there is none. Blocks."""
         try:
             return self._producer.list_topics(self._topic, timeout=_ASK_SECONDS).topics[self._topic].error or otherwise
         except KafkaException as error:
@@ -159,7 +176,7 @@ class DeadLetters:
         log.warning("record dead-lettered", partition=record.partition, offset=record.offset, reason=reason)
         if sent.shortened:
             log.error(
-                "the dead letter was too large for its topic: a part of it was left out",
+                "dead letter shortened: it was too large for its topic",
                 topic=self._topic,
                 partition=record.partition,
                 offset=record.offset,
@@ -168,7 +185,7 @@ class DeadLetters:
             )
         if make_key:
             log.warning(
-                "the dead-letter topic is compacted: its letters replace one another",
+                "dead-letter topic is compacted: dead letters with the same key replace one another",
                 topic=self._topic,
                 hint="set cleanup.policy=delete on the dead-letter topic",
             )

@@ -1,4 +1,4 @@
-"""From a record's bytes to what it says. The first bytes show the framing, and the framing names the schema."""
+"""Decodes records. The first bytes show the framing, and the framing names the schema."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +19,8 @@ _IDS_IN_HEADERS: Final = frozenset(
     {f"apicurio.{part}.{kind}" for part in ("key", "value") for kind in ("contentId", "globalId", "contentHash")}
     | {"__key_schema_id", "__value_schema_id"}
 )
-"""Converters write these when they leave the datum bare: its first bytes then look like any framing, or like text."""
+"""Headers that converters write when they put the schema's id there. The value then has no framing, and its first bytes
+can look like any framing or like text."""
 
 
 class SchemaNeededError(Exception):
@@ -36,12 +37,12 @@ class Changed:
 
     job: Job
     committed_at: float | None
-    """Unix time of the commit; ``None`` for snapshot reads, which are not news."""
+    """Unix time of the commit; ``None`` for a snapshot, which reads old commits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incomplete:
-    """A new state with values that the database did not log: Core has them."""
+    """A new state without the values that the database did not log. Core has them."""
 
     job_id: str
     site_id: str
@@ -50,7 +51,7 @@ class Incomplete:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """The job's row is gone."""
+    """The job's row was deleted."""
 
     job_id: str
     committed_at: float | None
@@ -58,12 +59,12 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Truncated:
-    """The whole table was emptied; changes nothing here, but must be told."""
+    """The whole table was emptied. No event is deleted for this, but it is logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A logical-decoding message: not about jobs."""
+    """A logical-decoding message, which is not about jobs."""
 
 
 Decoded = Changed | Incomplete | Deleted | Truncated | Ignored
@@ -73,18 +74,18 @@ class Decoder:
     """Decodes records with their writers' schemas."""
 
     def __init__(self, registry: Registry, found: Found = ignore) -> None:
-        """``found`` is called for each worker whose calendar email no mailbox can have."""
+        """``found`` is called for each worker whose calendar email cannot be the address of a mailbox."""
         self._registry = registry
         self._found = found
         self._bundled = bundled()
 
     def decode(self, record: Record) -> Decoded:
-        """What the record says.
+        """The record's content.
 
         Raises:
-            SchemaNeededError: fetch this schema and decode again.
-            UndecodableError: these bytes are not a record of ours.
-            InvalidRecordError: it can be read, but states something impossible.
+            SchemaNeededError: this schema must be fetched first.
+            UndecodableError: the bytes are not a change event.
+            InvalidRecordError: the record can be read, but its values are impossible.
         """
         if record.headers and not _IDS_IN_HEADERS.isdisjoint(name for name, _ in record.headers):
             raise UndecodableError(
@@ -92,7 +93,7 @@ class Decoder:
                 "it stands before the datum"
             )
         if record.value is None:
-            # A tombstone; after compaction it may be all that is left of a deletion.
+            # A tombstone. After compaction it may be the only record left of a deletion.
             return Deleted(self._job_id(record.key), None)
         schema, start = self._schema(record.value)
         envelope = schema.decode(record.value, start)
@@ -115,7 +116,7 @@ class Decoder:
         if operation == "d":
             return Deleted(job_id, committed_at)
         if operation not in ("c", "u", "r"):
-            raise InvalidRecordError("op is none of c, u, d, r, t, m")
+            raise InvalidRecordError("op is not one of c, u, d, r, t, m")
         after = envelope.get("after")
         if not isinstance(after, dict):
             raise InvalidRecordError(f"after is empty in a record with op {operation}")
@@ -125,7 +126,7 @@ class Decoder:
         if not is_complete(row):
             site_id = row.get("site_id")
             if not isinstance(site_id, str) or not site_id:
-                raise InvalidRecordError("site_id is missing or no text")
+                raise InvalidRecordError("site_id is missing or not a string")
             return Incomplete(job_id, site_id, committed_at)
         job = job_of(row)
         for _ in range(job.unusable_addresses):
@@ -136,7 +137,7 @@ class Decoder:
         if data.startswith(_SINGLE_OBJECT) and len(data) >= _SINGLE_OBJECT_HEADER:
             schema = self._bundled.get(data[2:_SINGLE_OBJECT_HEADER])
             if schema is None:
-                raise UndecodableError("a single-object fingerprint of no schema under schemas/")
+                raise UndecodableError("the single-object fingerprint matches no schema under schemas/")
             return schema, _SINGLE_OBJECT_HEADER
         if data.startswith(_REGISTRY) and len(data) >= _REGISTRY_HEADER:
             schema_id = int.from_bytes(data[1:_REGISTRY_HEADER], "big")
@@ -164,7 +165,7 @@ class Decoder:
             except UnicodeDecodeError:
                 raise UndecodableError("the key is neither UTF-8 nor Avro") from None
         if not isinstance(job_id, str) or not job_id:
-            raise InvalidRecordError("the key holds no job id")
+            raise InvalidRecordError("the key contains no job id")
         return job_id
 
 
@@ -173,7 +174,7 @@ def _committed_at(envelope: dict[str, Any], operation: str) -> float | None:
     if not isinstance(source, dict) or operation == "r":
         return None
     milliseconds = source.get("ts_ms")
-    # Every value but "false" is some part of a snapshot; a one-row table's is "last".
+    # Every value except "false" marks a part of a snapshot; in a table of one row it is "last".
     if not isinstance(milliseconds, int) or source.get("snapshot") not in (None, "false"):
         return None
     return milliseconds / 1000

@@ -1,4 +1,4 @@
-"""What is wrong with the feed, for the team that emits it. Pure."""
+"""Checks the feed for faults, for the team that emits it. Pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ _AHEAD_SECONDS: Final = 60.0
 
 @dataclass(slots=True)
 class Fault:
-    """One kind of fault, wherever it was met."""
+    """One kind of fault, with the number of its records."""
 
     what: str
     hint: str
@@ -25,25 +25,30 @@ class Fault:
 
 @dataclass(slots=True)
 class FeedCheck:
-    """Looks at records one by one, in the order of their partitions."""
+    """Checks records one by one, in the order of their partitions.
+
+    Its dictionaries and sets have at most a few entries for each record: the command bounds the records that it reads.
+    """
 
     sites: Collection[str]
-    """Those of the sites file."""
+    """The ids in the sites file."""
     records: int = 0
     jobs: set[str] = field(default_factory=set)
     newest: float | None = None
-    """Unix time of the newest commit seen."""
+    """Unix time of the newest commit."""
     faults: dict[str, Fault] = field(default_factory=dict)
     _revisions: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Of each job: its highest revision, and when that was committed."""
 
     def unreadable(self, record: Record, reason: str) -> None:
-        """A record that the decoder refuses: it would be dead-lettered."""
+        """Note a record that the decoder refuses. The service dead-letters such a record."""
         self._any(record)
-        self._found(record, reason, "such a record goes to the dead letters; docs/for-cores-team.md has what is read")
+        self._found(
+            record, reason, "such a record becomes a dead letter; docs/for-cores-team.md describes what can be read"
+        )
 
     def read(self, record: Record, decoded: Decoded) -> None:
-        """A record that can be read: is what it says plausible?"""
+        """Check the content of a record that can be read."""
         self._any(record)
         match decoded:
             case Changed(job, committed_at):
@@ -76,7 +81,7 @@ class FeedCheck:
                 self._found(record, "the table was truncated", "nothing is deleted for that: delete rows instead")
 
     def topic_wide(self, what: str, hint: str) -> None:
-        """A fault that no single record has."""
+        """Note a fault of the topic itself."""
         self.faults.setdefault(what, Fault(what, hint)).count += 1
 
     def _any(self, record: Record) -> None:
@@ -101,7 +106,10 @@ class FeedCheck:
             )
 
     def _revision(self, record: Record, job_id: str, revision: int, committed_at: float | None) -> None:
-        """Debezium repeats records after a restart, and snapshots have no time: what was committed later counts."""
+        """Compare revisions in the order of commits: Debezium repeats records after a restart.
+
+        Snapshots have no commit time, so they are not compared.
+        """
         if committed_at is None:
             return
         known, known_at = self._revisions.get(job_id, (-1, 0.0))

@@ -1,4 +1,4 @@
-"""A message's headers, read in this place alone: confluent-kafka cannot read all that Kafka allows."""
+"""Reads a message's headers, also those that Kafka allows and confluent-kafka cannot decode."""
 
 from operator import methodcaller
 from typing import Final, cast
@@ -10,20 +10,20 @@ from consumer.kafka.record import Headers
 
 _REASON: Final = b"a name is not UTF-8"
 _CALL: Final = methodcaller("headers")
-"""Called instead of ``message.headers()``: only a call from C is always checked.
+"""Called instead of ``message.headers()``, because the interpreter always checks the result of a call from C.
 
 For a name that it cannot decode, confluent-kafka returns a broken list and also sets an exception. The interpreter
-raises ``SystemError`` for that until it has specialised the call, after a few calls that went well. From then on the
-list is used, and the exception appears in a later, unrelated call.
+raises ``SystemError`` for that until it has specialised the call, after a few successful calls. From then on it uses
+the list, and the exception appears in a later, unrelated call.
 """
 
 
 def headers_of(message: Message) -> Headers:
-    """The message's headers; only ``UNREADABLE``, with the reason, if they cannot be read: they count as absent.
+    """The message's headers. If they cannot be read, only the header ``UNREADABLE`` with the reason.
 
-    Call it once for a message. Kafka allows any bytes as a header's name, but confluent-kafka (2.16) decodes it as
-    UTF-8. If that fails, it keeps the broken list: a second call returns it, and the process ends when it touches the
-    name.
+    Call it once for a message. Kafka allows any bytes as a header's name, but confluent-kafka (2.16) decodes the name
+    as UTF-8. If that fails, it keeps the broken list. A second call returns that list, and the process crashes when it
+    reads the name.
     """
     try:
         return cast("Headers", _CALL(message) or [])

@@ -1,4 +1,4 @@
-"""Debezium's heartbeats: they tell a quiet Core from a dead feed."""
+"""Debezium's heartbeats, which show that the feed works even if no job changes."""
 
 from threading import Lock
 from typing import Final
@@ -15,7 +15,7 @@ _TIMEOUT_SECONDS: Final = 5.0
 
 
 class Heartbeats:
-    """Reads the heartbeat topic's end, without a group: every replica sees every heartbeat."""
+    """Reads the end of the heartbeat topic, without a group, so that every replica reads every heartbeat."""
 
     def __init__(self, config: Config, topic: str) -> None:
         self._consumer = make(Consumer, {**config, "logger": LibrdkafkaLog()})
@@ -26,16 +26,16 @@ class Heartbeats:
         self._lock = Lock()
 
     def newest(self) -> float | None:
-        """Unix time of the newest heartbeat; ``None`` while there is none. Blocks."""
+        """Unix time of the newest heartbeat; ``None`` if there was none yet. Blocks."""
         try:
             with self._lock:
                 return self._read()
         except KafkaException as error:
-            log.warning("heartbeats cannot be read", topic=self._topic, error=error.args[0].name())
+            log.warning("reading heartbeats failed", topic=self._topic, error=error.args[0].name())
             return self._newest or None
 
     def close(self) -> None:
-        """Leave the broker, once nobody reads."""
+        """Close the client, after a read that is under way."""
         with self._lock:
             self._consumer.close()
 
@@ -48,15 +48,16 @@ class Heartbeats:
         return self._newest or None
 
     def _assign(self) -> None:
-        """To the last record of each partition."""
+        """Assign each partition from its last record on."""
         found = self._consumer.list_topics(self._topic, timeout=_TIMEOUT_SECONDS).topics[self._topic]
         if found.error is not None:
             if not self._missing:
                 log.warning(
-                    "no heartbeats: create the topic and set heartbeat.interval.ms in Core's connector, or check "
-                    "CALSYNC_KAFKA_HEARTBEAT_TOPIC",
+                    "heartbeat topic missing",
                     topic=self._topic,
                     error=found.error.name(),
+                    hint="create the topic and set heartbeat.interval.ms in Core's connector, or check "
+                    "CALSYNC_KAFKA_HEARTBEAT_TOPIC",
                 )
             self._missing = True
             return
@@ -71,5 +72,5 @@ class Heartbeats:
 
 
 def _time_of(message: Message) -> float:
-    """The record's own time is that of the heartbeat: so none is lost on a schema or a converter."""
+    """Unix time of a heartbeat: that of its record, so that no schema is needed."""
     return (message.timestamp()[1] or 0) / 1000

@@ -1,4 +1,4 @@
-"""What to do about Kafka's errors, in words for the people who run the service."""
+"""Hints for operators: what to do about Kafka's errors."""
 
 from typing import Final
 
@@ -22,5 +22,5 @@ _HINTS: Final = {
 
 
 def hint_of(error: KafkaError) -> str | None:
-    """What to do; ``None`` for what heals by itself."""
+    """What an operator must do; ``None`` for errors that heal by themselves."""
     return _HINTS.get(error.code())

@@ -1,13 +1,11 @@
-"""The intake: records are decoded, completed and routed, each partition in its order.
+"""The intake: decodes, completes and routes records, each partition in its order.
 
-What can be routed at once goes in one round trip for all partitions. A record that cannot be finished now (its dead
-letter is refused, its schema or its missing values cannot be read) has a task of its own; what comes behind it in its
-partition waits for that task, and every other partition goes on.
+Records that can be routed now go in one round trip for all partitions. A record that cannot be finished now (its dead
+letter is refused, its schema or its missing values cannot be read) has a task of its own. The records after it in its
+partition wait for that task. Every other partition continues.
 """
 
 import asyncio
-import math
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -18,71 +16,75 @@ from consumer.domain.errors import (
     CoreUnavailableError,
     InvalidRecordError,
     StoreUnavailableError,
-    TransientError,
     UndecodableError,
 )
 from consumer.domain.mailbox import Mailbox
-from consumer.kafka.core_questions import CoreQuestions, JobSource
+from consumer.kafka.core_questions import CoreQuestions
 from consumer.kafka.dead_letters import DeadLetters
-from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Ignored, Incomplete, SchemaNeededError, Truncated
+from consumer.kafka.decode import Changed, Decoder, Deleted, Ignored, Incomplete, SchemaNeededError, Truncated
+from consumer.kafka.decode_with_registry import RevokedError, decode
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.registry import Registry
 from consumer.kafka.waiting import LOG_SECONDS, Wait, Waits
-from consumer.sync.ports import Store
+from consumer.sync.hand_over import HandOver
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival, Router
 
 log = structlog.get_logger(__name__)
 
 UNREADABLE_RUN: Final = 50
-"""This many unreadable records in a row block their partition until ``calsync dead-dead_letters resume``."""
+"""This many unreadable records in a row block their partition until ``calsync dead-letters resume``."""
 ROUTED_AT_ONCE: Final = 1_000
-"""Records in one round trip: those of a poll, or of two that came while the last trip was under way."""
-_RETRY_SECONDS: Final = 1.0
-_SCHEMA_HINT: Final = "check CALSYNC_SCHEMA_REGISTRY_URL and CALSYNC_SCHEMA_REGISTRY_USER_INFO, and the registry itself"
-
-
-class RevokedError(Exception):
-    """The record's partition was revoked: its new owner gets the record again."""
+"""The most records in one round trip: those of two polls."""
+RETRY_SECONDS: Final = 1.0
+"""How long the intake waits before it tries Redis again."""
 
 
 class Intake:
-    """Consumes what the pump delivers. The pump bounds what waits here: it stops reading a partition that waits."""
+    """Takes the records that the pump delivers.
+
+    Everything that waits here was read and is not done, so back-pressure bounds it: see
+    :class:`consumer.kafka.backpressure.Limits`.
+    """
 
     def __init__(
         self,
         decoder: Decoder,
         registry: Registry,
         router: Router,
-        store: Store,
-        core: JobSource,
+        store: HandOver,
+        core: CoreQuestions,
         dead_letters: DeadLetters,
         waits: Waits,
         give_back: Callable[[Receipt, str], None],
         block: Callable[[Record], Awaitable[None]],
+        *,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         """
         Args:
-            decoder, registry, router, store, core, dead_letters: what the intake works with.
-            waits: shows the records that cannot be finished now.
+            decoder, registry, router, store, core, dead_letters: what the intake calls.
+            waits: where the records that cannot be finished now are noted.
             give_back: takes each receipt when its record is done.
             block: gets the last of ``UNREADABLE_RUN`` unreadable records in a row of one partition.
+            retry_seconds: how long to wait before Redis is tried again.
         """
         self._decoder = decoder
         self._registry = registry
         self._router = router
         self._store = store
-        self._core = CoreQuestions(core)
+        self._core = core
         self._dead_letters = dead_letters
         self._give_back = give_back
         self._block = block
         self._waits = waits
+        self._retry_seconds = retry_seconds
         self._unreadable: dict[Epoch, int] = {}
-        """Of each partition held: how many unreadable records came in a row."""
+        """How many unreadable records came in a row, by epoch. Ended epochs are dropped with the next such record."""
         self._ready: deque[tuple[Record, Arrival | None]] = deque()
-        """Each record, with what it says if that is known already."""
+        """Each record, with its arrival if it is decoded already."""
         self._behind: dict[Epoch, deque[tuple[Record, Arrival | None]]] = {}
-        """Of each partition that waits: the records that came behind the one it waits for."""
+        """Of each partition that waits: the records after the one that it waits for."""
         self._something_is_ready = asyncio.Event()
 
     def deliver(self, records: Sequence[Record]) -> None:
@@ -91,7 +93,10 @@ class Intake:
         self._something_is_ready.set()
 
     async def run(self) -> None:
-        """Until cancelled. An unexpected error in a partition's task ends it too, as the only error of a group."""
+        """Route what is delivered, until cancelled.
+
+        Raises an ``ExceptionGroup`` with one error if a partition's task fails unexpectedly.
+        """
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await self._something_is_ready.wait()
@@ -100,7 +105,7 @@ class Intake:
                 self._something_is_ready.clear()
 
     def _take(self, tasks: asyncio.TaskGroup) -> list[Arrival]:
-        """What can be routed now, in order; what cannot gets a task, and what comes behind it waits."""
+        """The records that can be routed now, in order. One that cannot gets a task, and those after it wait."""
         arrivals: list[Arrival] = []
         while self._ready and len(arrivals) < ROUTED_AT_ONCE:
             record, arrival = self._ready.popleft()
@@ -112,10 +117,10 @@ class Intake:
             elif arrival is not None:
                 arrivals.append(arrival)
             else:
-                self._understand(record, arrivals, tasks)
+                self._decode(record, arrivals, tasks)
         return arrivals
 
-    def _understand(self, record: Record, arrivals: list[Arrival], tasks: asyncio.TaskGroup) -> None:
+    def _decode(self, record: Record, arrivals: list[Arrival], tasks: asyncio.TaskGroup) -> None:
         try:
             decoded = self._decoder.decode(record)
         except (SchemaNeededError, UndecodableError, InvalidRecordError):
@@ -135,21 +140,22 @@ class Intake:
         return Receipt(record, self._give_back, lambda: record.epoch.live, place)
 
     async def _route(self, arrivals: list[Arrival]) -> None:
-        """Until Redis has taken them: no partition can go on without it."""
+        """Route them, as often as it takes: no partition can continue without Redis."""
+        monotonic = asyncio.get_running_loop().time
         logged_at = float("-inf")
         while arrivals:
             try:
                 await self._router.route(arrivals)
             except StoreUnavailableError as error:
-                if time.monotonic() - logged_at >= LOG_SECONDS:
-                    logged_at = time.monotonic()
-                    log.error("Redis is unavailable, consumption waits", reason=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
+                if monotonic() - logged_at >= LOG_SECONDS:
+                    logged_at = monotonic()
+                    log.error("consumption waits for Redis", reason=str(error))
+                await asyncio.sleep(self._retry_seconds)
             else:
                 return
 
     async def _finish(self, record: Record, receipt: Receipt) -> None:
-        """Work off a record that takes time, then let its partition go on."""
+        """Finish a record that takes time, then let its partition continue."""
         with self._waits.of(record) as wait:
             arrival = await self._arrival(record, receipt, wait)
         behind = self._behind.pop(record.epoch)
@@ -159,6 +165,7 @@ class Intake:
         self._something_is_ready.set()
 
     async def _arrival(self, record: Record, receipt: Receipt, wait: Wait) -> Arrival | None:
+        """What to route; ``None`` if the record was skipped, handed over or dead-lettered, or its partition revoked."""
         try:
             decoded = await decode(self._decoder, self._registry, record, wait)
             if isinstance(decoded, Incomplete):
@@ -168,21 +175,21 @@ class Intake:
         except RevokedError:
             return None
         except UndecodableError as error:
-            safe = await self._dead_letters.put(record, "undecodable", str(error), wait)
+            written = await self._dead_letters.put(record, "undecodable", str(error), wait)
         except InvalidRecordError as error:
-            safe = await self._dead_letters.put(record, "invalid", str(error), wait)
+            written = await self._dead_letters.put(record, "invalid", str(error), wait)
         else:
             self._unreadable.pop(record.epoch, None)
             return arrival
-        if safe:
+        if written:
             await self._count_unreadable(record)
             receipt.part_done("dead_lettered")
         return None
 
     async def _count_unreadable(self, record: Record) -> None:
-        """A bad deployment of Core's feed must not be drained into the dead-letter topic."""
+        """Block the partition after too many: a faulty feed must not become a topic full of dead letters."""
         epoch = record.epoch
-        self._unreadable = {each: count for each, count in self._unreadable.items() if each.live}
+        self._unreadable = {known: count for known, count in self._unreadable.items() if known.live}
         run = self._unreadable.get(epoch, 0) + 1
         self._unreadable[epoch] = run
         if run >= UNREADABLE_RUN:
@@ -198,17 +205,17 @@ class Intake:
         try:
             job = await self._core.job(site_id, job_id)
         except CoreUnavailableError as error:
-            log.warning("record without all its values is left to the sweep", job=job_id, reason=str(error))
+            log.warning("incomplete record left to the sweep", job=job_id, reason=str(error))
             if await self._mark(Mailbox(site_id, ""), job_id, wait):
                 receipt.part_done("handed_over")
             return None
         if job is None:
-            receipt.part_done("stale")  # its row is gone by now; the deletion follows
+            receipt.part_done("stale")  # the row no longer exists; the record of its deletion follows
             return None
         return Arrival(job_id, job, record.partition, record.offset, receipt, incomplete.committed_at, record.epoch.log)
 
     async def _mark(self, mailbox: Mailbox, job_id: str, wait: Wait) -> bool:
-        """``False`` if the partition was revoked before the sweep's mark could be written."""
+        """Mark the job for the sweep. ``False`` if the partition was revoked before that was possible."""
         while wait.record.epoch.live:
             try:
                 await self._store.mark_dirty([(mailbox, job_id)])
@@ -220,42 +227,17 @@ class Intake:
 
 
 def _arrival(record: Record, receipt: Receipt, decoded: Changed | Deleted | Truncated | Ignored) -> Arrival | None:
-    """To be routed; ``None``, with the receipt given back, if there is nothing to route."""
+    """What to route. If there is nothing to route, the receipt is given back, and this is ``None``."""
     match decoded:
         case Changed(job, committed_at):
             return Arrival(job.job_id, job, record.partition, record.offset, receipt, committed_at, record.epoch.log)
         case Deleted(job_id, committed_at):
             return Arrival(job_id, None, record.partition, record.offset, receipt, committed_at, record.epoch.log)
         case Truncated():
-            log.error("Core's table was truncated: nothing is deleted for that, the sweep decides")
+            log.error(
+                "Core's table was truncated", hint="no event is deleted for this; the next sweep compares with Core"
+            )
         case Ignored():
             pass
     receipt.part_done("skipped")
     return None
-
-
-async def decode(
-    decoder: Decoder, registry: Registry, record: Record, wait: Wait | None = None, *, patience: float = math.inf
-) -> Decoded:
-    """What a record says, its schema fetched if need be. While the registry gives no answer, this waits.
-
-    Raises:
-        TransientError: the registry has given no answer for ``patience`` seconds.
-        RevokedError: the record's partition was revoked before its schema could be read.
-        UndecodableError: these bytes are not a record of ours.
-        InvalidRecordError: it can be read, but states something impossible.
-    """
-    wait = wait or Wait(record)
-    give_up_at = asyncio.get_running_loop().time() + patience
-    while record.epoch.live:
-        try:
-            return decoder.decode(record)
-        except SchemaNeededError as needed:
-            try:
-                await registry.fetch(needed.schema_id)
-            except TransientError as error:
-                if asyncio.get_running_loop().time() >= give_up_at:
-                    raise
-                reason = f"schema {needed.schema_id}: {error}"
-                await asyncio.sleep(wait.failed("schema", reason, _SCHEMA_HINT))
-    raise RevokedError

@@ -1,6 +1,6 @@
-"""How far behind we are, asked of the broker: librdkafka's own figures stand still while consumption is paused."""
+"""The consumer group's lag, as the broker gives it: librdkafka's own figures do not change while it is paused."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -14,30 +14,30 @@ _TIMEOUT_SECONDS = 5.0
 
 
 class Lag:
-    """A client of its own, which never joins the group."""
+    """Measures with its own client, which never joins the group."""
 
-    def __init__(self, config: Config, topic: str) -> None:
-        self._consumer = make(Consumer, {**config, "logger": LibrdkafkaLog()})
+    def __init__(self, config: Config, topic: str, make_consumer: Callable[[Config], Consumer] = Consumer) -> None:
+        self._consumer = make(make_consumer, {**config, "logger": LibrdkafkaLog()})
         self._topic = topic
 
     def measure(self, partitions: Sequence[int]) -> dict[int, int]:
-        """Records between the group's committed offset and the end, for each partition; blocks.
+        """For each partition, the offsets between the committed one and the end. Blocks.
 
-        Partitions that the broker tells nothing of are left out.
+        Partitions are left out if the broker does not answer for them.
         """
         behind = {}
         try:
             asked = [TopicPartition(self._topic, partition) for partition in partitions]
             for committed in self._consumer.committed(asked, timeout=_TIMEOUT_SECONDS):
                 low, high = self._consumer.get_watermark_offsets(committed, timeout=_TIMEOUT_SECONDS, cached=False)
-                # A topic that was created again may end below the offset that is still committed.
+                # The old offset stays committed when a topic is created again, and may be past its end.
                 behind[committed.partition] = max(0, high - max(low, committed.offset))
         except KafkaException as error:
-            log.warning("lag cannot be measured", error=error.args[0].name())
+            log.warning("lag measurement failed", error=error.args[0].name())
         return behind
 
     def partition_count(self) -> int:
-        """How many partitions the topic has; 0 while the broker tells nothing of it. Blocks."""
+        """How many partitions the topic has; 0 if the broker does not answer. Blocks."""
         try:
             topic = self._consumer.list_topics(self._topic, timeout=_TIMEOUT_SECONDS).topics[self._topic]
         except KafkaException:
@@ -45,5 +45,5 @@ class Lag:
         return len(topic.partitions)
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Close the client."""
         self._consumer.close()

@@ -1,36 +1,36 @@
-"""The ledger of one partition: which offsets are done, and how far that allows to commit. Pure."""
+"""The ledger of one partition: which offsets are done, and which offset may be committed. Pure."""
 
 import math
 from collections import OrderedDict
 
 
 class Ledger:
-    """Offsets come in ascending order, with gaps where the log was compacted, and end in any order.
+    """Offsets are added in ascending order, with gaps where the log was compacted, and end in any order.
 
-    Only those that are not done take memory, however far behind the others the first of them stays.
+    Holds one entry for each record that is not done, which back-pressure bounds. Records that are done take no memory.
     """
 
     def __init__(self) -> None:
         self._open: OrderedDict[int, tuple[float, int]] = OrderedDict()
         self.bytes = 0
-        """How large the records that are not done are together."""
+        """The size of all records that are not done."""
         self._next: int | None = None
         self._stored: int | None = None
 
     def __len__(self) -> int:
-        """How many offsets are not done."""
+        """How many records are not done."""
         return len(self._open)
 
     def add(self, offset: int, timestamp: float, size: int) -> None:
-        """A record was taken from the partition; ``timestamp`` is its Unix time, ``size`` is in bytes."""
+        """Add a record that was read; ``timestamp`` is its Unix time, ``size`` is in bytes."""
         self._open[offset] = timestamp, size
         self.bytes += size
         self._next = offset + 1
 
     def reached(self, end: int) -> None:
-        """Nothing more is to come before the offset ``end``.
+        """No more records come before the offset ``end``.
 
-        Offsets without a record (a transaction's commit marker, what compaction removed) are passed in this way only.
+        Only this passes offsets without a record: transactions' markers, and what compaction removed.
         """
         self._next = max(self._next or 0, end)
 
@@ -40,9 +40,9 @@ class Ledger:
         return self._next
 
     def done(self, offset: int, covered_by: int | None = None) -> None:
-        """The record at ``offset`` is done; telling it again changes nothing.
+        """The record at ``offset`` is done. A second call for it changes nothing.
 
-        If it is so because the one at ``covered_by`` covers it, what it said waits on there, as old as it is.
+        If the record at ``covered_by`` covers it, that record counts as being at least as old as this one.
         """
         timestamp, size = self._open.pop(offset, (math.inf, 0))
         self.bytes -= size
@@ -55,11 +55,11 @@ class Ledger:
         return next(iter(self._open), None)
 
     def oldest(self) -> float | None:
-        """The time since which something waits; ``None`` when all is done."""
+        """Unix time of the oldest record that is not done; ``None`` when all are done."""
         return min((timestamp for timestamp, _ in self._open.values()), default=None)
 
     def take_position(self) -> int | None:
-        """The offset to commit, if it has moved since the last call: that of the first record not yet done."""
+        """The offset to commit: that of the first record not done. ``None`` if it has not moved since the last call."""
         first = self.first_open()
         position = self._next if first is None else first
         if position is None or position == self._stored:
@@ -68,5 +68,5 @@ class Ledger:
         return position
 
     def forget_position(self) -> None:
-        """The position last taken was not committed: give it again."""
+        """The position last taken was not committed: return it again."""
         self._stored = None

@@ -1,4 +1,4 @@
-"""Reading a span of a topic, beside the live group and without moving its offsets."""
+"""Reads a range of a topic beside the live consumer group, without changing the group's offsets."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,27 +8,27 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from consumer.domain.errors import ConfigurationError, TransientError
 from consumer.kafka.config import Config, make
-from consumer.kafka.headers import headers_of
 from consumer.kafka.hints import hint_of
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
+from consumer.kafka.message import place_of, record_of
 from consumer.kafka.record import Epoch, Record
 
 _TIMEOUT_SECONDS: Final = 10.0
 _BATCH: Final = 500
-_AWAY: Final = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
+_UNAVAILABLE: Final = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
 class OffsetRange:
-    """What a topic holds from some offsets on to where its partitions ended when it was opened."""
+    """The records of a topic, from chosen offsets to the ends of its partitions at the time of the choice."""
 
     def __init__(self, consumer: Consumer, topic: str) -> None:
         """Blocks. Raises ``ConfigurationError`` if the topic cannot be read."""
         self._consumer = consumer
         self._topic = topic
         self._open: dict[int, int] = {}
-        """Of each partition that is not read to its end: that end."""
+        """The end of each partition that is not read to its end. At most one entry for each partition."""
         self.length = 0
-        """Records at most: compaction leaves gaps."""
+        """The most records that there can be. Compaction leaves gaps, so there may be fewer."""
         try:
             found = consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
         except KafkaException as error:
@@ -38,14 +38,14 @@ class OffsetRange:
         self.partitions = sorted(found.partitions)
 
     def from_offsets(self, offsets: Mapping[int, int]) -> None:
-        """Read from these offsets on, and partitions that are not named from their beginning. Blocks."""
-        # An offset behind the end is of a topic that was there before this one.
+        """Read from these offsets on, and all other partitions from their beginning. Blocks."""
+        # An offset after the end belongs to an earlier topic of this name.
         self._begin(
             lambda partition, low, high: low if offsets.get(partition, low) > high else offsets.get(partition, low)
         )
 
     def from_time(self, unix_time: float) -> None:
-        """Read what was written at this time and later. Blocks."""
+        """Read the records written at this time and later. Blocks."""
         asked = [TopicPartition(self._topic, partition, int(unix_time * 1000)) for partition in self.partitions]
         try:
             answers = self._consumer.offsets_for_times(asked, timeout=_TIMEOUT_SECONDS)
@@ -55,7 +55,7 @@ class OffsetRange:
             if answer.error is not None:
                 raise _unreadable(self._topic, answer.error)
         found = {at.partition: at.offset for at in answers}
-        # Negative: there is nothing so young.
+        # Negative if the partition has no such record.
         self._begin(lambda partition, _low, high: found[partition] if found[partition] >= 0 else high)
 
     def newest(self, count: int) -> None:
@@ -63,7 +63,7 @@ class OffsetRange:
         self._begin(lambda _partition, low, high: max(low, high - count))
 
     def read(self) -> list[Record]:
-        """The next records; none at the end. Blocks until there are some."""
+        """The next records, up to 500; an empty list at the end. Blocks until there are some."""
         records: list[Record] = []
         while self._open and not records:
             for message in self._consumer.consume(_BATCH, 0.2):
@@ -89,34 +89,30 @@ class OffsetRange:
         self._consumer.assign(starts)
 
     def _take(self, message: Message) -> Record | None:
-        partition, offset = message.partition() or 0, message.offset() or 0
         error = message.error()
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:
-                self._open.pop(partition, None)
+                self._open.pop(place_of(message)[0], None)
             elif hint_of(error) is not None:
                 raise _unreadable(self._topic, error)
             return None
+        partition, offset = place_of(message)
         end = self._open.get(partition)
         if end is None or offset >= end:
             self._open.pop(partition, None)
             return None
         if offset == end - 1:
             del self._open[partition]
-        headers = headers_of(message)
-        key, value = message.key(), message.value()
-        return Record(
-            self._topic, partition, offset, key, value, headers, message.timestamp()[1] / 1000, Epoch(partition)
-        )
+        return record_of(message, self._topic, Epoch(partition))
 
 
 @contextmanager
 def offset_range(config: Config, topic: str, group: str) -> Iterator[OffsetRange]:
-    """A span of a topic, closed at the end; ``group`` is named, as librdkafka wants, and never joined.
+    """A range of a topic, closed with the context. librdkafka requires a ``group``, but it is never joined.
 
     Raises:
         ConfigurationError: the topic cannot be read.
-        TransientError: no broker answers.
+        TransientError: the brokers do not answer.
     """
     consumer = make(
         Consumer,
@@ -137,7 +133,7 @@ def offset_range(config: Config, topic: str, group: str) -> Iterator[OffsetRange
 
 
 def _unreadable(topic: str, error: KafkaError) -> ConfigurationError | TransientError:
-    if error.code() in _AWAY:
+    if error.code() in _UNAVAILABLE:
         return TransientError(f"CALSYNC_KAFKA_BOOTSTRAP_SERVERS: no broker answers: {error.str()}")
     advice = hint_of(error)
     return ConfigurationError([f"topic {topic} cannot be read: {error.str()}{f': {advice}' if advice else ''}"])

@@ -1,6 +1,5 @@
-"""Overruns: records that the broker deleted before they were consumed. Nothing else reports them."""
+"""Overruns: records that the broker deleted before they were consumed. librdkafka does not report them."""
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -11,19 +10,19 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 log = structlog.get_logger(__name__)
 
 _STEP_SECONDS: Final = 1.0
-"""How long one step may block: the pump polls again after it."""
+"""How long one step may block. After it, the group loop polls again."""
 _REST_SECONDS: Final = 3.0
-"""At least so long passes between two steps."""
+"""The least time between two steps that ask the broker."""
 _PATIENCE_SECONDS: Final = 30.0
-"""How long a broker is asked about a partition. After that nothing is known of it, and that is logged."""
+"""How long a broker is asked about a partition. After that, the unanswered question is logged and dropped."""
 
 
 @dataclass(slots=True)
 class _Question:
-    """One partition that was assigned, and what is known of it so far."""
+    """What is known so far about a partition that was assigned."""
 
     until: float
-    """When it is given up, on the monotonic clock."""
+    """When the question is dropped, on the monotonic clock."""
     committed: int | None = None
     """The offset that the group had committed when the partition was assigned; ``None`` while it is not known."""
     first: int | None = None
@@ -31,64 +30,64 @@ class _Question:
 
 
 class Overruns:
-    """Asks, once for each partition that is assigned, whether its committed records are still there.
+    """Asks the broker, once after each assignment of a partition, whether it still has the committed offset.
 
-    Of the pump's thread. Nothing is concluded from a broker that does not answer.
+    Used by the Kafka thread alone. If the broker does not answer, nothing is concluded.
     """
 
-    def __init__(self, topic: str, on_overrun: Callable[[], object]) -> None:
+    def __init__(self, topic: str, on_overrun: Callable[[], object], monotonic: Callable[[], float]) -> None:
         """``on_overrun`` is called for each partition with records that were deleted before they were consumed."""
         self._topic = topic
         self._on_overrun = on_overrun
+        self._monotonic = monotonic
         self._questions: dict[int, _Question] = {}
+        """At most one for each assigned partition."""
         self._next_at = 0.0
 
     @property
     def unsettled(self) -> set[int]:
-        """Partitions whose committed offset must be kept: it is still to be read, and a commit would replace it."""
+        """Partitions that must not be committed yet: a commit would replace the offset that is still to be compared."""
         return {partition for partition, question in self._questions.items() if question.committed is None}
 
     def assigned(self, partitions: Iterable[int]) -> None:
-        """These are ours now."""
-        until = time.monotonic() + _PATIENCE_SECONDS
+        """These partitions are assigned now: begin to ask about them."""
+        until = self._monotonic() + _PATIENCE_SECONDS
         self._questions |= {partition: _Question(until) for partition in partitions}
 
     def dropped(self, partition: int) -> None:
-        """It is not ours any more."""
+        """The partition is not assigned any more."""
         self._questions.pop(partition, None)
 
     def read(self, partition: int, offset: int) -> None:
-        """A record came from the partition."""
+        """A record was read from the partition."""
         question = self._questions.get(partition)
         if question is not None and question.first is None:
             question.first = offset
 
     def step(self, consumer: Consumer) -> None:
-        """Ask what is still open, if that is due; blocks for about a second at most."""
-        now = time.monotonic()
+        """Ask the open questions if that is due. Blocks for about a second at most."""
+        now = self._monotonic()
         if not self._questions or now < self._next_at:
             return
-        if given_up := sorted(partition for partition, question in self._questions.items() if question.until < now):
-            for partition in given_up:
+        if unanswered := sorted(partition for partition, question in self._questions.items() if question.until < now):
+            for partition in unanswered:
                 del self._questions[partition]
-            log.warning(
-                "the broker did not say whether it has deleted records that were not consumed", partitions=given_up
-            )
+            log.warning("check for deleted records dropped: the broker does not answer", partitions=unanswered)
         self.ask(consumer, _STEP_SECONDS)
 
     def ask(self, consumer: Consumer, seconds: float) -> None:
-        """Ask what is still open; blocks for ``seconds`` at most."""
-        deadline = time.monotonic() + seconds
+        """Ask the open questions. Blocks for ``seconds`` at most."""
+        deadline = self._monotonic() + seconds
         try:
             self._ask_committed(consumer, seconds)
             for partition in list(self._questions):
-                left = deadline - time.monotonic()
+                left = deadline - self._monotonic()
                 if left <= 0:
                     break
                 self._ask_low(consumer, partition, left)
         except KafkaException as error:
-            log.info("the committed positions cannot be checked now", error=error.args[0].name())
-        self._next_at = time.monotonic() + _REST_SECONDS
+            log.info("check for deleted records postponed", error=error.args[0].name())
+        self._next_at = self._monotonic() + _REST_SECONDS
 
     def _ask_committed(self, consumer: Consumer, seconds: float) -> None:
         asked = sorted(self.unsettled)
@@ -99,7 +98,7 @@ class Overruns:
         for partition in asked:
             committed = found.get(partition)
             if committed is None or (committed.error is None and committed.offset < 0):
-                del self._questions[partition]  # nothing was committed, so nothing can have been passed over
+                del self._questions[partition]  # without a committed offset, there is nothing to compare
             elif committed.error is None:
                 self._questions[partition].committed = committed.offset
 
@@ -113,15 +112,15 @@ class Overruns:
                 TopicPartition(self._topic, partition), timeout=seconds, cached=False
             )
         except KafkaException:
-            self._questions[partition] = question  # behind the others: its broker alone may not answer
+            self._questions[partition] = question  # now the last: perhaps only the broker of this one does not answer
             raise
-        # What was deleted after it was read is not a loss.
+        # Records that were deleted after they were read are not lost.
         low = low if question.first is None else min(low, question.first)
         if question.committed < low:
             log.error(
-                "the broker has deleted records that were not consumed: raise the topic's retention; "
-                "the next sweep repairs what they said",
+                "unread records were deleted by the broker",
                 partition=partition,
                 records=low - question.committed,
+                hint="raise the topic's retention; the next sweep repairs what these records would have changed",
             )
             self._on_overrun()

@@ -1,7 +1,7 @@
-"""What of a record fits into its dead letter. Pure.
+"""A record in the form of a dead letter, cut to the room that the topic has. Pure.
 
-The topic's limit is not known: only the broker's refusal of what was too large shows it. So the largest part of the
-record is halved until the broker takes the letter.
+The topic's limit is not known: the broker only refuses a dead letter that is too large. So the largest part of the
+record is halved until the broker accepts the dead letter.
 """
 
 import hashlib
@@ -12,18 +12,18 @@ from consumer.kafka.record import Headers, Record
 
 PREFIX: Final = "calsync."
 UNREADABLE: Final = f"{PREFIX}headers_unreadable"
-"""Stands in a record for its own headers when they cannot be read, and holds the reason. A dead letter keeps it."""
+"""Replaces a record's headers that cannot be read, and holds the reason. A dead letter keeps it."""
 _SMALLEST: Final = 64
-"""Bytes below which no part is cut any more: a topic that takes less takes no letter at all."""
+"""A part of this many bytes is not cut further: a topic that refuses it accepts no dead letter."""
 _REASON_CHARACTERS: Final = 1_000
 _DIGITS: Final = 18
-"""An offset with more digits has never been reached, and may not fit into 64 bits."""
+"""No real offset has more digits, and a number with more may not fit into 64 bits."""
 _LEFT_OUT: Final = frozenset({"truncated", "headers_left_out", "key_size"})
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many bytes of a record's value, of its own headers and of its key are kept."""
+    """How many bytes are kept of a record's value, of its own headers and of its key."""
 
     value: int
     headers: int
@@ -31,11 +31,11 @@ class Room:
 
     @classmethod
     def whole(cls, record: Record) -> "Room":
-        """Room for everything."""
+        """Room for the whole record."""
         return cls(len(record.value or b""), sum(map(_size, own_headers(record))), len(record.key or b""))
 
     def smaller(self) -> "Room | None":
-        """Half as much room for the largest part; ``None`` if nothing is left to cut."""
+        """Half as much room for the largest part; ``None`` if no part can be cut further."""
         largest = max(self.value, self.headers, self.key)
         if largest <= _SMALLEST:
             return None
@@ -47,7 +47,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A dead letter as it is sent."""
+    """The key, value and headers of a dead letter."""
 
     key: bytes | None
     value: bytes | None
@@ -55,12 +55,12 @@ class Parcel:
 
     @property
     def shortened(self) -> bool:
-        """Whether anything of the record was left out."""
+        """Whether a part of the record was left out."""
         return any(name.removeprefix(PREFIX) in _LEFT_OUT for name, _ in self.headers)
 
 
 def own_headers(record: Record) -> Headers:
-    """The headers that the record had before it was first dead-lettered."""
+    """The record's headers without those that this service adds to a dead letter."""
     return [(name, value) for name, value in record.headers if not name.startswith(PREFIX)]
 
 
@@ -68,14 +68,14 @@ def parcel(record: Record, reason: str, room: Room, *, make_key: bool = False) -
     """The record as a dead letter.
 
     Args:
-        record: what could not be carried out. If it was read from the dead-letter topic itself, its count is raised,
-            and what was known of its whole value and of its headers stays known.
-        reason: why; must not hold the record's contents.
-        room: a value larger than its room loses its middle, and gets ``calsync.size`` (bytes), ``calsync.sha256`` (hex)
-            of the whole value, and ``calsync.truncated`` (the bytes kept). Own headers that do not fit are left out,
-            and counted in ``calsync.headers_left_out``. A key is cut, and its size kept in ``calsync.key_size``.
-        make_key: give a record without a key its topic, partition and offset as key, marked by ``calsync.key``: a
-            compacted topic refuses records without one.
+        record: the record that could not be processed. If it was read from the dead-letter topic, its number of
+            attempts grows by one, and the stored facts about its whole value and its headers are kept.
+        reason: why; must not contain any of the record's values.
+        room: a value larger than its room loses its middle, and gets ``calsync.size`` (bytes) and ``calsync.sha256``
+            (hex) of the whole value, and ``calsync.truncated`` (the bytes kept). Own headers that do not fit are left
+            out and counted in ``calsync.headers_left_out``. A key is cut, and its size is in ``calsync.key_size``.
+        make_key: if the record has no key, use its topic, partition and offset as key, marked by ``calsync.key``. A
+            compacted topic refuses records without a key.
     """
     before = {name.removeprefix(PREFIX): value for name, value in record.headers if name.startswith(PREFIX)}
     about: dict[str, str | bytes] = {
@@ -108,13 +108,13 @@ def parcel(record: Record, reason: str, room: Room, *, make_key: bool = False) -
 
 
 def without_middle(value: bytes, kept: int) -> bytes:
-    """The first and the last bytes of a value, ``kept`` in all."""
+    """The first and last bytes of a value, ``kept`` in total."""
     tail = kept // 2
     return value[: kept - tail] + value[len(value) - tail :]
 
 
 def _fitting(headers: Headers, room: int) -> tuple[Headers, int]:
-    """The headers that fit, in their order, and how many do not."""
+    """The headers that fit, in their order, and the number of those that do not."""
     fitting = []
     for header in headers:
         room -= _size(header)
@@ -135,6 +135,6 @@ def _bytes(value: str | bytes) -> bytes:
 
 
 def number(header: str | bytes | None) -> int | None:
-    """A count in a header that anybody may have written; ``None`` if it is not a number that Kafka can give."""
+    """A number in a header, which any producer may have written; ``None`` if Kafka cannot have such a number."""
     text = header.decode(errors="replace") if isinstance(header, bytes) else header or ""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else None

@@ -1,4 +1,4 @@
-"""Records as they come from the topic."""
+"""Records as they are read from the topic."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,22 @@ Headers = list[tuple[str, str | bytes | None]]
 
 @dataclass(slots=True, eq=False)
 class Epoch:
-    """One period of holding a partition. What was begun in an earlier one means nothing any more."""
+    """One period during which a partition is assigned. Receipts of an earlier period are ignored."""
 
     partition: int
     log: str = ""
-    """The topic's id while it is held: a topic that was deleted and created again has another one, and its offsets
-    begin again. Empty if the broker has no such ids."""
+    """The topic's id. A topic that was deleted and created again has another one, and its offsets begin again. Empty if
+    the id is not known or the broker has no such ids."""
     live: bool = True
-    """Written by the pump's thread alone, when the partition goes."""
+    """Whether the period lasts. Written by the Kafka thread alone."""
     stopped: bool = False
-    """Written by the intake alone, when it reads no further: what follows comes again when the block is lifted."""
+    """Whether the intake ignores the records that follow, because they are read again after a block. Written by the
+    intake alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record, undecoded."""
+    """One record, not decoded."""
 
     topic: str
     partition: int
@@ -30,5 +31,5 @@ class Record:
     value: bytes | None
     headers: Headers
     timestamp: float
-    """Unix time the broker or producer put on it."""
+    """Unix time, set by the broker or the producer."""
     epoch: Epoch

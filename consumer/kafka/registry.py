@@ -5,7 +5,7 @@ import base64
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import fastavro
@@ -22,21 +22,26 @@ from schemas import FOLDER
 _UNKNOWN: Final = frozenset((40401, 40402, 40403))
 """``error_code`` of an unknown subject, version or schema (Confluent's Schema Registry API reference, "Errors").
 
-Only this says that there is no such schema: a 404 also comes from a wrong base path (edenhill/kcat#212) or an ingress.
+Only this code shows that a schema does not exist: a 404 alone may come from a wrong base path (edenhill/kcat#212) or an
+ingress.
 """
 _AGAIN_SECONDS: Final = 1.0
 _UNUSABLE_SECONDS: Final = 30.0
-"""What the registry does not know is asked for once more after this: it may have been registered since."""
+"""After this time, the registry is asked again for a schema that it did not know or that was not usable."""
+_MOST: Final = 1_000
+"""The most schemas of each kind that are remembered. Above it the oldest is dropped, and fetched again if needed."""
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 
 def bundled() -> dict[bytes, WriterSchema]:
-    """The schemas that need no registry, by their CRC-64-AVRO fingerprint as it stands in a record."""
+    """The schemas under ``schemas/``, by the bytes of their CRC-64-AVRO fingerprint in a record."""
     found = {}
     for file in FOLDER.iterdir():
         if not file.name.endswith(".avsc"):
             continue
         schema = orjson.loads(file.read_bytes())
-        # fastavro prints the fingerprint in little-endian order already, as the framing has it.
+        # fastavro prints the fingerprint in little-endian order, which is the order in the record.
         canonical = fastavro.schema.to_parsing_canonical_form(schema)
         fingerprint = bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
         found[fingerprint] = WriterSchema(schema)
@@ -45,7 +50,7 @@ def bundled() -> dict[bytes, WriterSchema]:
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """Where a schema that another one names is registered."""
+    """Where a schema is registered that another one refers to."""
 
     subject: str
     version: int
@@ -56,14 +61,14 @@ class _Reference:
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """The registry's answer: a schema, and where those stand that it names but does not hold."""
+    """The registry's answer: a schema, and the schemas that it refers to."""
 
     schema: Any
     references: tuple[_Reference, ...]
 
 
 class Registry:
-    """Schemas by id, each fetched once: ids are immutable."""
+    """Schemas by id, each fetched once because ids are immutable. Remembers up to 1,000 schemas of each kind."""
 
     def __init__(
         self,
@@ -74,8 +79,8 @@ class Registry:
     ) -> None:
         """
         Args:
-            urls: of one registry, asked in turn until one answers; as a text, separated by commas.
-            user_info: ``user:password``, for a registry that asks for it.
+            urls: of one registry, tried in turn until one answers; in a string, separated by commas.
+            user_info: ``user:password``, if the registry requires it.
             http: the connections.
             foreign: where answers that are not the registry's are counted.
         """
@@ -88,23 +93,23 @@ class Registry:
         self._http = http
         self._known: dict[int, WriterSchema] = {}
         self._unusable: dict[int, tuple[float, str]] = {}
-        """Of each id that is of no use: until when it is not asked for again, and why."""
+        """Of each id that is not usable: until when it is not asked for again, and why."""
         self._parts: dict[_Reference, _Document] = {}
 
     def get(self, schema_id: int) -> WriterSchema | None:
-        """The schema, if it has been fetched."""
+        """The schema, or ``None`` if it must be fetched first."""
         return self._known.get(schema_id)
 
     async def fetch(self, schema_id: int) -> WriterSchema:
-        """The schema, with all that it refers to.
+        """Fetch the schema, and all schemas that it refers to.
 
         Raises:
-            UndecodableError: no registry is configured; or it says itself that it does not know the id, or what the
-                schema refers to, or this is not an Avro schema, which it is not asked again for half a minute.
-            TransientError: the registry cannot be reached, is ill, or somebody else answers in its place.
+            UndecodableError: no registry is configured; or the registry itself answers that it does not know the id or
+                a reference; or the schema is not Avro. The registry is not asked again for 30 s.
+            TransientError: the registry cannot be reached or fails, or another server answers in its place.
         """
         if not self._urls:
-            raise UndecodableError("a schema-registry id, but CALSYNC_SCHEMA_REGISTRY_URL is not set")
+            raise UndecodableError("the record has a schema-registry id, but CALSYNC_SCHEMA_REGISTRY_URL is not set")
         now = asyncio.get_running_loop().time()
         until, reason = self._unusable.get(schema_id, (0.0, ""))
         if until > now:
@@ -112,9 +117,9 @@ class Registry:
         try:
             schema = await self._whole(schema_id)
         except UndecodableError as error:
-            self._unusable[schema_id] = now + _UNUSABLE_SECONDS, str(error)
+            _remember(self._unusable, schema_id, (now + _UNUSABLE_SECONDS, str(error)))
             raise
-        self._known[schema_id] = schema
+        _remember(self._known, schema_id, schema)
         self._unusable.pop(schema_id, None)
         return schema
 
@@ -135,7 +140,7 @@ class Registry:
         gathered: dict[_Reference, _Document],
         way: tuple[_Reference, ...],
     ) -> None:
-        """Adds what the reference leads to, each behind all that it refers to itself; ``way`` leads here."""
+        """Add the referenced schema to ``gathered``, after all those that it refers to; ``way`` leads to it."""
         if reference in way:
             raise UndecodableError(f"schema {schema_id} refers to {reference}, which refers to itself")
         if reference in gathered:
@@ -144,16 +149,16 @@ class Registry:
         if part is None:
             path = f"/subjects/{quote(reference.subject, safe='')}/versions/{reference.version}"
             part = await self._document(path, f"{reference}, which schema {schema_id} refers to")
-            self._parts[reference] = part
+            _remember(self._parts, reference, part)
         for further in part.references:
             await self._gather(further, schema_id, gathered, (*way, reference))
         gathered[reference] = part
 
     async def _document(self, path: str, what: str) -> _Document:
-        """What is registered there. Raises ``UndecodableError`` or ``TransientError``."""
+        """The schema registered at this path. Raises ``UndecodableError`` or ``TransientError``."""
         body = await self._answer(path)
         if body is None:
-            # It was registered before the record was written: this may be a follower that lags behind.
+            # The schema was registered before the record was written, so this may be a follower that lags behind.
             await asyncio.sleep(_AGAIN_SECONDS)
             body = await self._answer(path, everywhere=True)
         if body is None:
@@ -170,10 +175,10 @@ class Registry:
             raise TransientError("the schema registry's answer is not a schema") from None
 
     async def _answer(self, path: str, *, everywhere: bool = False) -> dict[str, Any] | None:
-        """The first object that a URL answers with; ``None`` if the registry says that there is none.
+        """The registry's object at this path; ``None`` if the registry answers that there is none.
 
-        The URLs are those of one registry, so the first that answers speaks for all, unless ``everywhere``: then the
-        others are asked too before there is none. Raises ``TransientError`` if no URL has an answer of the registry.
+        All URLs lead to one registry, so the first answer decides. With ``everywhere``, every URL must answer that
+        there is none. Raises ``TransientError`` if no URL gives an answer of the registry.
         """
         none, failure = False, TransientError("the schema registry has no URL")
         for url in self._urls:
@@ -200,7 +205,7 @@ class Registry:
             body = loads(answer.body)
         except ValueError:
             body = None
-        # Somebody else's answer may hold anything here, also a list.
+        # The answer of another server may be any JSON value.
         stated = body.get("error_code") if isinstance(body, dict) else None
         code = stated if isinstance(stated, int) else None
         if answer.status == 404 and code in _UNKNOWN:
@@ -212,13 +217,21 @@ class Registry:
         if not own:
             what = self._foreign.saw("registry", url, answer)
             raise TransientError(f"schema registry: {what}", retry_after=wait, foreign=True)
-        hint = ": is CALSYNC_SCHEMA_REGISTRY_USER_INFO right?" if answer.status in (401, 403) else ""
+        hint = ": check CALSYNC_SCHEMA_REGISTRY_USER_INFO" if answer.status in (401, 403) else ""
         host = urlsplit(url).hostname
         raise TransientError(f"schema registry at {host}: HTTP {answer.status}{hint}", retry_after=wait)
 
 
 def _text(value: Any) -> str:
-    """The value. Raises ``TypeError`` if it is not a text."""
+    """The value, if it is a string. Raises ``TypeError`` otherwise."""
     if not isinstance(value, str):
-        raise TypeError("not a text")
+        raise TypeError("not a string")
     return value
+
+
+def _remember(cache: dict[_K, _V], key: _K, value: _V) -> None:
+    """Add an entry; drop the oldest ones above ``_MOST``."""
+    cache.pop(key, None)
+    while len(cache) >= _MOST:
+        del cache[next(iter(cache))]
+    cache[key] = value

@@ -1,4 +1,4 @@
-"""A writer's schema, and what it says about the encodings of times."""
+"""A writer's schema, and the encodings of times in it."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,25 +17,25 @@ _UNITS: Final = {
     "io.debezium.time.MicroTimestamp": 1,
     "io.debezium.time.NanoTimestamp": 0,
 }
-"""Microseconds of one unit; nanoseconds are divided instead."""
+"""Microseconds of one unit; 0 for nanoseconds, which are divided instead."""
 _BOX: Final = "_consumer_datum"
 
 
 class WriterSchema:
-    """Decodes what was written with one schema, and brings times to one form."""
+    """Decodes data that was written with one schema, and converts its times to ``datetime``."""
 
     def __init__(self, schema: Any, parts: Sequence[Any] = ()) -> None:
-        """``parts`` are schemas that this one names and does not hold, each behind those that it names itself.
+        """``parts`` are the schemas that this one refers to, each after those that it refers to itself.
 
         Raises:
-            fastavro.schema.SchemaParseException: it is not an Avro schema, or names what nobody defines.
+            fastavro.schema.SchemaParseException: it is not an Avro schema, or refers to one that is not defined.
         """
         named: dict[str, Any] = {}
         try:
             for part in parts:
                 fastavro.parse_schema(part, named)
-            # fastavro takes along what names mean in records alone: a union of names would not be read. The bytes of
-            # a record are those of its fields.
+            # fastavro resolves names only inside records, so a union of names cannot be read. A record has the same
+            # bytes as its fields, so the schema becomes the only field of one.
             self._schema = fastavro.parse_schema(_boxed(schema) if parts else schema, named)
             self._times = _time_readers([*parts, schema])
         except (fastavro.schema.UnknownType, KeyError, TypeError, RecursionError) as error:
@@ -43,10 +43,10 @@ class WriterSchema:
         self._boxed = bool(parts)
 
     def decode(self, data: bytes, start: int) -> Any:
-        """The datum that begins at ``start``.
+        """Decode the datum that begins at ``start`` and ends with the data.
 
         Raises:
-            UndecodableError: it ends too early or too late, or is not a datum of this schema.
+            UndecodableError: it ends too early or too late, or does not match this schema.
         """
         stream = BytesIO(data)
         stream.seek(start)
@@ -55,12 +55,12 @@ class WriterSchema:
         except (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
             raise UndecodableError(f"the bytes are not a datum of their schema: {type(error).__name__}") from None
         if stream.tell() != len(data):
-            # fastavro ignores what follows; a datum of another schema often ends early.
-            raise UndecodableError("bytes are left over behind the datum")
+            # fastavro ignores the rest. Data of another schema often ends early.
+            raise UndecodableError("bytes are left over after the datum")
         return datum[_BOX] if self._boxed else datum
 
     def row(self, after: dict[str, Any]) -> dict[str, Any]:
-        """``after`` with its times as the domain reads them. Raises ``InvalidRecordError``."""
+        """``after`` with its times as the domain reads them. Raises ``InvalidRecordError`` if one is out of range."""
         for name, read in self._times.items():
             value = after.get(name)
             if isinstance(value, int):
@@ -73,7 +73,7 @@ def _boxed(schema: Any) -> dict[str, Any]:
 
 
 def _time_readers(schema: Any) -> dict[str, Callable[[int], datetime]]:
-    """For each time field that is a number: how to read it, by the ``connect.name`` of its type."""
+    """For each time field that is a number: how to read it, according to the ``connect.name`` of its type."""
     readers: dict[str, Callable[[int], datetime]] = {}
     for field in _fields(schema):
         name, kind = field.get("name"), field.get("type")
@@ -89,8 +89,8 @@ def _time_readers(schema: Any) -> dict[str, Callable[[int], datetime]]:
 def _fields(schema: Any) -> list[dict[str, Any]]:
     """Every field of every record in the schema.
 
-    fastavro ignores members that mean nothing for their type, so ``fields`` may be anything where it is not a record's:
-    what is not shaped as a field is passed over.
+    fastavro ignores members that have no meaning for their type, so ``fields`` of a type that is not a record may be
+    any value. Entries that are not objects are ignored.
     """
     if isinstance(schema, list):
         return [field for branch in schema for field in _fields(branch)]

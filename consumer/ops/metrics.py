@@ -13,11 +13,11 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from consumer.domain.compare import COUNTED_CAUSES, CountedCause
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
-from consumer.sync.ports import Parking
+from consumer.sync.parking import Parking
 from consumer.sync.receipts import RESULTS
-from consumer.sync.report import CAUSES
 from consumer.unusable import KINDS
 
 _LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
@@ -189,7 +189,7 @@ class Metrics:
             if whole:
                 self._sweep_success.labels(site_id).set(time.time())
 
-    def repaired(self, site_id: str, cause: str, count: int) -> None:
+    def repaired(self, site_id: str, cause: CountedCause, count: int) -> None:
         """See the sweep's meter."""
         if site_id in self._site_ids:
             self._repairs.labels(site_id, cause).inc(count)
@@ -252,7 +252,7 @@ class Metrics:
             self.forget_sweeps(site_id)
             self._sweep_seconds.remove(site_id)
             self._dirty.remove(site_id)
-            for cause in (*CAUSES, "unsettled"):
+            for cause in COUNTED_CAUSES:
                 self._repairs.remove(site_id, cause)
         self._site_ids = frozenset(sites)
         self.parked(self._parkings)

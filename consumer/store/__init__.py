@@ -1,1 +1,1 @@
-"""Redis: links, leases, dirty marks, parked mailboxes."""
+"""Redis: links, leases, dirty marks, parked mailboxes. :mod:`consumer.store.keys` lists every key."""

@@ -1,7 +1,7 @@
-"""How links lie in Redis: packed, since a large customer has hundreds of thousands of them.
+"""The packed form of links in Redis: a large customer has hundreds of thousands of them.
 
 Every form starts with a letter (``L`` link, ``P`` pending, ``T`` tombstone), the rank and the time of writing in
-milliseconds, eight bytes each, big-endian, so that the scripts can compare ranks as strings and put the time in.
+milliseconds, eight bytes each, big-endian, so that the scripts can compare ranks byte by byte and write the time.
 """
 
 import base64
@@ -15,7 +15,7 @@ from consumer.domain.link import Link, Memory, Pending, Tombstone
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _HEAD: Final = Struct(">cQQ16sqqHBBH")
-# The scripts know where the fingerprint and the end stand in it, and that the end is in microseconds.
+# The scripts rely on the positions of the fingerprint and the end, and on the end being in microseconds.
 _COMMON: Final = Struct(">cQQ")
 _TEXT, _BASE64, _BASE64_URL = 0, 1, 2
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
@@ -23,7 +23,7 @@ _ETAG_START, _ETAG_END = 'W/"', '"'
 
 
 def pack_rank(rank: int) -> bytes:
-    """Eight bytes that sort as the ranks do."""
+    """Eight bytes that sort in the order of the ranks."""
     return rank.to_bytes(8, "big")
 
 
@@ -35,7 +35,7 @@ def pack_link(link: Link) -> bytes:
     head = _HEAD.pack(
         b"L",
         link.rank,
-        0,  # the script that writes it knows the time
+        0,  # the script that writes the link fills in the time
         link.fingerprint,
         (link.start - _EPOCH) // _MICROSECOND,
         (link.end - _EPOCH) // _MICROSECOND,
@@ -48,12 +48,12 @@ def pack_link(link: Link) -> bytes:
 
 
 def pack_event_id(event_id: str) -> bytes:
-    """What a stored link to this event ends with."""
+    """The end of a stored link to this event."""
     return _pack_text(event_id)
 
 
 def unpack(data: bytes) -> Memory | None:
-    """A stored form read back; ``None`` for an empty one."""
+    """The memory that was stored; ``None`` for an empty form."""
     if not data:
         return None
     if data[:1] != b"L":
@@ -80,7 +80,7 @@ def unpack(data: bytes) -> Memory | None:
 
 
 def _pack_text(text: str) -> bytes:
-    """Graph's ids are base64 of one alphabet or the other: a quarter smaller as bytes, if they come back the same."""
+    """Graph's ids are base64 in one of two alphabets, and a quarter smaller as bytes. Other texts stay as they are."""
     for kind, decode, encode in (
         (_BASE64, base64.b64decode, base64.b64encode),
         (_BASE64_URL, base64.urlsafe_b64decode, base64.urlsafe_b64encode),

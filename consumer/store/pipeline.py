@@ -1,4 +1,4 @@
-"""Commands that wait at the same time travel together: one round trip, however many runs ask."""
+"""Commands that wait at the same time share a round trip, over all runs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,24 +8,29 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from consumer.domain.errors import StoreUnavailableError
+from consumer.domain.errors import ConfigurationError, StoreUnavailableError
 from consumer.store.connection import refuses_writes
+from consumer.store.version import NewerDataError
 
 log = structlog.get_logger(__name__)
 
 Argument = bytes | str | int
 _BATCH: Final = 500
+"""The most commands of one round trip."""
 EXCHANGE_SECONDS: Final = 10.0
-"""How long one round trip may take, a new connection included. A server that accepts and never answers would hold every
-caller otherwise: redis-py tries each step of a connection again, each within its own time."""
+"""The longest time of one round trip, a new connection included. Without it, a server that accepts and never answers
+would block every caller for longer: redis-py repeats each step of a connection, each with its own timeout."""
 _CLOSE_SECONDS: Final = 1.0
 
 
 class Pipeline:
-    """Sends commands to Redis in the fewest round trips that make nobody wait."""
+    """Sends each command at once if no round trip is under way, otherwise with the next one.
+
+    The queue holds the commands of the callers that wait, and nothing else: the callers bound it.
+    """
 
     def __init__(self, redis: Redis, scripts: Sequence[bytes]) -> None:
-        """``scripts`` are loaded again whenever Redis says that it does not know one (it was restarted)."""
+        """``scripts`` are loaded when Redis does not know one, for example after a restart."""
         self._redis = redis
         self._scripts = scripts
         self._waiting: list[tuple[tuple[Argument, ...], asyncio.Future[Any]]] = []
@@ -35,13 +40,30 @@ class Pipeline:
         """Redis's answer to one command.
 
         Raises:
-            StoreUnavailableError: no answer, or an error for an answer; the command may have been carried out.
+            StoreUnavailableError: no answer, or an error as the answer; the command may have been carried out.
+            ConfigurationError: Redis holds data of a newer version.
         """
+        return await self._enqueue(command)
+
+    async def call_each(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
+        """Redis's answer to each of these commands. Returns or raises when all are answered.
+
+        Raises:
+            StoreUnavailableError: as in ``call``, for at least one of them.
+            ConfigurationError: as in ``call``.
+        """
+        answers = await asyncio.gather(*map(self._enqueue, commands), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
+
+    def _enqueue(self, command: tuple[Argument, ...]) -> "asyncio.Future[Any]":
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, answer))
         if self._sender is None:
             self._sender = asyncio.create_task(self._send())
-        return await answer
+        return answer
 
     async def _send(self) -> None:
         try:
@@ -62,15 +84,17 @@ class Pipeline:
         except (RedisError, OSError) as error:
             answers = [error] * len(batch)
         except Exception as error:
-            # Nobody must wait for ever for an answer that does not come.
-            log.critical("the store failed in a way that is ours", exc_info=True)
+            # Each caller must get an answer, or it waits for ever.
+            log.critical("store failed: an unexpected error", exc_info=True)
             answers = [error] * len(batch)
         if any(isinstance(answer, Exception) and refuses_writes(answer) for answer in answers):
             await self._leave_server()
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():
                 continue  # the caller was cancelled
-            if isinstance(answer, Exception):
+            if isinstance(answer, NewerDataError):
+                future.set_exception(ConfigurationError([str(answer)]))
+            elif isinstance(answer, Exception):
                 future.set_exception(StoreUnavailableError(f"Redis: {answer}"))
             else:
                 future.set_result(answer)
@@ -91,7 +115,7 @@ class Pipeline:
         return await pipe.execute(raise_on_error=False)
 
     async def _leave_server(self) -> None:
-        """The next command connects again and resolves the name again: after a failover it leads elsewhere."""
+        """Have the next command connect and resolve the name again: after a failover, it leads to another server."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._redis.connection_pool.disconnect(inuse_connections=True)

@@ -28,7 +28,9 @@ from consumer.domain.render import render
 from consumer.domain.timezones import Zone
 from consumer.domain.window import Window
 from consumer.sync.change import Change
-from consumer.sync.ports import AssignmentState, Calendar, RunOutcome
+from consumer.sync.grant import AssignmentState
+from consumer.sync.ports import Calendar
+from consumer.sync.run_outcome import RunOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -104,8 +106,6 @@ class RunContext:
     zone: Zone
     linked_elsewhere: Callable[[Sequence[tuple[str, str]]], Awaitable[set[str]]]
     """Of these (job, event id), the ids that are linked in other mailboxes. Raises ``StoreUnavailableError``."""
-    dry: bool = False
-    """Only say what would be done."""
     zone_refused: bool = False
     """Graph did not know the mailbox's zone: told once, and read again."""
     listed: Mapping[str, Sequence[EventSummary]] | None = None
@@ -152,21 +152,34 @@ class RunContext:
             # A state that Core insists on has a lower rank than the link, and must not be stale when it is tried again.
             self.outcome.links[job_id] = replace(link.unsure(), rank=min(link.rank, change.state.rank))
 
+    async def plan(self, change: Change, assignment: AssignmentState) -> Plan | None:
+        """Decide what :meth:`reconcile` would do, and do nothing; ``None`` on a failure, which ``result`` then has."""
+        if may_conceal(change.state, self.mailbox):
+            return Plan(Leave())
+        try:
+            return plan(await self._situation(change, assignment), self.window)
+        except FAILURES as error:
+            self.fail(change, assignment, error)
+        except Exception as error:
+            log.critical("unexpected error in a plan", job=change.job_id, exc_info=True)
+            self.fail(change, assignment, TransientError(f"an unexpected error: {type(error).__name__}"))
+        return None
+
+    async def _situation(self, change: Change, assignment: AssignmentState) -> Situation:
+        situation = Situation(
+            self._wanted(change.state), change.state.rank, assignment.memory, forced=assignment.outranked
+        )
+        return await self._looked(situation, change, assignment, tag(self.mailbox.site, change.job_id))
+
     async def _result(self, change: Change, assignment: AssignmentState) -> str:
         if may_conceal(change.state, self.mailbox):
             return "unchanged"
         job_tag = tag(self.mailbox.site, change.job_id)
-        wanted = self._wanted(change.state)
-        memory = assignment.memory
         if change.transaction_id is not None:
             self.repeated.add(change.job_id)
-        situation = Situation(wanted, change.state.rank, memory, forced=assignment.outranked)
-        situation = await self._looked(situation, change, assignment, job_tag)
-        planned = plan(situation, self.window)
-        if self.dry:
-            return _name(planned, situation)
+        situation = await self._situation(change, assignment)
         try:
-            return await self._apply(change.job_id, job_tag, assignment, situation, planned)
+            return await self._apply(change.job_id, job_tag, assignment, situation, plan(situation, self.window))
         except DuplicateTransactionError as duplicate:
             seen = await self._made_by_transaction(change.job_id, job_tag, duplicate.event_id)
         except GoneError:
@@ -475,19 +488,6 @@ def _bare(error: BaseException | None) -> None:
     while error is not None:
         error.__traceback__ = None
         error = error.__context__
-
-
-def _name(planned: Plan, situation: Situation) -> str:
-    """What a plan would do to Outlook, in a word; ``unchanged`` if nothing."""
-    match planned.step:
-        case Adopt() if situation.out_of_view:
-            return "remake"  # it has the right time and no view shows it, so it is not in the calendar
-        case Leave(stale=True):
-            return "stale"
-        case Leave() | Adopt():
-            return "delete the copy" if planned.surplus else "unchanged"
-        case step:
-            return type(step).__name__.lower()
 
 
 def times_in(state: State, mailbox: Mailbox) -> tuple[datetime, datetime] | None:

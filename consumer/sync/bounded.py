@@ -1,4 +1,4 @@
-"""Work on many items, a bounded number at a time, that ends as a whole."""
+"""Work on many items, a bounded number at a time."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
@@ -13,15 +13,18 @@ T = TypeVar("T")
 async def each(
     items: Iterable[T] | AsyncGenerator[T, None], room: asyncio.Semaphore, work: Callable[[T], Awaitable[None]]
 ) -> None:
-    """Do the work for every item; an item is taken only when there is room for it.
+    """Do the work for every item; an item is read only when there is room for it.
 
-    The first failure cancels the work under way, takes no further item, and is raised: no task outlives the call. Of
-    several failures an unexpected one is raised first, so that it is not hidden behind an outage.
+    The first failure cancels the work under way, and no further item is read. No task outlives the call. If several
+    items fail, an unexpected error is raised rather than an outage, which would hide it.
 
     Args:
-        items: lazily read, so that they may be many.
-        room: how many items at a time, over all calls that share it.
+        items: read lazily, so there may be many.
+        room: bounds how many items are worked on at once, over all calls that share it.
         work: called with each item.
+
+    Raises:
+        Exception: what ``work`` or ``items`` raised.
     """
 
     async def done(item: T) -> None:
@@ -33,7 +36,7 @@ async def each(
                 await room.acquire()
                 group.create_task(done(item)).add_done_callback(lambda _: room.release())
     except BaseExceptionGroup as failures:
-        raise _foremost(failures) from None
+        raise foremost(failures) from None
 
 
 async def _read(items: Iterable[T] | AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
@@ -46,7 +49,8 @@ async def _read(items: Iterable[T] | AsyncGenerator[T, None]) -> AsyncGenerator[
             yield item
 
 
-def _foremost(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+def foremost(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one failure to raise for a group: an unexpected one if there is any."""
     leaves = list(_leaves(failures))
     return next((leaf for leaf in leaves if not isinstance(leaf, CalsyncError)), leaves[0])
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from consumer.domain.compare import Cause
 from consumer.domain.job import State
 from consumer.domain.link import Memory
 from consumer.sync.receipts import Receipt
@@ -9,13 +10,16 @@ from consumer.sync.receipts import Receipt
 
 @dataclass(frozen=True, slots=True)
 class SweepView:
-    """What a sweep saw, and what was remembered when it did: if that has changed since, the look is outdated."""
+    """What a sweep saw of an assignment. It is out of date if what Redis has about it has changed since."""
 
     basis: Memory | None
+    """What Redis had about it when the sweep read the mailbox."""
     event_ids: tuple[str, ...] | None
-    """Every event with the assignment's tag; ``None`` if nobody looked."""
+    """Every event with the assignment's tag; ``None`` if the sweep saw none and looked for none."""
+    cause: Cause
+    """Why the sweep repairs it."""
     forced: bool = False
-    """Core was asked for the state once more: it wins over what is known to be newer, if that is not of late."""
+    """Core was asked for the state once more: it wins over a newer one in Redis, unless that is recent."""
 
 
 @dataclass(slots=True)

@@ -24,8 +24,9 @@ from consumer.domain.site import Site
 from consumer.sync.apply import RunResult
 from consumer.sync.change import Change, SweepView
 from consumer.sync.foreign import FOREIGN_CODE, Foreign
+from consumer.sync.lane_store import LaneStore
 from consumer.sync.neighbours import ASKED
-from consumer.sync.ports import Clock, Store
+from consumer.sync.ports import Clock
 from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.refusals import Refusal
@@ -87,7 +88,7 @@ class Lanes:
     def __init__(
         self,
         reconciler: Reconciler,
-        store: Store,
+        store: LaneStore,
         sites: SiteRegistry,
         clock: Clock,
         random: Random,

@@ -1,4 +1,4 @@
-"""A sweep's questions to Core: single jobs, a few at a time, and none once the fuse has blown."""
+"""A sweep's questions to Core about single jobs: a few at a time, and none after the fuse has blown."""
 
 import asyncio
 from collections.abc import Iterable
@@ -17,11 +17,11 @@ QUESTIONS_AT_ONCE: Final = 4
 
 
 class UnansweredError(Exception):
-    """Nothing follows: Core was not asked, because the fuse has blown, or its row for the job is unusable."""
+    """Nothing follows for the job: Core was not asked, because the fuse has blown, or its row is unusable."""
 
 
 class Questions:
-    """Asks Core for single jobs, and counts those that have vanished with an event to lose."""
+    """Asks Core for single jobs, ``QUESTIONS_AT_ONCE`` at a time, and counts vanished jobs with an event to lose."""
 
     def __init__(self, core: ScheduleSource, sites: ServedSites, report: Report, *, allow_mass_delete: bool) -> None:
         self._core = core
@@ -34,10 +34,10 @@ class Questions:
         self.jobs = Distinct()
         """Jobs with an event in the window, as tags."""
         self.jobs_before = 0
-        """As the last complete sweep counted them, where this one reads one mailbox alone."""
+        """The same as the last complete sweep counted them; set when one mailbox alone is swept."""
         self.left: set[str] = set()
-        """Jobs whose marks stay: nothing follows for them in this sweep, they were handed over again, or Graph refuses
-        their events."""
+        """Jobs whose marks stay for the next sweep: Core's answer is missing, they were handed over again, or Graph
+        refuses their events. At most as many as there are marks and unlisted jobs."""
 
     @property
     def is_fuse_blown(self) -> bool:
@@ -45,12 +45,12 @@ class Questions:
         return not self.allow_mass_delete and is_blown(len(self.losing), max(len(self.jobs), self.jobs_before))
 
     async def job(self, site_id: str, job_id: str, holders: Iterable[Mailbox]) -> Job | None:
-        """The job as Core has it, at another site too if that holds its event: then it has moved, not vanished.
+        """Ask Core for a job, also at the other sites that have its event: it may have moved there.
 
-        A site that the sites file no longer names is not asked for: Core may not know it any more either.
+        A site that has left the sites file is not asked for: Core may not know it any more either.
 
         Raises:
-            UnansweredError: nothing follows.
+            UnansweredError: nothing follows for the job in this sweep.
             CoreUnavailableError: a failed read.
         """
         others = {mailbox.site for mailbox in holders if self._sites.get(mailbox.site)} - {site_id}
@@ -62,7 +62,7 @@ class Questions:
                 try:
                     job = await self._core.job(asked, job_id)
                 except InvalidRecordError as error:
-                    # One impossible row affects no other job: its events and its marks stay.
+                    # An unusable row affects no other job. The job's events and marks stay.
                     self._report.unusable += 1
                     self.left.add(job_id)
                     raise UnansweredError from error

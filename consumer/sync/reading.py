@@ -8,45 +8,45 @@ from consumer.domain.compare import Unread
 from consumer.sync.report import Report, Unavailable
 
 UNAVAILABLE_AFTER: Final = 3
-"""In how many sweeps in a row a mailbox fails, while others of its site are read, until it is unavailable."""
+"""After this many sweeps in a row, a mailbox that fails while others of its site are read is unavailable."""
 COUNTED_AT_MOST: Final = 256
-"""How many mailboxes are counted one by one. If more fail in one sweep, the trouble is the site's."""
+"""How many failed mailboxes are counted one by one. If more fail in one sweep, the fault is the site's."""
 
 
 @dataclass(slots=True)
 class Reading:
-    """The account of what was read in one sweep. It is complete if every mailbox was read, is parked or unavailable."""
+    """Counts what one sweep read. The sweep is complete if every mailbox was read, is parked or is unavailable."""
 
     report: Report
     read: int = 0
     failed: dict[str, str] = field(default_factory=dict)
-    """By address: the trouble of mailboxes that failed twice in this sweep."""
+    """Why mailboxes failed twice in this sweep, by address; at most ``COUNTED_AT_MOST``."""
     broken: str | None = None
-    """Why the sweep is not complete, whatever else was read."""
+    """A reason why the sweep is incomplete, even if the other mailboxes were read."""
 
     def was_read(self) -> None:
-        """A mailbox was read."""
+        """Count a mailbox that was read."""
         self.read += 1
 
     def was_not_read(self, address: str, unread: Unread) -> None:
-        """A mailbox was not read, and is not tried again in this sweep."""
+        """Count a mailbox that was not read and is not tried again in this sweep."""
         self.report.unserved += 1
         if unread.cause == "parked":
             return
-        self.report.troubles[unread.reason] += 1
+        self.report.count_trouble(unread.reason)
         if unread.cause != "failed" or len(self.failed) == COUNTED_AT_MOST:
             self.broken = self.broken or unread.reason
         else:
             self.failed[address] = unread.reason
 
     def judge(self, before: Mapping[str, int]) -> dict[str, int] | None:
-        """Decide whether the sweep is complete; if not, ``report.failure`` says why.
+        """Decide whether the sweep is complete. If it is not, ``report.failure`` has the reason.
 
         Args:
-            before: the addresses that could not be read in the sweeps before this one, and in how many in a row.
+            before: the addresses that could not be read in the previous sweeps, and in how many in a row.
 
         Returns:
-            The same after this sweep; ``None`` if nothing can be said of single mailboxes, since no other was read.
+            The same after this sweep; ``None`` if no mailbox was read, because the fault is then not a mailbox's own.
         """
         if self.read == 0 and self.report.troubles:
             [(reason, _)] = self.report.troubles.most_common(1)

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -21,25 +21,16 @@ from consumer.domain.errors import (
 from consumer.domain.event import EventSummary
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
+from consumer.domain.plan import Plan
 from consumer.domain.site import Site
 from consumer.domain.timezones import UTC_ZONE, zone_for
 from consumer.domain.window import Window
 from consumer.sync.apply import FAILURES, RunContext, RunResult, is_in_doubt, times_in
 from consumer.sync.change import Change
-from consumer.sync.ports import (
-    RENEW_SECONDS,
-    SEND_WITHIN_SECONDS,
-    Busy,
-    Calendars,
-    Clock,
-    DataLost,
-    Grant,
-    Intent,
-    Lease,
-    Meter,
-    Parked,
-    Store,
-)
+from consumer.sync.grant import Busy, DataLost, Grant, Intent, Parked
+from consumer.sync.lease import RENEW_SECONDS, SEND_WITHIN_SECONDS, Lease
+from consumer.sync.ports import Calendars, Clock, Meter
+from consumer.sync.run_store import RunStore
 from consumer.sync.tagged import links_of
 
 log = structlog.get_logger(__name__)
@@ -70,7 +61,7 @@ class Reconciler:
 
     def __init__(
         self,
-        store: Store,
+        store: RunStore,
         calendars: Calendars,
         clock: Clock,
         meter: Meter,
@@ -81,7 +72,7 @@ class Reconciler:
     ) -> None:
         """``new_id`` makes the random tokens of leases and the transactionIds: 32 hexadecimal digits.
 
-        In a dry run nothing is written but leases, and the results name what would be done.
+        In a dry run, only :meth:`inspect` and :meth:`plan` are called. They write nothing but leases.
         """
         self._store = store
         self._calendars = calendars
@@ -107,6 +98,15 @@ class Reconciler:
             return granted
         with self._renewed(granted.lease):
             return await self._under_lease(site, granted, changes, window)
+
+    async def plan(self, site: Site, mailbox: Mailbox, change: Change) -> Plan | RunResult:
+        """Decide what :meth:`run` would do for one change, in a dry run; a result says why nothing was decided."""
+        window = Window.of(self._clock.now(), self._window_days)
+        granted = await self._begin(site, mailbox, [self._intent(mailbox, change, window)])
+        if isinstance(granted, RunResult):
+            return granted
+        with self._renewed(granted.lease):
+            return await self._plan(site, granted, change, window)
 
     async def inspect(self, site: Site, mailbox: Mailbox) -> MailboxSnapshot | RunResult:
         """See what the mailbox holds and what we remember of it, under its lease; writes nothing to Outlook."""
@@ -151,7 +151,7 @@ class Reconciler:
     def _open(self, site: Site, lease: Lease, window: Window) -> RunContext:
         linked_elsewhere = partial(self._store.linked_elsewhere, lease.mailbox)
         calendar = self._calendars.open(site, lease)
-        return RunContext(calendar, lease.mailbox, window, UTC_ZONE, linked_elsewhere, dry=self._dry_run)
+        return RunContext(calendar, lease.mailbox, window, UTC_ZONE, linked_elsewhere)
 
     @contextmanager
     def _renewed(self, lease: Lease) -> Iterator[None]:
@@ -205,14 +205,17 @@ class Reconciler:
             forced=forced,
         )
 
+    async def _plan(self, site: Site, grant: Grant, change: Change, window: Window) -> Plan | RunResult:
+        run = self._open(site, grant.lease, window)
+        planned: Plan | None = None
+        for ready in await self._prepare(site, grant, run, _newest(grant, run, [change]), window):
+            planned = await run.plan(ready, grant.assignments[ready.job_id])
+        result = await self._finish(grant.lease, run, {})
+        return result if planned is None or result.trouble else planned
+
     async def _under_lease(self, site: Site, grant: Grant, changes: Mapping[str, Change], window: Window) -> RunResult:
         run = self._open(site, grant.lease, window)
-        work = [change for change in changes.values() if grant.assignments[change.job_id].newest]
-        for job_id in changes:
-            assignment = grant.assignments[job_id]
-            if not assignment.newest:
-                run.result.results[job_id] = "outranked" if assignment.outranked else "superseded"
-        work = await self._prepare(site, grant, run, work, window)
+        work = await self._prepare(site, grant, run, _newest(grant, run, changes.values()), window)
         # A lone change, the common case when little happens, is spared the task.
         reconciling = [run.reconcile(change, grant.assignments[change.job_id]) for change in work]
         await (reconciling[0] if len(reconciling) == 1 else asyncio.gather(*reconciling))
@@ -338,6 +341,18 @@ class Reconciler:
             if result == "applied" and committed_at is not None:
                 self._meter.accepted(committed_at)
         return run.result
+
+
+def _newest(grant: Grant, run: RunContext, changes: Iterable[Change]) -> list[Change]:
+    """The changes whose states are the newest known. The others are done, with a result."""
+    newest = []
+    for change in changes:
+        assignment = grant.assignments[change.job_id]
+        if assignment.newest:
+            newest.append(change)
+        else:
+            run.result.results[change.job_id] = "outranked" if assignment.outranked else "superseded"
+    return newest
 
 
 def _age(event: EventSummary) -> tuple[float, str]:

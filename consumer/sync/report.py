@@ -1,24 +1,13 @@
-"""What a sweep of one site did, or in a dry run would do."""
+"""What a sweep of one site did."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-CAUSES: Final = ("missed", "entered", "edited", "deleted", "copied", "orphaned")
-"""Why a sweep writes: no event though wanted; the same, for a job that has just come into the window; it differs;
-linked but gone; there more than once; there though not wanted."""
+from consumer.domain.compare import Cause
 
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One change that a dry run did not make."""
-
-    address: str
-    job_id: str
-    step: str
-    """create, update, delete, remake (delete and create again), delete the copy, or insist on Core's state."""
-    cause: str
-    """One of ``CAUSES``."""
+MOST_REASONS: Final = 100
+"""How many different reasons for unread mailboxes a report counts one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,39 +17,45 @@ class Unavailable:
     address: str
     reason: str
     sweeps: int
-    """In how many."""
+    """In how many sweeps in a row it could not be read."""
 
 
 @dataclass(slots=True)
 class Report:
-    """The account of one sweep; it grows while the sweep is under way."""
+    """The report of one sweep; it grows during the sweep."""
 
     site_id: str
     mailboxes: int = 0
     unserved: int = 0
-    """Mailboxes that could not be inspected: parked, or in trouble."""
+    """Mailboxes that could not be read, and parked ones."""
     troubles: Counter[str] = field(default_factory=Counter)
-    """Why mailboxes that are not parked could not be inspected, and how many."""
+    """Mailboxes that are not parked and could not be read, by reason; about ``MOST_REASONS`` reasons at most."""
     unavailable: list[Unavailable] = field(default_factory=list)
-    """Those of them without which the sweep is complete all the same. Nothing is deleted in them."""
+    """Those of them without which the sweep is complete; at most ``consumer.sync.reading.COUNTED_AT_MOST``.
+
+    Nothing is deleted in them.
+    """
     events: int = 0
-    """Of ours, in the window."""
+    """Our events in the window."""
     unusable: int = 0
-    """Rows of Core that say something impossible."""
-    repairs: Counter[str] = field(default_factory=Counter)
-    """By cause."""
-    planned: list[Planned] = field(default_factory=list)
-    """In a dry run: what ``repairs`` counts."""
+    """Core's rows with an impossible value."""
+    repairs: Counter[Cause] = field(default_factory=Counter)
+    """Repaired assignments by cause; in a dry run, those that a sweep would repair."""
     held: int = 0
-    """Deletions that the fuse holds back."""
+    """Deletions that the fuse holds."""
     read_to_end: bool = False
-    """The sweep did not break off: what there is to read was read, or tried."""
+    """Every mailbox was read or tried: no error ended the sweep early."""
     done: bool = False
-    """Nothing will be added."""
+    """The report does not grow any more."""
     failure: str | None = None
-    """Why the sweep is not complete: it broke off, or a mailbox could not be read."""
+    """Why the sweep is incomplete: an error ended it early, or a mailbox could not be read."""
 
     @property
     def whole(self) -> bool:
-        """Whether the sweep was complete, and nothing is held."""
+        """Whether the sweep was complete and nothing is held."""
         return self.failure is None and not self.held
+
+    def count_trouble(self, reason: str) -> None:
+        """Count a mailbox that could not be read. Further reasons than ``MOST_REASONS`` are counted together."""
+        is_new = reason not in self.troubles and len(self.troubles) >= MOST_REASONS
+        self.troubles["another reason" if is_new else reason] += 1

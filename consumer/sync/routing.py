@@ -1,4 +1,4 @@
-"""Routing: from the records of a poll to the lanes of the mailboxes they concern, in one round trip."""
+"""Routing: from the records of a poll to the lanes of the mailboxes that they affect, in one round trip to Redis."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,19 +12,22 @@ from consumer.domain.mailbox import Mailbox
 from consumer.domain.window import Window
 from consumer.sync.change import Change
 from consumer.sync.lanes import Lanes
-from consumer.sync.ports import Clock, RankRequest, Routed, Store
+from consumer.sync.ports import Clock
+from consumer.sync.ranks import RankRequest, Routed
 from consumer.sync.receipts import Receipt
+from consumer.sync.routing_store import RoutingStore
 from consumer.sync.site_registry import SiteRegistry
 
 log = structlog.get_logger(__name__)
 
 _COUNT_SECONDS: Final = 60.0
-_TOLD_AT_MOST: Final = 1_000
+"""How long a site's number of jobs, counted by their links, is used before they are counted again."""
+_REPORTED_AT_MOST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One decoded record: a job's new state, or that its row is gone."""
+    """One decoded record: a job's new state, or the deletion of its row."""
 
     job_id: str
     job: Job | None
@@ -35,15 +38,15 @@ class Arrival:
     committed_at: float | None
     """See :class:`~consumer.sync.change.Change`."""
     log: str = ""
-    """See :class:`~consumer.sync.ports.RankRequest`."""
+    """See :class:`~consumer.sync.ranks.RankRequest`."""
 
 
 class Router:
-    """Sends each state to the mailboxes it names, and to every mailbox that holds the job now."""
+    """Sends each state to the mailboxes that it names, and to every mailbox that has the job now."""
 
     def __init__(
         self,
-        store: Store,
+        store: RoutingStore,
         lanes: Lanes,
         sites: SiteRegistry,
         clock: Clock,
@@ -51,7 +54,7 @@ class Router:
         window_days: int,
         fuse_seconds: float,
     ) -> None:
-        """``fuse_seconds`` is the sweep's interval: deletions within one are counted together."""
+        """``fuse_seconds`` is the sweep's interval: deletions within one interval are counted together."""
         self._store = store
         self._lanes = lanes
         self._sites = sites
@@ -59,51 +62,51 @@ class Router:
         self._window_days = window_days
         self._fuse_seconds = fuse_seconds
         self._reported: set[str] = set()
-        """Sites that were logged as not named, at most ``_TOLD_AT_MOST``: records can name any."""
+        """Unknown sites that were logged; at most ``_REPORTED_AT_MOST``, because records can name any site."""
         self._counted: dict[str, tuple[float, int]] = {}
+        """By site, at most as many as there are: when its jobs were counted, and how many there were."""
 
     async def route(self, arrivals: Sequence[Arrival]) -> None:
         """Route the records of a poll, in their order.
 
         Raises:
-            StoreUnavailableError: none of them was routed; the same call may be made again.
+            StoreUnavailableError: no record was routed; the same call may be made again.
         """
-        routed = await self._store.route([_sighting(arrival) for arrival in arrivals])
-        held = await self._held(arrivals, routed)
+        routed = await self._store.route([_rank_request(arrival) for arrival in arrivals])
+        fused = await self._fused(arrivals, routed)
         window = Window.of(self._clock.now(), self._window_days)
         for arrival, where in zip(arrivals, routed, strict=True):
             if arrival.job is not None:
-                # A site that is not ours has no mailbox to route to; but the job may have left one of ours for it.
+                # An unknown site has no mailbox to route to, but the job may have left one of our sites for it.
                 self.is_named(arrival.job.site_id)
-            if arrival.job is None and arrival.job_id in held:
+            if arrival.job is None and arrival.job_id in fused:
                 arrival.receipt.part_done("handed_over")
             else:
                 self._dispatch(arrival, where, window)
 
-    async def _held(self, arrivals: Sequence[Arrival], routed: Sequence[Routed]) -> set[str]:
-        """Deleted rows that the fuse leaves to the sweep, marked for it.
+    async def _fused(self, arrivals: Sequence[Arrival], routed: Sequence[Routed]) -> set[str]:
+        """The deleted jobs that the fuse leaves to the sweep, after marking them for it.
 
-        Those that pass the bound within one sweep interval are held: a table wiped is not a thousand cancellations.
-        Only jobs with an event to lose count, each once.
+        The fuse counts the deletions within one sweep interval: only jobs with an event to lose, and each once.
         """
         by_site: dict[str, dict[str, Routed]] = {}
         for arrival, where in zip(arrivals, routed, strict=True):
             if arrival.job is None and where.coming:
                 for site_id in {mailbox.site for mailbox in where.holders}:
                     by_site.setdefault(site_id, {})[arrival.job_id] = where
-        held: set[str] = set()
+        fused: set[str] = set()
         for site_id, deletions in by_site.items():
             vanished, known = await self._store.count_deletions(site_id, list(deletions), self._fuse_seconds)
             if not is_blown(vanished, known) or not is_blown(vanished, await self._coming(site_id)):
                 continue
-            log.error("deleted rows are left to the sweep: too many at once to believe", site=site_id, jobs=vanished)
+            log.error("deletions left to the sweep", site=site_id, jobs=vanished, reason="the deletion fuse has blown")
             marks = [(mailbox, job_id) for job_id, where in deletions.items() for mailbox in where.holders]
             await self._store.mark_dirty(marks)
-            held |= set(deletions)
-        return held
+            fused |= set(deletions)
+        return fused
 
     async def _coming(self, site_id: str) -> int:
-        """The site's jobs by their links: it may have grown since its last sweep. Counted once a minute at most."""
+        """The site's jobs by their links, counted once a minute at most: it may have grown since its last sweep."""
         now = self._clock.monotonic()
         counted_at, count = self._counted.get(site_id, (float("-inf"), 0))
         if now - counted_at > _COUNT_SECONDS:
@@ -115,9 +118,9 @@ class Router:
         """Whether the sites file names the site. One that it does not name is logged once."""
         if self._sites.get(site_id) is not None:
             return True
-        if site_id not in self._reported and len(self._reported) < _TOLD_AT_MOST:
+        if site_id not in self._reported and len(self._reported) < _REPORTED_AT_MOST:
             self._reported.add(site_id)
-            log.warning("records of a site that the sites file does not name are skipped", site=site_id)
+            log.warning("records of an unknown site skipped", site=site_id)
         return False
 
     def _dispatch(self, arrival: Arrival, where: Routed, window: Window) -> None:
@@ -125,11 +128,10 @@ class Router:
             arrival.receipt.part_done("stale")
             return
         job = arrival.job
-        # Redis forgets ranks within the hour, or all at once: a deletion comes after what waits here all the same.
+        # Redis forgets ranks after an hour, or loses all. A deletion must still rank above what waits here.
         state = job or Deletion(arrival.job_id, max(where.rank, self._lanes.newest(arrival.job_id) | 1))
-        held = {*where.holders, *self._lanes.holding(arrival.job_id)}
-        mailboxes = held | _wanting(job, window)
-        mailboxes = {mailbox for mailbox in mailboxes if self._sites.get(mailbox.site)}
+        holders = {*where.holders, *self._lanes.holding(arrival.job_id)}
+        mailboxes = {mailbox for mailbox in holders | _wanting(job, window) if self._sites.get(mailbox.site)}
         if not mailboxes:
             named = job is not None and job.mailboxes and self._sites.get(job.site_id)
             arrival.receipt.part_done("unchanged" if named else "skipped")
@@ -139,13 +141,13 @@ class Router:
             self._lanes.add(mailbox, Change(arrival.job_id, state, arrival.receipt, arrival.committed_at))
 
 
-def _sighting(arrival: Arrival) -> RankRequest:
+def _rank_request(arrival: Arrival) -> RankRequest:
     rank = arrival.job.rank if arrival.job is not None else None
     return RankRequest(arrival.job_id, rank, arrival.partition, arrival.offset, log=arrival.log)
 
 
 def _wanting(job: Job | None, window: Window) -> set[Mailbox]:
-    """The mailboxes that should get an event of the job: none while it is outside the window."""
+    """The mailboxes that must get an event of the job: none while it is outside the window."""
     if job is None or job.scheduled is None or not window.holds(*job.scheduled):
         return set()
     return job.mailboxes

@@ -1,9 +1,8 @@
-"""The sweep scheduler: which site is swept next, and which replica does it."""
+"""The sweep scheduler: which site is swept next, and which replica sweeps it."""
 
 import asyncio
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -11,93 +10,94 @@ import structlog
 
 from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.site import Site
-from consumer.sync.ports import BY_HAND, Clock, Store
+from consumer.sync.bounded import foremost
+from consumer.sync.parking import BY_HAND
+from consumer.sync.ports import Clock
 from consumer.sync.report import Report
 from consumer.sync.site_registry import SiteRegistry
 from consumer.sync.sweep import Sweeper
+from consumer.sync.sweep_store import SchedulerStore
 
 log = structlog.get_logger(__name__)
 
 SITES_AT_ONCE: Final = 4
-"""How many sites of one replica are swept at once, those whose sweep stands still not counted."""
+"""How many sites one replica sweeps at once, without those whose sweep stands still."""
 STANDING_STILL_SECONDS: Final = 15.0
-"""A sweep that has read no mailbox for this long keeps no other site waiting: its tenant hangs, or Core does."""
+"""A sweep that has read no mailbox for this long stands still: its tenant hangs, or Core does. It takes no place."""
 _SWEEPS_AT_MOST: Final = 64
+"""How many sites one replica sweeps at once, with those whose sweep stands still."""
 OVERDUE_INTERVALS: Final = 2
-"""From this many intervals behind its time on, a sweep has its share of the runs even while changes wait."""
+"""From this many intervals after its due time on, a sweep gets its share of runs even while changes wait."""
 _LOOK_SECONDS: Final = 1.0
+"""How often the scheduler looks for a site that is due."""
 
 
 def owner(site_id: str, partitions: int) -> int:
-    """The partition of the topic whose holder sweeps the site: Kafka's own assignment shares the work."""
+    """The partition whose holder sweeps the site, so that Kafka's assignment spreads the sweeps over the replicas."""
     return zlib.crc32(site_id.encode()) % partitions
 
 
-@dataclass(slots=True)
-class _Turn:
-    """A sweep under way."""
-
-    task: "asyncio.Task[Report]"
-    moved_at: float
-    """When it last read a mailbox, on the monotonic clock."""
-
-
 class SweepScheduler:
-    """Has each site that is this replica's own swept when it is due, a few at a time, the longest unswept first."""
+    """Sweeps this replica's sites when they are due, ``SITES_AT_ONCE`` at a time, the longest unswept first."""
 
     def __init__(
         self,
         sweeper: Sweeper,
-        store: Store,
+        store: SchedulerStore,
         sites: SiteRegistry,
         *,
         clock: Clock,
         interval: float,
         owns: Callable[[str], bool],
     ) -> None:
-        """``owns`` tells whether a site's sweeps are this replica's; ``interval`` is in seconds."""
+        """``owns`` returns whether this replica sweeps a site; ``interval`` is in seconds."""
         self._sweeper = sweeper
         self._store = store
         self._sites = sites
         self._clock = clock
         self._interval = interval
         self._owns = owns
-        self._running: dict[str, _Turn] = {}
+        self._running: dict[str, float] = {}
+        """When each sweep under way last read a mailbox, on the monotonic clock; at most ``_SWEEPS_AT_MOST``."""
         self._turns: dict[str, float] = {}
-        """When each site had its last turn here, on the monotonic clock. Only of sites that are swept here."""
+        """When each site that is swept here had its last turn, on the monotonic clock."""
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Sweep what is due, until cancelled. Then every sweep under way is cancelled and awaited, too."""
         try:
-            while True:
-                await asyncio.sleep(_LOOK_SECONDS)
-                self._forget_others()
-                # Else those at the front would be due again before those at the end had their turn.
-                for site in sorted(self._sites.served_now(), key=lambda site: self._turns.get(site.site_id, 0.0)):
-                    await self._start_if_due(site)
-        finally:
-            for turn in self._running.values():
-                turn.task.cancel()
+            async with asyncio.TaskGroup() as sweeps:
+                while True:
+                    await asyncio.sleep(_LOOK_SECONDS)
+                    self._forget_others()
+                    # The longest unswept first: the sites at the front may be due again before the last had a turn.
+                    for site in sorted(self._sites.served_now(), key=lambda site: self._turns.get(site.site_id, 0.0)):
+                        await self._start_if_due(site, sweeps)
+        except BaseExceptionGroup as failures:
+            raise foremost(failures) from None
 
-    async def afresh(self, site_id: str, *, every_mailbox: bool) -> None:
-        """What refused the site is mended: enable its parked mailboxes, and let its sweep be due at once.
+    async def recover(self, site_id: str, *, every_mailbox: bool) -> None:
+        """Enable parked mailboxes of a site that is served again, and make its sweep due at once. Waits for Redis.
 
-        Unless ``every_mailbox``, only those are enabled that are tried hourly anyway, and those parked for what the
-        whole site was suspended for, since that began. What an operator parked stays parked. Waits for Redis.
+        What an operator parked stays parked.
+
+        Args:
+            site_id: the site.
+            every_mailbox: ``False`` enables only mailboxes that are tried hourly anyway, and those that were parked
+                for the code that suspended the whole site, since that began.
         """
         while True:
             try:
                 await self._enable(site_id, every_mailbox=every_mailbox)
                 await self._store.release_sweep(site_id)
             except StoreUnavailableError as error:
-                log.warning("Redis is unavailable, parked mailboxes wait to be enabled", reason=str(error))
+                log.warning("parked mailboxes not enabled yet", site=site_id, reason=str(error))
                 await asyncio.sleep(_LOOK_SECONDS)
             else:
                 return
 
     async def _enable(self, site_id: str, *, every_mailbox: bool) -> None:
         trouble = self._sites.past_trouble(site_id)
-        # The store dates by its own clock.
+        # Parkings are dated by Redis's clock, and the trouble by ours.
         offset = await self._store.time() - self._clock.monotonic()
         for mailbox, parking in await self._store.list_parked():
             if mailbox.site != site_id or parking.code == BY_HAND:
@@ -107,9 +107,9 @@ class SweepScheduler:
                 await self._store.enable(mailbox)
 
     def _forget_others(self) -> None:
-        """Forget the sweeps of sites that another replica sweeps now, or that left the sites file.
+        """Forget the sweeps of sites that another replica sweeps now, or that have left the sites file.
 
-        A sweep that is still under way is forgotten once it has ended, because it reports what it found at its end.
+        A sweep under way is forgotten after its end, because it then sets the site's metrics once more.
         """
         for site_id in list(self._turns):
             is_ours = self._sites.get(site_id) is not None and self._owns(site_id)
@@ -117,7 +117,7 @@ class SweepScheduler:
                 del self._turns[site_id]
                 self._sweeper.forget(site_id)
 
-    async def _start_if_due(self, site: Site) -> None:
+    async def _start_if_due(self, site: Site, sweeps: asyncio.TaskGroup) -> None:
         if site.site_id in self._running or not self._has_room() or not self._owns(site.site_id):
             return
         try:
@@ -126,24 +126,24 @@ class SweepScheduler:
             return  # the intake logs it, and readiness fails
         if due:
             now = self._clock.monotonic()
-            # Its time was an interval after its last turn: one that waited long for it does not wait as long again.
+            # Due an interval after its last turn. A site that waited long for this turn is overdue sooner.
             due_at = min(now, self._turns.get(site.site_id, now) + self._interval)
-            overdue_at = due_at + OVERDUE_INTERVALS * self._interval
-            moved = partial(self._moved, site.site_id)
-            task = asyncio.create_task(self._sweeper.sweep(site, overdue_at=overdue_at, progress=moved))
-            self._running[site.site_id] = _Turn(task, now)
-            self._turns[site.site_id] = now
-            task.add_done_callback(lambda done: self._ended(site.site_id, done))
+            self._running[site.site_id] = self._turns[site.site_id] = now
+            sweeps.create_task(self._sweep(site, due_at + OVERDUE_INTERVALS * self._interval))
+
+    async def _sweep(self, site: Site, overdue_at: float) -> None:
+        moved = partial(self._moved, site.site_id)
+        try:
+            await self._sweeper.sweep(site, overdue_at=overdue_at, progress=moved)
+        except Exception:
+            log.critical("unexpected error in a sweep", site=site.site_id, exc_info=True)
+        finally:
+            del self._running[site.site_id]
 
     def _has_room(self) -> bool:
         since = self._clock.monotonic() - STANDING_STILL_SECONDS
-        moving = sum(turn.moved_at >= since for turn in self._running.values())
+        moving = sum(moved_at >= since for moved_at in self._running.values())
         return moving < SITES_AT_ONCE and len(self._running) < _SWEEPS_AT_MOST
 
     def _moved(self, site_id: str, _report: Report) -> None:
-        self._running[site_id].moved_at = self._clock.monotonic()
-
-    def _ended(self, site_id: str, task: "asyncio.Task[Report]") -> None:
-        del self._running[site_id]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("a sweep failed: an unexpected error", site=site_id, exc_info=error)
+        self._running[site_id] = self._clock.monotonic()

@@ -1,14 +1,16 @@
-"""What a sweep needs of the world around it."""
+"""What a sweep needs from Core, the mailboxes and the metrics, and all its ports together."""
 
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
-from consumer.domain.compare import MailboxSnapshot, Unread
+from consumer.domain.compare import Cause, MailboxSnapshot, Unread
 from consumer.domain.job import Job, State
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.domain.window import Window
 from consumer.sync.change import SweepView
+from consumer.sync.sweep_store import SweepMemory, SweepRecords
 
 
 class Wanted(Protocol):
@@ -16,7 +18,7 @@ class Wanted(Protocol):
 
     @property
     def address(self) -> str:
-        """The mailbox's."""
+        """The mailbox's address."""
 
     @property
     def jobs(self) -> Mapping[str, Job]:
@@ -24,29 +26,29 @@ class Wanted(Protocol):
 
     @property
     def unusable(self) -> Mapping[str, str]:
-        """Jobs whose row says something impossible, and what: their events are left as they are."""
+        """Jobs with an impossible value in their row, and which: their events stay as they are."""
 
     @property
     def nameless(self) -> int:
-        """Rows that do not say which job they are of: each may be that of any job that is not listed here."""
+        """The number of rows without a job id. Each may belong to any job that is not listed here."""
 
     @property
     def unnamed_workers(self) -> int:
-        """Entries of the list until now that name no mailbox: a job that the list lacks may be one of theirs."""
+        """How many workers without a mailbox the list has had so far. A job that it lacks may be one of theirs."""
 
     @property
     def late(self) -> bool:
-        """Whether it comes after the others because Core's order has it elsewhere; the address may come twice then."""
+        """Whether it comes after the others, out of order. Its address may then come twice."""
 
 
 class ScheduleSource(Protocol):
     """Core. Raises ``CoreUnavailableError``: a failed read is an error, never an empty list."""
 
     def schedule(self, site_id: str, window: Window) -> AsyncIterator[Wanted]:
-        """What is wanted in each mailbox of the site, in the byte order of the addresses; late ones at the end."""
+        """What Core wants in each mailbox of the site, in the byte order of the addresses; late ones at the end."""
 
     async def job(self, site_id: str, job_id: str) -> Job | None:
-        """One job, or ``None`` if there is none. Raises ``InvalidRecordError`` too."""
+        """One job, or ``None`` if Core has none. Also raises ``InvalidRecordError``."""
 
 
 class ServedSites(Protocol):
@@ -56,20 +58,23 @@ class ServedSites(Protocol):
         """The site, or ``None`` if the sites file does not name it."""
 
     def is_served(self, site_id: str) -> bool:
-        """Whether the site is ours, and neither suspended nor paused."""
+        """Whether the site is in the sites file, and neither suspended nor paused."""
 
     def unserved(self, site_id: str) -> Unread:
         """Why a mailbox of this site is not read."""
 
 
 class Mailboxes(Protocol):
-    """Where the work is done: the lanes, or a rehearsal."""
+    """Where mailboxes are read and repaired: the lanes, or a dry run's lanes."""
 
     def inspect(self, mailbox: Mailbox, overdue_at: float, /) -> Awaitable[MailboxSnapshot | Unread]:
-        """What it holds, or why it could not be read. Never raises, and always ends."""
+        """Read a mailbox. Never raises, and always ends."""
 
     def repair(self, mailbox: Mailbox, job_id: str, state: State, sweep_view: SweepView) -> Awaitable[str]:
-        """Bring a job to its state there; what became of it. Given up when the awaiting task is cancelled."""
+        """Bring a job to its state there; one of :data:`consumer.sync.receipts.RESULTS`, or ``outranked``.
+
+        Given up when the awaiting task is cancelled.
+        """
 
 
 class SweepMeter(Protocol):
@@ -78,14 +83,26 @@ class SweepMeter(Protocol):
     def swept(self, site_id: str, seconds: float, *, whole: bool) -> None:
         """A sweep has ended; ``whole`` if it was complete and nothing was held."""
 
-    def repaired(self, site_id: str, cause: str, count: int) -> None:
-        """Events written by a sweep."""
+    def repaired(self, site_id: str, cause: Cause, count: int) -> None:
+        """Events that a sweep repaired."""
 
     def held(self, site_id: str, count: int) -> None:
-        """Deletions that the fuse holds back now."""
+        """Deletions that the fuse holds now."""
 
     def unavailable(self, site_id: str, count: int) -> None:
         """Mailboxes that could not be read in several sweeps in a row, while others of the site could."""
 
     def forget_sweeps(self, site_id: str) -> None:
-        """The site's sweeps are not this replica's any more: what the last one found is out of date."""
+        """Another replica sweeps the site now, or none: what the last sweep here found is out of date."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPorts:
+    """The world around a sweep. A dry run has its own ``records``, ``mailboxes`` and ``meter``."""
+
+    memory: SweepMemory
+    records: SweepRecords
+    mailboxes: Mailboxes
+    core: ScheduleSource
+    sites: ServedSites
+    meter: SweepMeter

@@ -1,4 +1,4 @@
-"""Links for events whose link the store has lost: the tag on the event is the proof that it is ours."""
+"""Links for events whose link Redis has lost. The tag on an event proves that it is ours."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,18 +7,19 @@ from consumer.domain.link import Link, Memory
 
 
 def links_of(listed: Mapping[str, Sequence[EventSummary]], known: Mapping[str, Memory]) -> dict[str, Link]:
-    """A link for the first listed event of each job of which nothing is known.
+    """Return a link for each job that has a listed event and about which Redis has nothing.
 
-    Its rank is 0 and its fingerprint equals no event's, so the next change or sweep compares the event with Core.
+    The rank of these links is 0 and their fingerprints match no event, so the next change or sweep compares the events
+    with Core.
 
     Args:
-        listed: a mailbox's tagged events by job, the one to keep first.
-        known: what the store knows of the mailbox's jobs.
+        listed: a mailbox's tagged events by job, each job's event to keep first.
+        known: what Redis has about the mailbox's jobs.
     """
     links = {}
     for job_id, events in listed.items():
         start, end = events[0].start, events[0].end
         if job_id not in known and start is not None and end is not None:
-            # The etag is left out: it says that nothing changed since we wrote the event, and we do not know that.
+            # Without an etag, which would mean that nobody has changed the event since we wrote it.
             links[job_id] = Link(events[0].event_id, "", bytes(16), 0, start, end, rendering=0)
     return links

@@ -38,7 +38,7 @@ def schema(name: str) -> Schema:
     return cast("Schema", parse_schema(document))
 
 
-def single_object(writer: Schema) -> bytes:
+def single_object(writer: Schema | str) -> bytes:
     """Returns the prefix of Avro's single-object encoding: `C3 01` and the CRC-64-AVRO fingerprint, little-endian."""
     return b"\xc3\x01" + bytes.fromhex(fingerprint(to_parsing_canonical_form(writer), "CRC-64-AVRO"))
 

@@ -19,7 +19,7 @@ from sandbox.servers.process import ServerFailedError, ServerProcess
 from sandbox.stack import Service, Stack, stand_in, url_of
 
 _READY_WITHIN_SECONDS: Final = 30.0
-_LOG_LINES_TOLD: Final = 5
+_LOG_LINES_QUOTED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def running(folder: Path, report: Callable[[str], None]) -> Iterator[World]:
         service = stack.service(CALSYNC_SWEEP_INTERVAL_SECONDS="2")
         servers.enter_context(service.process)
         world = World(stack, service, (valkey.process, graph, core, service.process))
-        report("calsync run: it joins its consumer group, which takes 3 seconds")
+        report("calsync run: it joins its consumer group")
         _wait_until_ready(world)
         yield world
 
@@ -80,7 +80,7 @@ def last_lines(folder: Path) -> str:
     """Returns the end of each log in the folder, below the log's name."""
     lines_of_all = []
     for log in sorted(folder.glob("*.log")):
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES_TOLD:]
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES_QUOTED:]
         lines_of_all += [f"{log}:", *(f"    {line}" for line in lines or ["(empty)"])]
     return "\n".join(lines_of_all)
 

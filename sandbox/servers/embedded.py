@@ -15,9 +15,8 @@ from sandbox.servers.redis import RedisServer
 def embedded_broker(folder: Path, topics: Sequence[str] = ()) -> Iterator[str]:
     """Runs a broker while the context lasts, and yields its bootstrap address.
 
-    `mock_broker` lists what it can and cannot do. Its groups wait 3 s for further members before the first
-    assignment (librdkafka's fixed `group.initial.rebalance.delay.ms`). It answers a fetch only after the consumer's
-    `fetch.wait.max.ms`, so set that to 10.
+    `mock_broker` lists what it can and cannot do. It answers a fetch only after the consumer's `fetch.wait.max.ms`, so
+    set that to 10.
     """
     process = ServerProcess(
         name="embedded broker",

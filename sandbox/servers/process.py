@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 _LEASH = Path(__file__).with_name("leash.py")
 _POLL_SECONDS = 0.02
-_LOG_LINES_TOLD = 15
+_LOG_LINES_QUOTED = 15
 
 _PORTS = random.SystemRandom()  # two test runs with the same seed must not draw the same ports
 _given_ports: set[int] = set()
@@ -83,12 +83,83 @@ def run(
     return done.stdout
 
 
+class Child(Protocol):
+    """A process that was launched. It ends with the one that launched it."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    def poll(self) -> int | None:
+        """Its exit status, or `None` while it runs."""
+
+    def wait(self, seconds: float) -> int:
+        """Its exit status. Raises `subprocess.TimeoutExpired` when it has not ended within these seconds."""
+
+    def close(self) -> None:
+        """Ends the process if it still runs, and releases the resources for watching it."""
+
+
+class Launch(Protocol):
+    """Starts a command."""
+
+    def __call__(self, command: Sequence[str | Path], environment: Mapping[str, str], log: Path) -> Child:
+        """Starts the command in the repository's folder. Its output goes to `log`.
+
+        `environment` is added to the environment of this process. Raises OSError if the command cannot be run.
+        """
+
+
+class Leashed:
+    """A command on a leash: a small process that ends the command when this process ends in any way."""
+
+    def __init__(self, command: Sequence[str | Path], environment: Mapping[str, str], log: Path) -> None:
+        with log.open("ab") as output:
+            self._leash = subprocess.Popen(
+                # Isolated and without site-packages: the leash needs neither and starts in 20 ms.
+                [sys.executable, "-I", "-S", _LEASH, *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                env={**os.environ, **environment},
+                cwd=REPOSITORY,
+                # Ctrl-C in a terminal is for the parent, which stops its servers in its own order.
+                start_new_session=True,
+            )
+        assert self._leash.stdout is not None
+        announced = self._leash.stdout.readline()
+        if not announced:
+            self.close()
+            raise OSError(f"could not be run ({command[0]})")
+        self._pid = int(announced)
+
+    @property
+    def pid(self) -> int:
+        """The command's process id. The leash ends right after the command, so the id is valid while the leash runs."""
+        return self._pid
+
+    def poll(self) -> int | None:
+        """The command's exit status, or `None` while it runs."""
+        return self._leash.poll()
+
+    def wait(self, seconds: float) -> int:
+        """The command's exit status. Raises `subprocess.TimeoutExpired`."""
+        return self._leash.wait(seconds)
+
+    def close(self) -> None:
+        """Closes the pipes. This ends the command if it still runs."""
+        for pipe in (self._leash.stdin, self._leash.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._leash.wait()
+
+
 @dataclass(slots=True)
 class ServerProcess:
     """One server. It ends with the process that started it, and can be started again after it stopped.
 
-    `ready` is asked until it answers True. The log (all that the server prints) is appended to, start after
-    start. Durations are seconds.
+    `ready` is called until it returns True. All output of the server goes to `log`; each start appends to it. Durations
+    are in seconds. `launch` starts the command.
     """
 
     name: str
@@ -99,8 +170,8 @@ class ServerProcess:
     start_within: float = 30
     stop_within: float = 10
     stop_signal: signal.Signals = signal.SIGTERM
-    _leash: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    _pid: int = field(default=0, init=False)
+    launch: Launch = Leashed
+    _child: Child | None = field(default=None, init=False)
     _log_start: int = field(default=0, init=False)
 
     def start(self) -> None:
@@ -109,31 +180,24 @@ class ServerProcess:
             raise ServerFailedError(f"{self.name} is running already")
         self.stop()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            self._log_start = log.tell()
-            self._leash = subprocess.Popen(
-                # Isolated and without site-packages: the leash needs neither and starts in 20 ms.
-                [sys.executable, "-I", "-S", _LEASH, *self.command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, **self.environment},
-                cwd=REPOSITORY,
-                # Ctrl-C in a terminal is for the parent, which stops its servers in its own order.
-                start_new_session=True,
-            )
+        self.log.touch()
+        self._log_start = self.log.stat().st_size
         try:
-            self._wait_until_ready(self._leash)
+            self._child = self.launch(self.command, self.environment, self.log)
+        except OSError as error:
+            raise self._failure(str(error)) from None
+        try:
+            self._wait_until_ready(self._child)
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """`stop_signal`, then SIGKILL after `stop_within`. Does nothing when the server is not running."""
+        """Sends `stop_signal`, then SIGKILL after `stop_within`. Does nothing if the server is not running."""
         self._end(self.stop_signal)
 
     def kill(self) -> None:
-        """SIGKILL at once, as a crash would."""
+        """Kills the server with SIGKILL, like a crash."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
@@ -143,59 +207,47 @@ class ServerProcess:
 
     @property
     def running(self) -> bool:
-        return self._leash is not None and self._leash.poll() is None
+        return self._child is not None and self._child.poll() is None
 
     @property
     def pid(self) -> int:
         """The server's own process id."""
-        if not self.running:
+        if self._child is None or self._child.poll() is not None:
             raise ServerFailedError(f"{self.name} is not running")
-        return self._pid
+        return self._child.pid
 
     def find_in_log(self, pattern: str) -> re.Match[str] | None:
-        """The first match in what the server printed since it was last started."""
+        """Returns the first match in what the server has printed since its last start."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return re.search(pattern, log.read().decode(errors="replace"), re.MULTILINE)
 
-    def _wait_until_ready(self, leash: subprocess.Popen[bytes]) -> None:
+    def _wait_until_ready(self, child: Child) -> None:
         deadline = time.monotonic() + self.start_within
-        assert leash.stdout is not None
-        announced = leash.stdout.readline()
-        if not announced:
-            leash.wait()
-            raise self._failure(f"could not be run ({self.command[0]})")
-        self._pid = int(announced)
         while not self.ready():
-            if leash.poll() is not None:
-                raise self._failure(f"ended with exit status {leash.returncode} before it was ready")
+            if (status := child.poll()) is not None:
+                raise self._failure(f"ended with exit status {status} before it was ready")
             if time.monotonic() > deadline:
                 raise self._failure(f"was not ready within {self.start_within:g} s")
             time.sleep(_POLL_SECONDS)
 
     def _end(self, first: signal.Signals) -> None:
-        leash = self._leash
-        if leash is None:
+        child, self._child = self._child, None
+        if child is None:
             return
-        # Without an id there is no server yet, or none that is known: closing the pipes ends it.
-        for signum in (first, signal.SIGKILL) if self._pid else ():
-            # The leash reaps the server and ends at once after it: while it lives, the id is the server's.
-            if leash.poll() is None:
-                os.kill(self._pid, signum)
+        for signum in (first, signal.SIGKILL):
+            # poll() must come first: the id of a process that has ended may belong to another process.
+            if child.poll() is None:
+                os.kill(child.pid, signum)
             try:
-                leash.wait(self.stop_within)
+                child.wait(self.stop_within)
                 break
             except subprocess.TimeoutExpired:
                 continue
-        for pipe in (leash.stdin, leash.stdout):
-            if pipe is not None:
-                pipe.close()
-        leash.wait()
-        self._leash = None
-        self._pid = 0
+        child.close()
 
     def _failure(self, what: str) -> ServerFailedError:
-        lines = self.log.read_text(errors="replace").splitlines()[-_LOG_LINES_TOLD:]
+        lines = self.log.read_text(errors="replace").splitlines()[-_LOG_LINES_QUOTED:]
         quoted = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
         return ServerFailedError(f"{self.name} {what}; its log {self.log} ends with:\n{quoted}")
 

@@ -13,7 +13,7 @@ from sandbox.servers.process import ServerFailedError, run
 SUPERUSER: Final = "postgres"
 
 _END = "-- end of the answer --"
-_LINES_TOLD = 4
+_LINES_QUOTED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Session:
             raise ServerFailedError(f"psql ended: {''.join(lines)}")
         for number, line in enumerate(lines):
             if line.startswith(("ERROR:", "FATAL:")):
-                raise ServerFailedError("".join(lines[number : number + _LINES_TOLD]))
+                raise ServerFailedError("".join(lines[number : number + _LINES_QUOTED]))
         return "".join(lines).rstrip("\n")
 
     def close(self) -> None:

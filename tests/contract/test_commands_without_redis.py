@@ -19,7 +19,7 @@ from sandbox.servers.embedded import embedded_valkey
 from sandbox.servers.redis import RedisServer
 from tests.company import eventually
 from tests.unit.test_bad_configuration import SITE
-from tests.zygote import Commands, commands
+from tests.warm import Warm
 
 READING = {
     "sites": ["site", "list"],
@@ -60,12 +60,6 @@ def core_url() -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def calsync(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    with commands(tmp_path_factory.mktemp("calsync")) as ready:
-        yield ready
-
-
 @dataclass
 class Servers:
     """A server that is known to the service, and another one."""
@@ -96,7 +90,7 @@ class Servers:
             client.bgsave()
 
             async def failed() -> bool:
-                return client.info("persistence")["rdb_last_bgsave_status"] == "err"
+                return bool(client.info("persistence")["rdb_last_bgsave_status"] == "err")
 
             await eventually(failed, "the snapshot failed")
 
@@ -114,8 +108,8 @@ REFUSALS: dict[str, tuple[Callable[[Servers], Awaitable[None]], str]] = {
 
 
 @pytest.mark.parametrize(("refuse", "hint"), REFUSALS.values(), ids=REFUSALS)
-async def test_a_redis_that_takes_no_writes_is_named_with_what_to_do(
-    calsync: Commands, core_url: str, tmp_path: Path, refuse: Callable[[Servers], Awaitable[None]], hint: str
+async def test_a_redis_that_refuses_writes_is_named_with_a_hint(
+    warm: Warm, core_url: str, tmp_path: Path, refuse: Callable[[Servers], Awaitable[None]], hint: str
 ) -> None:
     (tmp_path / "sites.toml").write_text(SITE)
     for name in ("ours", "other"):
@@ -133,31 +127,29 @@ async def test_a_redis_that_takes_no_writes_is_named_with_what_to_do(
             "CALSYNC_LOG_LEVEL": "error",
         }
         # From here on the server is known, so that connecting to it writes nothing.
-        assert calsync.run(["mailbox", "park", "zoe@acme.example"], environment).status == 0
+        assert warm.run(["mailbox", "park", "zoe@acme.example"], environment).returncode == 0
         await refuse(Servers(ours, other, tmp_path / "ours"))
         for arguments in WRITING.values():
-            done = calsync.run(arguments, environment)
-            assert done.status == 1, (arguments, done.output)
+            done = warm.run(arguments, environment)
+            assert done.returncode == 1, (arguments, done.output)
             lines = [line for line in done.output.splitlines() if line.startswith("calsync: CALSYNC_REDIS_URL: ")]
             assert len(lines) == 1, (arguments, done.output)
             assert hint in lines[0], arguments
             assert "Traceback" not in done.output
         for arguments in READING.values():
-            done = calsync.run(arguments, environment)
-            assert done.status in (0, 1), (arguments, done.output)
+            done = warm.run(arguments, environment)
+            assert done.returncode in (0, 1), (arguments, done.output)
             assert "Traceback" not in done.output
-            assert done.status == 0 or hint in done.output, (arguments, done.output)
+            assert done.returncode == 0 or hint in done.output, (arguments, done.output)
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_dry_run_that_could_take_no_lease_names_redis_too(
-    capsys: pytest.CaptureFixture[str], *, as_json: bool
-) -> None:
+def test_a_dry_run_without_a_lease_names_redis_too(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
     """It writes nothing beforehand that would fail, so its sweep learns of it, mailbox by mailbox."""
     failure = "no mailbox could be read: Redis: command not allowed when used memory > 'maxmemory'."
     reports = [Report("acme", failure=failure), Report("globex", failure=failure), Report("other", failure="paused")]
     with pytest.raises(typer.Exit) as ended:
-        report_sweeps(reports, dry_run=True, as_json=as_json)
+        report_sweeps(reports, planned=[], as_json=as_json)
     assert ended.value.exit_code == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("calsync: CALSYNC_REDIS_URL: Redis: command not allowed")

@@ -67,7 +67,7 @@ async def core() -> AsyncIterator[Core]:
     await http.close()
 
 
-async def test_every_mailbox_once_with_the_jobs_of_all_who_share_it(core: Core) -> None:
+async def test_each_mailbox_is_returned_once_with_the_jobs_of_all_its_workers(core: Core) -> None:
     assert await core.read() == {"anna@x.example": {"J1"}, "ben@x.example": {"J0", "J2", "J3"}, "zoë@x.example": set()}
 
 
@@ -101,7 +101,7 @@ async def test_a_step_backwards_fails_the_read(core: Core) -> None:
         await core.read()
 
 
-async def test_one_unusable_row_is_told_and_fails_nothing(core: Core) -> None:
+async def test_one_unusable_row_is_reported_and_fails_nothing(core: Core) -> None:
     await core.fault(kind="unusable_row", page=1)
     [anna, *_] = [roster async for roster in core.api.schedule("acme", WINDOW)]
     assert anna.jobs == {}
@@ -116,7 +116,7 @@ async def test_one_unusable_row_is_told_and_fails_nothing(core: Core) -> None:
         ("bom", {"J1"}, {}, 0),
     ],
 )
-async def test_a_broken_text_costs_its_row_and_a_byte_order_mark_nothing(
+async def test_a_broken_text_fails_its_row_and_a_byte_order_mark_fails_nothing(
     core: Core, kind: str, jobs: set[str], unusable: dict[str, str], nameless: int
 ) -> None:
     await core.fault(kind=kind, page=1)
@@ -134,7 +134,7 @@ async def test_a_worker_that_is_null_is_skipped(core: Core) -> None:
 
 
 @pytest.mark.parametrize("email", ["\tben@x.example", "\xa0ben@x.example", "\u3000ann@x.example", "zoë@x.example\t"])
-async def test_white_space_that_sql_does_not_trim_costs_nobody_the_sweep(core: Core, email: str) -> None:
+async def test_white_space_that_sql_does_not_trim_fails_no_sweep(core: Core, email: str) -> None:
     core.schedule.put_worker(Worker("w9", "acme", email))
     start = NOW + timedelta(days=1)
     core.schedule.add_job(Job(job_id="J9", site_id="acme", starts_at=start, ends_at=start), ["w9"])
@@ -153,7 +153,7 @@ async def test_a_job_by_id_with_a_broken_text_is_invalid_and_names_the_field(cor
     assert await core.api.job("acme", "J0") is not None
 
 
-async def test_the_token_is_asked_for_with_each_request(core: Core) -> None:
+async def test_the_token_is_read_for_each_request(core: Core) -> None:
     tokens = iter(["wrong", "wrong", "secret"])  # after a 401 it is asked for once more
     http = Http(ca_file=None, timeout=5)
     api = CoreApi(core.url, lambda: next(tokens), http)
@@ -170,7 +170,7 @@ async def test_a_job_by_id_has_its_workers_mailboxes(core: Core) -> None:
     assert await core.api.job("acme", "J99") is None
 
 
-async def test_a_failed_question_for_a_job_is_no_missing_job(core: Core) -> None:
+async def test_a_failed_read_of_a_job_is_not_a_missing_job(core: Core) -> None:
     await core.fault(kind="status", operation="job", status=503)
     with pytest.raises(CoreUnavailableError):
         await core.api.job("acme", "J0")
@@ -202,7 +202,7 @@ async def test_a_token_that_did_not_change_is_tried_once(core: Core) -> None:
     await http.close()
 
 
-async def test_each_request_has_the_token_of_its_moment(core: Core) -> None:
+async def test_each_request_carries_the_present_token(core: Core) -> None:
     now = {"token": "old"}
     http = Http(ca_file=None, timeout=5)
     api = CoreApi(core.url, lambda: now["token"], http)
@@ -217,7 +217,7 @@ PROBLEM = "application/problem+json"
 NOT_FOUND = {"title": "Not Found", "status": 404, "code": "job_not_found", "job_id": "J9"}
 
 
-async def test_only_cores_own_words_say_that_a_job_is_gone(core: Core) -> None:
+async def test_only_cores_own_problem_code_means_that_a_job_is_gone(core: Core) -> None:
     await core.ingress.answer(content_type=f"{PROBLEM}; charset=utf-8", body=json.dumps(NOT_FOUND), times=1)
     assert await core.api.job("acme", "J9") is None
     assert await core.api.job("acme", "J9") is None, "and the stand-in says the same"
@@ -251,7 +251,7 @@ async def test_any_other_404_is_a_failed_read(core: Core, content_type: str, bod
     assert core.foreign_answers == ["core"]
 
 
-async def test_core_in_its_own_trouble_is_not_foreign(core: Core) -> None:
+async def test_an_error_of_core_itself_is_not_foreign(core: Core) -> None:
     await core.fault(kind="status", operation="job", status=503, retry_after=7)
     with pytest.raises(CoreUnavailableError) as failed:
         await core.api.job("acme", "J0")
@@ -274,7 +274,7 @@ async def test_only_core_itself_may_ask_for_more_than_a_minute(core: Core, statu
 
 
 @pytest.mark.parametrize("status", [301, 302, 400, 401, 403, 405, 413, 429, 500, 502, 503, 504])
-async def test_a_page_of_an_ingress_is_a_failed_read_whatever_its_status(core: Core, status: int) -> None:
+async def test_a_page_of_an_ingress_is_a_failed_read_at_any_status(core: Core, status: int) -> None:
     await core.ingress.answer(status=status, content_type="text/html", body="<html></html>")
     with pytest.raises(CoreUnavailableError) as failed:
         await core.api.job("acme", "J0")
@@ -331,7 +331,7 @@ async def test_a_job_with_another_status_than_200_is_a_failed_read(core: Core, s
         '{"value": []}',
     ],
 )
-async def test_a_success_that_is_no_page_fails_the_schedule(core: Core, body: str) -> None:
+async def test_a_success_without_a_page_fails_the_schedule(core: Core, body: str) -> None:
     await core.ingress.answer("/sites/acme/schedule", status=200, content_type="application/json", body=body, skip=1)
     with pytest.raises(CoreUnavailableError):
         await core.read()

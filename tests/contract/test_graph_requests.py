@@ -24,7 +24,7 @@ from consumer.domain.render import render
 from consumer.domain.site import Site
 from consumer.domain.timezones import zone_for
 from consumer.graph.calendars import GraphCalendar, GraphCalendars
-from consumer.sync.ports import Lease
+from consumer.sync.lease import Lease
 from sandbox.control import GraphControl, Secret
 from sandbox.graph.app import build
 from sandbox.graph.world import World
@@ -111,7 +111,7 @@ async def test_every_kind_of_request_keeps_the_rules_alone_and_in_batches(outloo
     assert breaches(recorded) == []
 
 
-async def test_what_follows_pages_and_refusals_keeps_the_rules(outlook: Outlook) -> None:
+async def test_requests_after_pages_and_refusals_keep_the_rules(outlook: Outlook) -> None:
     await outlook.control.set_switches(page_cap=2)
     for number in range(5):
         body = {"subject": f"{number}", **times("2026-11-30T10:00:00")}
@@ -318,19 +318,19 @@ WRONG = {
 
 
 @pytest.mark.parametrize("good", [*GOOD.values()], ids=[*GOOD])
-def test_the_rules_let_what_is_right_pass(good: dict[str, Any]) -> None:
+def test_the_rules_accept_correct_requests(good: dict[str, Any]) -> None:
     assert breaches([good]) == []
 
 
 @pytest.mark.parametrize(("wrong", "words"), [*WRONG.values()], ids=[*WRONG])
-def test_the_rules_refuse_what_is_wrong(wrong: dict[str, Any], words: str) -> None:
-    told = breaches([GOOD["create"], wrong, wrong])
-    assert [each for each in told if words in each], told
-    assert len(set(told)) == len(told), "each breach is told once"
+def test_the_rules_refuse_wrong_requests(wrong: dict[str, Any], words: str) -> None:
+    reported = breaches([GOOD["create"], wrong, wrong])
+    assert [each for each in reported if words in each], reported
+    assert len(set(reported)) == len(reported), "each breach is reported once"
 
 
 @pytest.mark.parametrize("good", [name for name in GOOD if name != "token"])
-def test_the_description_lets_what_is_right_pass(good: str, described: Description) -> None:
+def test_the_description_accepts_correct_requests(good: str, described: Description) -> None:
     assert described.breaches(calls(GOOD[good])) == []
 
 
@@ -349,7 +349,7 @@ def test_the_description_lets_what_is_right_pass(good: str, described: Descripti
         (request("DELETE", f"/users/{ANN}/events/A", {}), "a body where none is described"),
     ],
 )
-def test_the_description_refuses_what_is_wrong(wrong: dict[str, Any], words: str, described: Description) -> None:
-    for _ in range(2):  # what was tried before is told again
-        told = described.breaches([*calls(GOOD["create"]), *calls(deepcopy(wrong))])
-        assert [each for each in told if words in each], told
+def test_the_description_refuses_wrong_requests(wrong: dict[str, Any], words: str, described: Description) -> None:
+    for _ in range(2):  # what was tried before is reported again
+        reported = described.breaches([*calls(GOOD["create"]), *calls(deepcopy(wrong))])
+        assert [each for each in reported if words in each], reported

@@ -34,15 +34,13 @@ async def answers(port: int, ca_file: Path | None, options: str = "") -> bool:
     return True
 
 
-async def test_an_authority_of_ones_own_is_trusted_if_it_is_named(
-    valkey_url: str, authority: trustme.CA, ca_file: Path
-) -> None:
+async def test_a_private_ca_is_trusted_if_it_is_named(valkey_url: str, authority: trustme.CA, ca_file: Path) -> None:
     async with tls_in_front_of(urlsplit(valkey_url).port or 0, authority) as port:
         assert await answers(port, ca_file)
         assert not await answers(port, None)
 
 
-async def test_another_authority_or_another_name_is_not_trusted(
+async def test_another_ca_or_another_host_name_is_not_trusted(
     valkey_url: str, authority: trustme.CA, ca_file: Path
 ) -> None:
     behind = urlsplit(valkey_url).port or 0
@@ -53,13 +51,13 @@ async def test_another_authority_or_another_name_is_not_trusted(
         assert not await answers(port, ca_file)
 
 
-async def test_a_redis_without_tls_needs_no_authority(valkey_url: str, ca_file: Path) -> None:
+async def test_a_redis_without_tls_needs_no_ca(valkey_url: str, ca_file: Path) -> None:
     store = RedisStore.connect(valkey_url, "tls:", SystemClock(), ca_file=ca_file)
     assert await store.time() > 0
     await store.close()
 
 
-def test_options_that_cannot_be_used_are_a_fault_of_the_configuration() -> None:
+def test_unusable_url_options_are_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="CALSYNC_REDIS_URL") as caught:
         RedisStore.connect("redis://localhost/0?s3cret=1", "x:", SystemClock())
     assert "s3cret" not in str(caught.value)

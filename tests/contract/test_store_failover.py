@@ -14,11 +14,12 @@ from consumer.clock import SystemClock
 from consumer.domain.errors import StoreUnavailableError
 from consumer.store.connection import refuses_writes
 from consumer.store.store import RedisStore
-from consumer.sync.ports import DataLost, RunOutcome
+from consumer.sync.grant import DataLost
+from consumer.sync.run_outcome import RunOutcome
 from sandbox.servers.embedded import embedded_valkey
 from sandbox.servers.redis import RedisServer
 from tests.company import eventually
-from tests.contract.test_store import ANNA, APP, begin, link, linked
+from tests.contract.store_steps import ANNA, APP, begin, link, linked
 
 
 class Name:
@@ -87,7 +88,7 @@ def replicated(first: RedisServer, second: RedisServer) -> bool:
         return bool(one.dbsize() and one.dbsize() == two.dbsize())
 
 
-async def test_after_a_failover_the_promoted_server_is_written_to_without_a_restart(
+async def test_after_a_failover_writes_go_to_the_promoted_server_without_a_restart(
     pair: tuple[RedisServer, RedisServer],
 ) -> None:
     first, second = pair
@@ -119,7 +120,7 @@ async def test_after_a_failover_the_promoted_server_is_written_to_without_a_rest
         await store.close()
 
 
-async def test_a_restarted_server_may_have_lost_writes_and_a_new_connection_to_it_has_not(tmp_path: Path) -> None:
+async def test_a_restart_of_the_server_begins_an_incarnation_and_a_new_connection_does_not(tmp_path: Path) -> None:
     server = embedded_valkey(tmp_path, persistent=True)
     server.start()
     store = RedisStore.connect(server.url, "p:", SystemClock())
@@ -137,7 +138,7 @@ async def test_a_restarted_server_may_have_lost_writes_and_a_new_connection_to_i
     await asyncio.to_thread(server.stop)
 
 
-async def test_a_full_server_is_not_taken_for_one_that_can_be_written_to(tmp_path: Path) -> None:
+async def test_a_full_server_does_not_pass_the_check(tmp_path: Path) -> None:
     with embedded_valkey(tmp_path) as server:
         store = RedisStore.connect(server.url, "p:", SystemClock())
         await store.check()
@@ -169,7 +170,7 @@ async def test_a_full_server_is_not_taken_for_one_that_can_be_written_to(tmp_pat
         (ConnectionError("Connection refused"), False),
     ],
 )
-def test_a_refusal_is_told_from_other_errors(error: Exception, refused: bool) -> None:
+def test_a_refusal_to_write_is_distinguished_from_other_errors(error: Exception, refused: bool) -> None:
     assert refuses_writes(error) is refused
 
 
@@ -184,7 +185,7 @@ async def silent() -> AsyncIterator[int]:
     listening.close()
 
 
-async def test_a_server_that_never_answers_is_given_up_in_time_and_holds_up_nobody(
+async def test_a_server_that_never_answers_fails_every_caller_in_time(
     silent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("consumer.store.pipeline.EXCHANGE_SECONDS", 0.2)

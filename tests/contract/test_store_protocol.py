@@ -1,6 +1,5 @@
 """Which of two states is the newer, and how old a time-zone setting is, on the fake and on real Valkeys."""
 
-from collections.abc import AsyncIterator
 from random import Random
 from uuid import uuid4
 
@@ -10,22 +9,15 @@ from consumer.clock import SystemClock
 from consumer.domain.job import rank
 from consumer.domain.link import Pending
 from consumer.domain.mailbox import Mailbox
-from consumer.store.store import KEPT_SECONDS, RedisStore
-from consumer.sync.ports import AssignmentState, Grant, Intent, RankRequest, RunOutcome, Store
-from tests.fakes.store import MemoryStore
+from consumer.store.keys import KEPT_SECONDS
+from consumer.store.store import RedisStore
+from consumer.sync.grant import AssignmentState, Grant, Intent
+from consumer.sync.ranks import RankRequest
+from consumer.sync.run_outcome import RunOutcome
+from tests.contract.whole_store import Store
 
 ANNA = Mailbox("acme", "anna@acme.example")
 APP = "tenant/app"
-
-
-@pytest.fixture(params=["fake", "valkey_url", "foreign_valkey_url"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    if request.param == "fake":
-        yield MemoryStore(SystemClock())
-        return
-    real = RedisStore.connect(request.getfixturevalue(request.param), f"{uuid4()}:", SystemClock())
-    yield real
-    await real.close()
 
 
 async def intend(store: Store, revision: int, transaction_id: str | None, *, deleted: bool = False) -> AssignmentState:
@@ -37,7 +29,7 @@ async def intend(store: Store, revision: int, transaction_id: str | None, *, del
     return granted.assignments["J1"]
 
 
-async def test_of_two_revisions_the_higher_is_the_newer_whatever_the_servers_locale(store: Store) -> None:
+async def test_the_higher_of_two_revisions_is_the_newer_in_any_locale_of_the_server(store: Store) -> None:
     random = Random(1)
     pairs = [sorted(random.sample(range(1, 2 ** random.choice([8, 16, 31, 62])), 2)) for _ in range(300)]
     for at in (1, 0):
@@ -47,14 +39,14 @@ async def test_of_two_revisions_the_higher_is_the_newer_whatever_the_servers_loc
         assert [each.newest for each in routed] == [rank(higher) for _, higher in pairs]
 
 
-async def test_the_newest_state_that_comes_again_is_not_superseded(store: Store) -> None:
+async def test_the_newest_state_read_again_is_not_superseded(store: Store) -> None:
     await store.route([RankRequest("J1", rank(7), 0, 1)])
     await store.route([RankRequest("J1", rank(7), 0, 1)])
     assert (await intend(store, 7, None)).newest
 
 
 @pytest.mark.parametrize("revision", [7, 8])
-async def test_a_create_in_doubt_keeps_its_transaction_id_at_the_same_revision_and_at_a_newer_one(
+async def test_a_create_of_unknown_outcome_keeps_its_transaction_id_at_the_same_and_at_a_newer_revision(
     store: Store, revision: int
 ) -> None:
     assert (await intend(store, 7, "first")).transaction_id == "first"
@@ -63,7 +55,7 @@ async def test_a_create_in_doubt_keeps_its_transaction_id_at_the_same_revision_a
     assert again.memory == Pending("first", rank(7))
 
 
-async def test_a_create_in_doubt_is_not_repeated_for_an_older_state(store: Store) -> None:
+async def test_a_create_of_unknown_outcome_is_not_repeated_for_an_older_state(store: Store) -> None:
     await intend(store, 7, "first")
     assert (await intend(store, 6, "second")).transaction_id is None
 
@@ -81,11 +73,12 @@ async def test_a_time_zone_is_fresh_until_an_hour_has_passed_on_the_stores_clock
     granted = await store.begin(ANNA, APP, "first", [])
     assert isinstance(granted, Grant)
     await store.finish(granted.lease, RunOutcome(zone="Tokyo Standard Time"))
-    key = store._key(f"timezone:{ANNA}")
-    entry = await store._redis.get(key)
+    key, redis = store._client.key(f"timezone:{ANNA}"), store._client.redis
+    entry = await redis.get(key)
+    assert isinstance(entry, bytes)
     for seconds, fresh in ((KEPT_SECONDS - 60, True), (KEPT_SECONDS + 1, False)):
         read_at = int.from_bytes(entry[:8], "big") - seconds * 1000
-        await store._redis.set(key, read_at.to_bytes(8, "big") + entry[8:])
+        await redis.set(key, read_at.to_bytes(8, "big") + entry[8:])
         granted = await store.begin(ANNA, APP, "second", [])
         assert isinstance(granted, Grant)
         assert granted.zone == "Tokyo Standard Time"

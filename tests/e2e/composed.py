@@ -127,16 +127,15 @@ class Composed:
             .replace(":9093", f":{controller}")
             for variable, text in self.services["kafka"]["environment"].items()
         }
-        program = [java(), *JVM, "-cp", f"{jars(POM)}/*"]
+        program = [str(java()), *JVM, "-cp", f"{jars(POM)}/*"]
+        folders = {"--default-configs-dir": defaults, "--mounted-configs-dir": mounted, "--final-configs-dir": final}
+        setup = [*program, "kafka.docker.KafkaDockerWrapper", "setup"]
         run(
-            [
-                *(*program, "kafka.docker.KafkaDockerWrapper", "setup", "--default-configs-dir", defaults),
-                *("--mounted-configs-dir", mounted, "--final-configs-dir", final),
-            ],
+            [*setup, *(str(part) for folder in folders.items() for part in folder)],
             failure="what Kafka's image does at first",
             environment=environment,
         )
-        return self.process("kafka", [str(part) for part in (*program, "kafka.Kafka", final / "server.properties")])
+        return self.process("kafka", [*program, "kafka.Kafka", str(final / "server.properties")])
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,9 @@ def envelope(message: Message) -> dict[str, Any]:
     """What a record says, by the schema of the repository."""
     confluent_header = 5
     body = BytesIO((message.value() or b"")[confluent_header:])
-    return fastavro.schemaless_reader(body, fastavro.parse_schema(schema("job-changed-value")), None)
+    told = fastavro.schemaless_reader(body, fastavro.parse_schema(schema("job-changed-value")), None)
+    assert isinstance(told, dict)
+    return told
 
 
 def schema(name: str) -> Any:

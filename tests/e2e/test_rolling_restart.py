@@ -174,10 +174,10 @@ async def load(company: Company) -> AsyncIterator[Load]:
 async def stop(replica: Service) -> float:
     """SIGTERM; returns how many seconds it took to end, which it must do with status 0."""
     process, began = replica.process, time.monotonic()
-    leash = process._leash
-    assert leash is not None
+    child = process._child
+    assert child is not None
     os.kill(process.pid, signal.SIGTERM)
-    assert await asyncio.to_thread(leash.wait, 30) == 0
+    assert await asyncio.to_thread(child.wait, 30) == 0
     seconds = time.monotonic() - began
     process.stop()
     return seconds

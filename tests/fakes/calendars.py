@@ -19,7 +19,8 @@ from consumer.domain.errors import (
 )
 from consumer.domain.event import REMINDER_MINUTES, Event, EventSummary, RemoteEvent
 from consumer.domain.site import Site
-from consumer.sync.ports import Asks, Clock, Lease
+from consumer.sync.lease import Lease
+from consumer.sync.ports import Asks, Clock
 
 T = TypeVar("T")
 

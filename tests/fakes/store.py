@@ -1,4 +1,4 @@
-"""The store port in memory, on the clock it is given."""
+"""Every port of the store in memory, on the clock that is passed in."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,22 +7,14 @@ from consumer.domain.compare import PATIENCE_SECONDS
 from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
-from consumer.sync.ports import (
-    LEASE_SECONDS,
-    AssignmentState,
-    Busy,
-    Clock,
-    DataLost,
-    Grant,
-    Intent,
-    Lease,
-    Mark,
-    Parked,
-    Parking,
-    RankRequest,
-    Routed,
-    RunOutcome,
-)
+from consumer.sync.grant import AssignmentState, Busy, DataLost, Grant, Intent, Parked
+from consumer.sync.lease import LEASE_SECONDS, Lease
+from consumer.sync.marks import Mark
+from consumer.sync.parking import Parking
+from consumer.sync.partition_block import Block
+from consumer.sync.ports import Clock
+from consumer.sync.ranks import RankRequest, Routed
+from consumer.sync.run_outcome import RunOutcome
 
 KEPT_SECONDS = 3600.0
 
@@ -59,6 +51,9 @@ class MemoryStore:
     _events: dict[str, int] = field(default_factory=dict)
     _unread: dict[str, dict[str, int]] = field(default_factory=dict)
     _swept: dict[str, float] = field(default_factory=dict)
+    _blocks: dict[tuple[str, int], Block] = field(default_factory=dict)
+    """By topic and partition."""
+    _replayed: dict[str, dict[int, int]] = field(default_factory=dict)
     _newest: dict[str, _Newest] = field(default_factory=dict)
     _tombstones: dict[tuple[Mailbox, str], Tombstone] = field(default_factory=dict)
     _leases: dict[tuple[str, str], _Lease] = field(default_factory=dict)
@@ -79,9 +74,9 @@ class MemoryStore:
         self.__dict__.update(snapshot.__dict__)
         self._incarnation = incarnation
 
-    async def route(self, sightings: Sequence[RankRequest]) -> list[Routed]:
+    async def route(self, requests: Sequence[RankRequest]) -> list[Routed]:
         self._reach()
-        return [self._route(sighting) for sighting in sightings]
+        return [self._route(request) for request in requests]
 
     async def begin(
         self,
@@ -178,6 +173,8 @@ class MemoryStore:
     async def park(self, mailbox: Mailbox, code: str, *, hourly: bool, note: str = "") -> None:
         self._reach()
         now = self.clock.monotonic()
+        if hourly and mailbox in self.parked and self.parked[mailbox][1] is None:
+            return
         self.parked[mailbox] = Parking(code, hourly, now, note), now + KEPT_SECONDS if hourly else None
 
     async def list_parked(self) -> list[tuple[Mailbox, Parking]]:
@@ -201,6 +198,35 @@ class MemoryStore:
     async def time(self) -> float:
         self._reach()
         return self.clock.monotonic()
+
+    async def block(self, topic: str, partition: int, offset: int) -> None:
+        self._reach()
+        self._blocks[topic, partition] = Block(offset, int(self.clock.monotonic()))
+
+    async def unblock(self, topic: str, partition: int) -> None:
+        self._reach()
+        self._blocks.pop((topic, partition), None)
+
+    async def blocked(self, topic: str) -> dict[int, Block]:
+        self._reach()
+        return {partition: block for (name, partition), block in sorted(self._blocks.items()) if name == topic}
+
+    async def replayed(self, topic: str) -> dict[int, int]:
+        self._reach()
+        return dict(self._replayed.get(topic, {}))
+
+    async def remember_replayed(self, topic: str, offsets: Mapping[int, int]) -> None:
+        self._reach()
+        self._replayed.setdefault(topic, {}).update(offsets)
+
+    async def check(self) -> None:
+        self._reach()
+
+    async def close(self) -> None:
+        pass
+
+    async def count_dirty(self, site_id: str) -> int:
+        return len(await self.dirty(site_id))
 
     async def linked(self, site_id: str, after: str) -> list[str]:
         self._reach()
@@ -287,7 +313,7 @@ class MemoryStore:
         self._swept.pop(site_id, None)
 
     def forget_ranks(self) -> None:
-        """As if an hour had passed since each job was last seen on the topic."""
+        """As if an hour had passed since each job was last on the topic."""
         self._newest.clear()
 
     def _mark(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:
@@ -303,27 +329,27 @@ class MemoryStore:
         held = self._leases.get((lease.app, lease.mailbox.address))
         return held if held is not None and held.token == lease.token else None
 
-    def _route(self, sighting: RankRequest) -> Routed:
+    def _route(self, request: RankRequest) -> Routed:
         now = self.clock.monotonic()
-        known = self._newest.get(sighting.job_id)
+        known = self._newest.get(request.job_id)
         if known is not None and known.until <= now:
             known = None
-        held = {mailbox: links[sighting.job_id] for mailbox, links in self.links.items() if sighting.job_id in links}
+        held = {mailbox: links[request.job_id] for mailbox, links in self.links.items() if request.job_id in links}
         top = known.rank if known else 0
-        rank = sighting.rank
+        rank = request.rank
         if rank is None:
-            place = sighting.partition, sighting.log
-            if known and (known.partition, known.log) == place and known.offset > sighting.offset:
+            place = request.partition, request.log
+            if known and (known.partition, known.log) == place and known.offset > request.offset:
                 return Routed(0, top, tuple(held))
-            ours = {box: link for box, link in held.items() if sighting.site in ("", box.site)}
+            ours = {box: link for box, link in held.items() if request.site in ("", box.site)}
             rank = max([top if len(ours) == len(held) else 0, *(link.rank for link in ours.values())]) | 1
         if rank >= top:
             top = rank
-            self._newest[sighting.job_id] = _Newest(
-                rank, sighting.partition, sighting.offset, sighting.log, now + KEPT_SECONDS
+            self._newest[request.job_id] = _Newest(
+                rank, request.partition, request.offset, request.log, now + KEPT_SECONDS
             )
         coming = 0
-        if sighting.rank is None:
+        if request.rank is None:
             coming = sum(isinstance(link, Link) and link.end >= self.clock.now() for link in held.values())
         return Routed(rank, top, tuple(held), coming)
 

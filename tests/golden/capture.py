@@ -62,7 +62,7 @@ def capture(traps: list[Trap], into: Path) -> None:
 
 def record(message: Message, registered: Registered) -> dict[str, Any]:
     """What a record says, and its bytes in base64; headers are text of single bytes."""
-    headers = {name: value or b"" for name, value in message.headers() or []}
+    headers = {name: as_bytes(value) for name, value in dict(message.headers() or []).items()}
     parts = {"key": message.key(), "value": message.value()}
     return {
         "says": {
@@ -72,6 +72,12 @@ def record(message: Message, registered: Registered) -> dict[str, Any]:
         "headers": {name: value.decode("latin-1") for name, value in headers.items()},
         **{name: None if data is None else base64.b64encode(data).decode() for name, data in parts.items()},
     }
+
+
+def as_bytes(value: str | bytes | None) -> bytes:
+    """A header's value, which the client gives as bytes."""
+    assert not isinstance(value, str)
+    return value or b""
 
 
 def said(data: bytes | None, header: bytes | None, registered: Registered) -> dict[str, Any] | None:

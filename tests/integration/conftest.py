@@ -7,10 +7,11 @@ from uuid import uuid4
 import pytest
 
 from tests.company import Company, found_company
+from tests.warm import Warm
 
 
 @pytest.fixture
-async def company(tmp_path: Path, broker: str, valkey_url: str) -> AsyncIterator[Company]:
+async def company(tmp_path: Path, broker: str, valkey_url: str, warm: Warm) -> AsyncIterator[Company]:
     """A company of two sites."""
     async with found_company(
         tmp_path,
@@ -20,5 +21,6 @@ async def company(tmp_path: Path, broker: str, valkey_url: str) -> AsyncIterator
         site_ids=("site-1", "site-2"),
         # The embedded broker answers a fetch only when this time is over.
         kafka_properties={"fetch.wait.max.ms": "10"},
+        warm=warm,
     ) as founded:
         yield founded

@@ -29,7 +29,7 @@ WINDOWS_NAMES = {
 NO_ZONE = ("", "Customized Time Zone", "tzone://Microsoft/Custom", "Atlantis Standard Time")
 NO_WINDOWS_NAME = "Antarctica/Troll"
 
-OffsetRange = tuple[datetime, datetime]
+Span = tuple[datetime, datetime]
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def clock_changes(zone: ZoneInfo) -> Iterator[tuple[datetime, timedelta]]:
         offset = new
 
 
-def around(at: datetime, forward: timedelta, zone: ZoneInfo) -> dict[str, OffsetRange]:
+def around(at: datetime, forward: timedelta, zone: ZoneInfo) -> dict[str, Span]:
     """Jobs before, within, after and across a change of the clocks."""
     spans = {"before": (at - 4 * HOUR, at - 3 * HOUR), "spanning": (at - 2 * HOUR, at + 2 * HOUR)}
     if forward > timedelta(0):
@@ -77,7 +77,7 @@ def around(at: datetime, forward: timedelta, zone: ZoneInfo) -> dict[str, Offset
     }
 
 
-def add_jobs(company: Company, site_id: str, worker_ids: list[str]) -> dict[str, OffsetRange]:
+def add_jobs(company: Company, site_id: str, worker_ids: list[str]) -> dict[str, Span]:
     """A job of all these workers for each moment around each change of each zone; returns their times by tag."""
     times = {}
     changes = {name: list(clock_changes(ZoneInfo(name))) for name in WINDOWS_NAMES}
@@ -102,7 +102,7 @@ def happens_twice(moment: datetime, zone: ZoneInfo) -> bool:
     return any(other.astimezone(zone).replace(tzinfo=None) == shown for other in others)
 
 
-def zone_shown(span: OffsetRange, name: str) -> str:
+def zone_shown(span: Span, name: str) -> str:
     """The zone in which Outlook shall show an event of a worker of this zone."""
     zone = ZoneInfo(name)
     return "UTC" if any(happens_twice(moment, zone) for moment in span) else WINDOWS_NAMES.get(name, "UTC")
@@ -117,7 +117,7 @@ async def repairs(company: Company) -> dict[str, int]:
     """Sweep once; returns the repairs by cause."""
     swept = await company.sweep()
     assert swept.status == 0, swept.errors
-    assert all(site["unserved"] == 0 for site in swept.sites.values())
+    assert [site["unserved"] for site in swept.sites.values()] == [0] * len(company.sites)
     return dict(sum((Counter(swept.repairs(site_id)) for site_id in swept.sites), Counter()))
 
 

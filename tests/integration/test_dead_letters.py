@@ -9,6 +9,7 @@ from consumer import settings
 from consumer.cli import dead_letters, replayer
 from consumer.domain.errors import ConfigurationError, TransientError
 from consumer.kafka import offset_range
+from consumer.kafka.topic import TopicIdentity
 from sandbox.core.feed import Record
 from sandbox.core.producer import FeedProducer
 from tests.company import Company, eventually
@@ -51,17 +52,14 @@ async def test_a_run_of_unreadable_records_blocks_its_partition_until_it_is_resu
         for change in company.schedule.change_job(job.job_id, notes="Bring a ladder.")
     ]
     company.publish(changes)
-
-    async def others_are_done() -> bool:
-        return len(await company.differences()) < len(changes)
-
-    await eventually(others_are_done, "other partitions are read on")
-    assert len(company.dead_letters(60)) == 50
+    await company.consumed(besides={block["partition"]})
+    assert 0 < len(await company.differences()) < len(changes)
+    assert len(company.dead_letters()) == 50
     resumed = await company.command("dead-letters", "resume")
     assert resumed.returncode == 0, resumed.stderr
     await company.consumed()
     await company.judge()
-    assert len(company.dead_letters(70)) == 60
+    assert len(company.dead_letters()) == 60
     assert await blocked(company) == []
     strange = await company.command("dead-letters", "resume", "--partition", "0")
     assert strange.returncode == 2
@@ -80,12 +78,12 @@ async def test_a_partition_that_was_blocked_with_nothing_behind_is_read_on_when_
     assert (await company.command("dead-letters", "resume")).returncode == 0
 
     async def told() -> bool:
-        return "no longer blocked" in service.process.log.read_text()
+        return "partition unblocked" in service.process.log.read_text()
 
     await eventually(told, "the service reads on")
     company.publish_raw(*unreadable(1))
     await company.consumed()
-    assert len(company.dead_letters(60)) == 51
+    assert len(company.dead_letters()) == 51
 
 
 async def test_dead_letters_are_listed_and_replayed_and_what_fails_again_comes_back_with_its_count(
@@ -150,12 +148,12 @@ async def test_letters_are_not_replayed_while_the_topics_id_is_not_known_and_a_m
     beside.flush()
     for name, value in company.stack.service().process.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(dead_letters.TopicIdentity, "ask", lambda _identity: None)
+    monkeypatch.setattr(TopicIdentity, "ask", lambda _identity: None)
     with pytest.raises(TransientError, match="is not known"):
         await dead_letters.replay_letters(settings.load(), lambda _done, _all: None)
     with pytest.raises(TransientError, match="is not known"):
-        await dead_letters.letters(settings.load(), everything=False)
-    everything, _ = await dead_letters.letters(settings.load(), everything=True)
+        await dead_letters.read_dead_letters(settings.load(), everything=False)
+    everything, _ = await dead_letters.read_dead_letters(settings.load(), everything=True)
     assert len(everything) == 1
 
     def missing(_consumer: object, topic: str) -> None:
@@ -165,7 +163,7 @@ async def test_letters_are_not_replayed_while_the_topics_id_is_not_known_and_a_m
     with pytest.raises(ConfigurationError):
         await dead_letters.replay_letters(settings.load(), lambda _done, _all: None)
     with pytest.raises(ConfigurationError):
-        await dead_letters.letters(settings.load(), everything=False)
+        await dead_letters.read_dead_letters(settings.load(), everything=False)
 
 
 async def test_the_feeds_faults_are_told_with_what_to_do(company: Company) -> None:

@@ -130,7 +130,7 @@ async def test_an_ingress_in_place_of_the_registry_costs_no_record(
     assert await dead_letters(company, service) == 0
 
 
-ANSWERS = {
+ANSWERS: dict[str, dict[str, Any]] = {
     "an HTML 404": {"status": 404, "content_type": "text/html", "body": "<html>404</html>"},
     "an empty 400": {"status": 400, "content_type": "", "body": ""},
     "an HTML 403": {"status": 403, "content_type": "text/html", "body": "<html>403</html>"},

@@ -17,6 +17,7 @@ from sandbox.registry import Fault, Registry
 from sandbox.stack import Service
 from tests.company import Company, eventually, found_company
 from tests.golden import captured
+from tests.warm import Warm
 
 READABLE = ("before", "snapshots", "key-change", "truncate", "evolution", "references", "workers-array")
 REFUSED = {
@@ -27,12 +28,12 @@ REFUSED = {
 
 
 @pytest.fixture
-async def company(tmp_path: Path, broker: str, valkey_url: str) -> AsyncIterator[Company]:
+async def company(tmp_path: Path, broker: str, warm: Warm, valkey_url: str) -> AsyncIterator[Company]:
     """A company of the one site that the captured rows name."""
     name = f"golden-{uuid4().hex[:8]}"
     properties = {"fetch.wait.max.ms": "10"}
     async with found_company(
-        tmp_path, broker, valkey_url, name=name, site_ids=("acme",), kafka_properties=properties
+        tmp_path, broker, valkey_url, name=name, site_ids=("acme",), kafka_properties=properties, warm=warm
     ) as founded:
         founded.schedule.put_site(Site("acme", "Acme", "Europe/London"))
         await founded.give_core_the_schedule()
@@ -67,7 +68,7 @@ async def test_while_the_registry_is_down_records_wait_and_none_is_lost(company:
         service = await company.start()
 
         async def told() -> bool:
-            return "a partition waits" in service.process.log.read_text()
+            return "partition waits" in service.process.log.read_text()
 
         await eventually(told, "the service waits for the registry")
         assert max(company.committed()) <= 0
@@ -93,7 +94,7 @@ async def test_a_record_whose_schema_the_registry_lacks_is_a_dead_letter_until_i
         # The tombstone needs no schema but its key's, and what follows on the partition is read.
         assert (await done(company, service))["dead_lettered"] == 3
         assert held.requests[f"/schemas/ids/{value_id}"] == 2
-        letters = await asyncio.to_thread(company.dead_letters, 3)
+        letters = await asyncio.to_thread(company.dead_letters)
         assert {letter.value() for letter in letters} == {record.value for record in records[:3]}
         for letter in letters:
             assert dict(letter.headers())["calsync.reason"].endswith(f"has no schema {value_id}".encode())
@@ -111,7 +112,7 @@ async def test_what_cannot_be_read_is_a_dead_letter_whole_with_the_reason(compan
         assert await done(company, service) == {"dead_lettered": len(reasons)}
     letters = {
         (letter.key(), letter.value()): dict(letter.headers())["calsync.reason"]
-        for letter in await asyncio.to_thread(company.dead_letters, len(reasons))
+        for letter in await asyncio.to_thread(company.dead_letters)
     }
     assert letters.keys() == reasons.keys()
     for record, reason in reasons.items():

@@ -38,6 +38,7 @@ async def test_addresses_with_white_space_around_them_lead_to_the_same_mailboxes
 async def test_an_address_with_an_invisible_character_takes_no_event_away_and_harms_nobody(company: Company) -> None:
     await calendars_are_made(company)
     before = {event["id"] for _, event in await company.ours()}
+    assert before
     worker = next(each for each in company.schedule.workers.values() if company.schedule.jobs_of(each.worker_id))
     email = str(worker.calendar_email)
     company.publish(company.schedule.put_worker(replace(worker, calendar_email=email.replace("@", "\u200b@"))))

@@ -10,6 +10,7 @@ import httpx
 
 from sandbox.stack import Service
 from tests.company import Company, eventually, found_company, now
+from tests.warm import Warm
 
 SWEPT = {
     "calsync_sweep_last_success_timestamp_seconds",
@@ -92,7 +93,7 @@ async def test_nothing_is_shown_of_a_site_that_left_the_sites_file(company: Comp
 
 
 async def test_only_the_replica_that_sweeps_a_site_speaks_for_its_sweeps(
-    tmp_path: Path, broker: str, valkey_url: str
+    tmp_path: Path, broker: str, warm: Warm, valkey_url: str
 ) -> None:
     async with found_company(
         tmp_path,
@@ -101,6 +102,7 @@ async def test_only_the_replica_that_sweeps_a_site_speaks_for_its_sweeps(
         name=f"moves-{uuid4().hex[:8]}",
         site_ids=tuple(f"site-{number}" for number in range(1, 9)),
         kafka_properties={"fetch.wait.max.ms": "10"},
+        warm=warm,
     ) as company:
         company.publish(company.generate(workers=1, jobs=1))
         await company.open_mailboxes()

@@ -15,6 +15,7 @@ from sandbox.control import Secret
 from sandbox.oracle import expect
 from sandbox.stack import SECRET, Service
 from tests.company import ROLES, Company, eventually, found_company, now
+from tests.warm import Warm
 
 WRONG_TENANT = "tenant-of-nobody"
 WRONG_APP = "app-of-nobody"
@@ -186,7 +187,9 @@ async def test_a_site_that_is_refused_is_named_with_its_hint_and_served_once_men
     service = await company.start()
     await company.consumed()
     await suspended(company, service)
-    assert all(": site-1/" in wrong for wrong in await company.differences())
+    wrong = await company.differences()
+    assert wrong
+    assert all(": site-1/" in line for line in wrong)
     [told] = [line for line in service.process.log.read_text().splitlines() if '"site suspended"' in line]
     assert '"site": "site-1"' in told
     assert code in told
@@ -222,7 +225,7 @@ async def test_a_mailbox_outside_the_access_policy_is_parked_alone_and_tried_aga
 
 
 async def test_five_hundred_tenants_are_served_by_one_process(
-    tmp_path: Path, broker: str, valkey_url: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, broker: str, warm: Warm, valkey_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with found_company(
         tmp_path,
@@ -231,6 +234,7 @@ async def test_five_hundred_tenants_are_served_by_one_process(
         name=f"tenants-{uuid4().hex[:8]}",
         site_ids=tuple(f"site-{number}" for number in range(1, 501)),
         kafka_properties={"fetch.wait.max.ms": "10"},
+        warm=warm,
     ) as company:
         changes = company.generate(workers=1, jobs=1)
         await company.open_mailboxes()

@@ -1,5 +1,6 @@
 """The sweep through the real service: the calendars are right again a moment later, whatever was missed or edited."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -50,14 +51,15 @@ async def test_what_people_do_is_put_right_and_what_is_theirs_is_left(company: C
             "end": {"dateTime": later, "timeZone": "UTC"},
         },
     )
-    for act in (
+    acts: tuple[Callable[[], Awaitable[object]], ...] = (
         lambda: company.graph.user_edit(address, {"subject": "Mine now"}, tag=event["tag"]),
         lambda: company.graph.user_edit(address, {"body": {"contentType": "html", "content": "?"}}, tag=event["tag"]),
         lambda: company.graph.user_delete(address, tag=event["tag"]),
         lambda: company.graph.user_move(address, "Other", tag=event["tag"]),
         lambda: company.graph.user_make_all_day(address, tag=event["tag"]),
         lambda: company.graph.user_make_series(address, tag=event["tag"]),
-    ):
+    )
+    for act in acts:
         await act()
         await company.equal()
     await company.graph.user_copy(address, tag=event["tag"])
@@ -110,6 +112,7 @@ async def test_a_failed_read_of_core_deletes_nothing(company: Company) -> None:
     service = await company.start(**SWEEPING)  # Core's API knows none of these sites
     await company.consumed()
     before = await company.graph.events()
+    assert await company.ours()
 
     async def told() -> bool:
         return "nothing was deleted" in service.process.log.read_text()
@@ -145,6 +148,7 @@ async def test_vanished_jobs_are_held_with_exit_code_1_until_they_are_allowed_to
     await company.give_core_the_schedule()
     held = await company.sweep()
     assert held.status == 1
+    assert held.sites.keys() == {"site-1", "site-2"}
     assert all(site["held"] > 20 for site in held.sites.values())
     assert await company.graph.events() == before
     gone = await company.sweep("--allow-mass-delete")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
@@ -14,8 +14,9 @@ import pytest_asyncio
 
 from sandbox.core.rows import Change, Job, Worker
 from tests.company import Company, eventually, found_company, now
+from tests.warm import Warm
 
-ONE_LOOP = "module"
+ONE_LOOP: Final = "module"
 """One world for all switches: each has workers and jobs of its own."""
 UNCONFIRMED: list[tuple[str, Any]] = [
     ("transaction_status", 409),
@@ -47,7 +48,9 @@ def test_every_switch_that_nobody_could_confirm_is_tried() -> None:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope=ONE_LOOP)
-async def world(tmp_path_factory: pytest.TempPathFactory, broker: str, valkey_url: str) -> AsyncIterator[Company]:
+async def world(
+    tmp_path_factory: pytest.TempPathFactory, broker: str, warm: Warm, valkey_url: str
+) -> AsyncIterator[Company]:
     """A running service that sweeps every second."""
     async with found_company(
         tmp_path_factory.mktemp("switches"),
@@ -55,6 +58,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory, broker: str, valkey_ur
         valkey_url,
         name=f"switches-{uuid4().hex[:8]}",
         kafka_properties={"fetch.wait.max.ms": "10"},
+        warm=warm,
     ) as company:
         company.publish(company.generate(workers=2, jobs=2))
         await company.open_mailboxes()

@@ -15,6 +15,7 @@ from aiohttp import web
 from sandbox.control import Secret
 from tests.company import Company, eventually, found_company
 from tests.tls_proxy import tls_in_front_of
+from tests.warm import Warm
 
 REDIRECTS = (301, 302, 307, 308)
 
@@ -25,7 +26,9 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-async def company(tmp_path: Path, broker: str, valkey_url: str, authority: trustme.CA) -> AsyncIterator[Company]:
+async def company(
+    tmp_path: Path, broker: str, warm: Warm, valkey_url: str, authority: trustme.CA
+) -> AsyncIterator[Company]:
     """A company of one site; its Entra and its Graph speak https."""
     async with found_company(
         tmp_path,
@@ -33,6 +36,7 @@ async def company(tmp_path: Path, broker: str, valkey_url: str, authority: trust
         valkey_url,
         name=f"tls-{uuid4().hex[:8]}",
         kafka_properties={"fetch.wait.max.ms": "10"},
+        warm=warm,
         authority=authority,
     ) as founded:
         yield founded

@@ -11,6 +11,7 @@ import httpx
 from sandbox.core.rows import Job
 from sandbox.servers.embedded import embedded_valkey
 from tests.company import Company, eventually, found_company, now
+from tests.warm import Warm
 
 
 def refused(company: Company, **environment: str) -> str:
@@ -69,7 +70,7 @@ async def test_a_sites_file_broken_while_running_is_told_and_the_last_good_one_k
     await company.judge()
 
 
-async def test_redis_gone_for_a_while_pauses_and_loses_nothing(tmp_path: Path, broker: str) -> None:
+async def test_redis_gone_for_a_while_pauses_and_loses_nothing(tmp_path: Path, broker: str, warm: Warm) -> None:
     folder = tmp_path / "valkey"
     folder.mkdir()
     with embedded_valkey(folder, persistent=True) as valkey:
@@ -79,6 +80,7 @@ async def test_redis_gone_for_a_while_pauses_and_loses_nothing(tmp_path: Path, b
             valkey.url,
             name=f"redis-{tmp_path.name[-8:]}",
             kafka_properties={"fetch.wait.max.ms": "10"},
+            warm=warm,
         ) as company:
             company.publish(company.generate(workers=3, jobs=3))
             await company.open_mailboxes()

@@ -11,7 +11,11 @@ CHANGES: Final = "tests/simulation/test_changes.py"
 SWEEP: Final = "tests/simulation/test_sweep.py"
 FAULTS: Final = "tests/simulation/test_protocol.py"
 RULES: Final = "tests/contract/test_store_protocol.py"
-STORE: Final = "tests/contract/test_store.py"
+VERSION: Final = "tests/contract/test_store_version.py"
+LEASES: Final = "tests/contract/test_store_leases.py"
+LOST_DATA: Final = "tests/contract/test_store_lost_data.py"
+OPERATORS: Final = "tests/contract/test_store_operators.py"
+ROUTING: Final = "tests/contract/test_store_routing.py"
 REFUSALS: Final = "tests/simulation/test_shared_refusals.py"
 PLAN: Final = "tests/unit/domain/test_plan.py"
 
@@ -39,9 +43,9 @@ MUTANTS: Final = (
     Mutant(
         "finish.lua without the token check",
         "consumer/store/scripts/finish.lua",
-        "if not held or string.match(string.sub(held, 9), '^[^%z]+') ~= ARGV[1] then",
-        "if not held then",
-        (f"{STORE}::test_a_lost_lease_writes_nothing",),
+        "if not leased or string.match(string.sub(leased, 9), '^[^%z]+') ~= ARGV[1] then",
+        "if not leased then",
+        (f"{LEASES}::test_a_lost_lease_writes_nothing",),
     ),
     Mutant(
         "a run ignores that its lease was lost",
@@ -56,7 +60,7 @@ MUTANTS: Final = (
         "self._next if first is None else first\n",
         "self._next if first is None else first + 1\n",
         (
-            "tests/unit/kafka/test_ledger.py::test_the_position_waits_for_the_oldest_and_then_jumps_over_what_is_done",
+            "tests/unit/kafka/test_ledger.py::test_the_position_stops_at_the_oldest_open_record_and_then_passes_all_that_are_done",
             f"{FAULTS}::test_no_offset_is_committed_past_a_record_that_is_not_done",
         ),
     ),
@@ -77,14 +81,14 @@ MUTANTS: Final = (
         "consumer/sync/routing.py",
         "if not is_blown(vanished, known) or",
         "if vanished or",
-        (f"{SWEEP}::test_a_wiped_table_that_arrives_as_deletions_is_held_on_the_topics_way_too",),
+        (f"{SWEEP}::test_a_wiped_table_that_arrives_as_deletions_is_held_too",),
     ),
     Mutant(
         "no fuse on the sweep's way",
         "consumer/sync/conclusions.py",
         "        if self._is_held():",
         "        if not self:",
-        (f"{SWEEP}::test_more_vanished_jobs_than_the_fuse_bears_are_held_until_allowed",),
+        (f"{SWEEP}::test_vanished_jobs_beyond_the_fuse_are_held_until_allowed",),
     ),
     Mutant(
         "reads_as is always true",
@@ -98,7 +102,7 @@ MUTANTS: Final = (
         "consumer/domain/compare.py",
         "summary.etag == link.etag",
         "True",
-        (f"{SWEEP}::test_what_a_person_does_to_our_event_is_put_right_once",),
+        (f"{SWEEP}::test_what_a_person_does_to_our_event_is_repaired_once",),
     ),
     Mutant(
         "a dead letter's delivery failure is ignored",
@@ -108,7 +112,7 @@ MUTANTS: Final = (
         (
             (
                 "tests/unit/kafka/test_dead_letters.py::"
-                "test_a_letter_that_the_broker_refuses_is_written_again_until_it_is_kept"
+                "test_a_refused_dead_letter_is_written_again_until_the_broker_accepts_it"
             ),
         ),
     ),
@@ -120,7 +124,7 @@ MUTANTS: Final = (
         (
             (
                 "tests/unit/kafka/test_intake.py::"
-                "test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_its_lane_does_not_wait"
+                "test_a_refused_changes_receipts_come_back_after_its_dead_letter_and_its_lane_does_not_wait"
             ),
         ),
     ),
@@ -129,14 +133,14 @@ MUTANTS: Final = (
         "consumer/kafka/dead_letters.py",
         "                await delivered\n",
         "                self._producer.poll(0)\n",
-        ("tests/unit/kafka/test_dead_letters.py::test_a_letter_without_a_delivery_report_is_not_written",),
+        ("tests/unit/kafka/test_dead_letters.py::test_a_dead_letter_without_a_delivery_report_is_not_written",),
     ),
     Mutant(
         "a letter's delivery is not waited for at all",
         "consumer/kafka/dead_letters.py",
         "                await delivered\n",
         "                pass\n",
-        ("tests/unit/kafka/test_dead_letters.py::test_a_letter_without_a_delivery_report_is_not_written",),
+        ("tests/unit/kafka/test_dead_letters.py::test_a_dead_letter_without_a_delivery_report_is_not_written",),
     ),
     Mutant(
         "lanes in flight are ignored in routing",
@@ -155,7 +159,7 @@ MUTANTS: Final = (
         "consumer/store/scripts/begin.lua",
         "      redis.call('HSET', ARGV[5] .. 'held:' .. job, ARGV[3], '')\n",
         "",
-        (f"{STORE}::test_routing_tells_every_holder_pending_ones_too",),
+        (f"{ROUTING}::test_routing_returns_every_holder_and_pending_ones_too",),
     ),
     Mutant(
         "a tombstone of equal rank is ignored in the plan",
@@ -176,7 +180,7 @@ MUTANTS: Final = (
         "consumer/store/scripts/begin.lua",
         "used = string.sub(memory, 18)",
         "used = transaction",
-        (f"{RULES}::test_a_create_in_doubt_keeps_its_transaction_id_at_the_same_revision_and_at_a_newer_one",),
+        (f"{RULES}::test_a_create_of_unknown_outcome_keeps_its_transaction_id_at_the_same_and_at_a_newer_revision",),
     ),
     Mutant(
         "a 403 parks without a second look",
@@ -280,7 +284,7 @@ MUTANTS: Final = (
         "consumer/store/scripts/finish.lua",
         "if ARGV[8] == '1' then",
         "if true then",
-        (f"{STORE}::test_a_mailbox_parked_for_an_hour_is_free_when_it_has_answered_and_only_then",),
+        (f"{OPERATORS}::test_a_mailbox_that_is_tried_hourly_is_enabled_when_it_has_answered_and_only_then",),
     ),
     Mutant(
         "a record of equal rank is never covered",
@@ -315,7 +319,7 @@ MUTANTS: Final = (
         "consumer/domain/plan.py",
         "    surplus = tuple(event_id for event_id in ids if event_id != kept.event_id)\n    if",
         "    surplus = ()\n    if",
-        (f"{PLAN}::test_of_several_the_linked_one_stays_and_the_rest_is_surplus",),
+        (f"{PLAN}::test_of_several_events_the_linked_one_stays",),
     ),
     Mutant(
         "another site's tag is taken for ours",
@@ -326,10 +330,10 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a stop commits nothing",
-        "consumer/kafka/pump.py",
-        "                self._commit_last(consumer)\n",
-        "                pass\n",
-        ("tests/unit/kafka/test_pump_steps.py::test_a_stop_commits_what_is_done_and_nothing_that_is_not",),
+        "consumer/kafka/group.py",
+        "            self._commits.commit_last(self._consumer, self._take_receipts)\n",
+        "            pass\n",
+        ("tests/unit/kafka/test_group.py::test_a_stop_commits_what_is_done_and_nothing_that_is_not",),
     ),
     Mutant(
         "the drain does not wait",
@@ -365,32 +369,46 @@ MUTANTS: Final = (
         (f"{RULES}::test_a_time_zone_is_fresh_until_an_hour_has_passed_on_the_stores_clock",),
     ),
     Mutant(
+        "data of a newer version are read",
+        "consumer/store/version.py",
+        "found.isdigit() and int(found) <= FORMAT",
+        "found.isdigit()",
+        (f"{VERSION}::test_data_of_a_newer_version_are_refused",),
+    ),
+    Mutant(
+        "an emptied store has no version",
+        "consumer/store/scripts/begin.lua",
+        "  redis.call('SET', ARGV[5] .. 'version', FORMAT, 'NX')\n",
+        "",
+        (f"{VERSION}::test_a_store_that_is_emptied_under_a_connection_gets_its_version_again",),
+    ),
+    Mutant(
         "forget_zone does nothing",
-        "consumer/store/store.py",
-        'await self._call("DEL", self._key(f"timezone:{mailbox}"))',
+        "consumer/store/sweeps.py",
+        'await self._client.call("DEL", self._client.key(f"timezone:{mailbox}"))',
         "pass",
-        (f"{STORE}::test_a_zone_that_is_forgotten_is_read_again",),
+        (f"{LOST_DATA}::test_a_forgotten_time_zone_is_unknown",),
     ),
     Mutant(
         "begin.lua refuses the newest rank that comes again",
         "consumer/store/scripts/begin.lua",
         "local routed = newest and is_greater(string.sub(newest, 1, 8), rank)",
         "local routed = newest and not is_greater(rank, string.sub(newest, 1, 8))",
-        (f"{RULES}::test_the_newest_state_that_comes_again_is_not_superseded",),
+        (f"{RULES}::test_the_newest_state_read_again_is_not_superseded",),
     ),
     Mutant(
         "begin.lua takes a pending link of equal rank for a newer one",
         "consumer/store/scripts/begin.lua",
         "not is_greater(string.sub(memory, 2, 9), rank)",
         "is_greater(rank, string.sub(memory, 2, 9))",
-        (f"{RULES}::test_a_create_in_doubt_keeps_its_transaction_id_at_the_same_revision_and_at_a_newer_one",),
+        (f"{RULES}::test_a_create_of_unknown_outcome_keeps_its_transaction_id_at_the_same_and_at_a_newer_revision",),
     ),
     Mutant(
         "ranks are compared as the server's locale orders them",
         "consumer/store/scripts/common.lua",
         "  return a_high > b_high or (a_high == b_high and a_low > b_low)\n",
         "  return a > b\n",
-        (f"{RULES}::test_of_two_revisions_the_higher_is_the_newer_whatever_the_servers_locale",),
+        (f"{RULES}::test_the_higher_of_two_revisions_is_the_newer_in_any_locale_of_the_server",),
     ),
     Mutant(
         "a mailbox that is not known is not listed",
@@ -409,11 +427,11 @@ MUTANTS: Final = (
         "consumer/store/scripts/begin.lua",
         "    for i = 3, #parts do\n",
         "    for i = 3, 2 do\n",
-        (f"{STORE}::test_who_takes_over_an_expired_lease_marks_what_its_run_may_have_touched",),
+        (f"{LEASES}::test_taking_over_an_expired_lease_marks_the_jobs_of_its_run",),
     ),
     Mutant(
         "a request is sent whatever the age of its lease",
-        "consumer/sync/ports.py",
+        "consumer/sync/lease.py",
         "return not self.lost and now - self.renewed_at <= SEND_WITHIN_SECONDS",
         "return not self.lost",
         ("tests/simulation/test_lost_data.py::test_a_request_leaves_only_under_a_lease_that_was_renewed_in_time",),

@@ -9,6 +9,6 @@ import structlog
 @pytest.fixture(autouse=True)
 def plain_log() -> Iterator[None]:
     configured = structlog.get_config()
-    structlog.configure(processors=[structlog.processors.KeyValueRenderer(["event"])])
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer(key_order=["event"])])
     yield
     structlog.configure(**configured)

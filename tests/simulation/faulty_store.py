@@ -8,7 +8,8 @@ from random import Random
 from typing import Any, Final
 
 from consumer.domain.errors import StoreUnavailableError
-from consumer.sync.ports import Grant, Lease
+from consumer.sync.grant import Grant
+from consumer.sync.lease import Lease
 from tests.fakes.store import MemoryStore
 from tests.simulation.process import Process, current, in_world
 
@@ -107,7 +108,7 @@ class FaultyStore:
         await asyncio.sleep(self.random.uniform(0.0, SLOW_SECONDS if self.is_slow else self.latency))
         if process is not None:
             process.reach("store before")
-        if self.away or self.random.random() < self.lost_calls:
+        if self._loses(self.lost_calls):
             raise StoreUnavailableError("Redis: no connection")
         if (self.refuses_writes and name not in READS) or (self.refuses_renewals and name == "renew"):
             raise StoreUnavailableError("Redis: READONLY")
@@ -115,6 +116,9 @@ class FaultyStore:
         if process is not None:
             process.reach("store after")
         await asyncio.sleep(self.random.uniform(0.0, self.latency))
-        if self.away or self.random.random() < self.lost_answers:
+        if self._loses(self.lost_answers):
             raise StoreUnavailableError("Redis: the connection was lost")
         return answer
+
+    def _loses(self, share: float) -> bool:
+        return self.away or self.random.random() < share

@@ -7,13 +7,16 @@ killed stops between two steps of its tasks, wherever they are.
 import asyncio
 import heapq
 import selectors
+from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from tests.simulation.process import PROCESS, Process, current
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 START = datetime(2026, 11, 30, 8, 0, tzinfo=UTC)
 
@@ -33,6 +36,8 @@ class _Jumping(selectors.SelectSelector):
 class _Handle(asyncio.Handle):
     """A step of a task, or another callback, of the process in whose context it was scheduled."""
 
+    _context: Context
+
     def _run(self, run: Callable[[asyncio.Handle], None] = asyncio.Handle._run) -> None:
         process = self._context.get(PROCESS)
         if process is None or process.undisturbed or process.may_run(self):
@@ -40,16 +45,22 @@ class _Handle(asyncio.Handle):
 
 
 class _TimerHandle(asyncio.TimerHandle):
+    _scheduled: bool
     _run = _Handle._run
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
     """Runs as fast as it can, and always in the same order."""
 
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+
     def __init__(self) -> None:
         self._jumping = _Jumping()
         super().__init__(self._jumping)
         self.processes: list[Process] = []
+        self.stops: list[Callable[[], object]] = []
+        """Called when the world has ended: what begins something new whenever something ends would never end."""
         self.set_task_factory(_registered)
 
     def time(self) -> float:
@@ -60,7 +71,9 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._ready.append(handle)
         return handle
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         timer = _TimerHandle(when, callback, args, self, context)
         heapq.heappush(self._scheduled, timer)
         timer._scheduled = True
@@ -95,6 +108,8 @@ def simulate(world: Coroutine[Any, Any, T]) -> T:
         try:
             return await world
         finally:
+            for stop in loop.stops:
+                stop()
             for process in loop.processes:
                 await process.bury()
 

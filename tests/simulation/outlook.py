@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeVar
 
 from consumer.domain.errors import TransientError
 from consumer.domain.event import RemoteEvent
-from consumer.sync.ports import LEASE_SECONDS, REQUEST_SECONDS, Lease
+from consumer.sync.lease import LEASE_SECONDS, REQUEST_SECONDS, Lease
 from tests.fakes.calendars import MemoryOutlook
 from tests.simulation.faulty_store import FaultyStore
 from tests.simulation.process import Process, current, in_world
@@ -28,6 +29,12 @@ class Twin:
     """On the monotonic clock."""
     excuse: str | None
     """Why no live replica could prevent it."""
+
+
+def start_of(event: RemoteEvent) -> datetime:
+    """When an event starts: every event of these worlds does."""
+    assert event.start is not None
+    return event.start
 
 
 @dataclass

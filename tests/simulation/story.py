@@ -13,7 +13,7 @@ from consumer.domain.job import Job
 from consumer.domain.link import Link
 from consumer.sync.apply import LANDING_SECONDS
 from consumer.sync.lanes import HAND_OVER_SECONDS
-from consumer.sync.ports import LEASE_SECONDS
+from consumer.sync.lease import LEASE_SECONDS
 from tests.fakes.calendars import Faults
 from tests.fakes.store import MemoryStore
 from tests.simulation.faulty_store import FaultyStore
@@ -166,7 +166,12 @@ class Story:
         if point is not None:
             left = self.random.randrange(1, 400 if point == "step" else 12)
             struck = asyncio.Event()
-            process.arm(Strike(point, left, lambda: (act(), struck.set())))
+
+            def strike() -> None:
+                act()
+                struck.set()
+
+            process.arm(Strike(point, left, strike))
             try:
                 async with asyncio.timeout(20):
                     await struck.wait()
@@ -241,7 +246,10 @@ class Story:
         if self.kind.sweeps:
             return set()
         marks = {(mailbox.address, tag(mailbox.site, job_id)) for mailbox, job_id in self.store.whole.marks}
-        return marks | self.outlook.overwritten | {(twin.address, twin.tag) for twin in self.outlook.twins}
+        return marks | self._overwritten() | {(twin.address, twin.tag) for twin in self.outlook.twins}
+
+    def _overwritten(self) -> set[tuple[str, str]]:
+        return {(address, str(tag)) for address, tag in self.outlook.overwritten}
 
     def _there(self) -> list[tuple[tuple[str, str], RemoteEvent]]:
         """Every event that a sweep can see to, with its (address, tag)."""
@@ -346,7 +354,7 @@ class Story:
         """(address, tag) of what the sweep will see to, or what others have changed since."""
         marks = {(mailbox.address, tag(mailbox.site, job_id)) for mailbox, job_id in self.store.whole.marks}
         twins = {(twin.address, twin.tag) for twin in self.outlook.twins}
-        return marks | twins | self.outlook.overwritten | self.people.touched
+        return marks | twins | self._overwritten() | self.people.touched
 
     def _unfinished(self, job_id: str, job: Job | None, left: set[tuple[str, str]]) -> list[tuple[str, str]]:
         there = {

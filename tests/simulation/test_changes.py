@@ -10,6 +10,7 @@ from consumer.domain.errors import ForbiddenError, MailboxRefusedError, Transien
 from tests.fakes.calendars import Faults, MemoryOutlook
 from tests.fakes.store import MemoryStore
 from tests.simulation.loop import START, SimulatedClock, simulate
+from tests.simulation.outlook import start_of
 from tests.simulation.world import WINDOW_DAYS, Core, Log, Replica
 
 PARTITIONS = [0, 1, 2, 3]
@@ -47,7 +48,7 @@ class World:
             end = START + timedelta(days=WINDOW_DAYS)
             boxes = self.outlook.events.items()
             dirty |= {
-                (address, str(event.tag)) for address, box in boxes for event in box.values() if event.start >= end
+                (address, str(event.tag)) for address, box in boxes for event in box.values() if start_of(event) >= end
             }
         tags = self.outlook.tags()
         assert self.outlook.duplicates == []

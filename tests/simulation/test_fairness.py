@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
+from typing import cast
 
 import pytest
 
@@ -20,7 +21,7 @@ from consumer.sync.receipts import Receipt
 from consumer.sync.site_registry import SiteRegistry
 from tests.fakes.calendars import MemoryOutlook
 from tests.fakes.store import MemoryStore
-from tests.simulation.loop import SimulatedClock, simulate
+from tests.simulation.loop import SimulatedClock, SimulatedLoop, simulate
 from tests.simulation.world import Counts
 
 DOWN = TransientError("no answer within 30 s")
@@ -70,9 +71,15 @@ class Tenants:
             sites,
             clock,
             Random(1),
-            self._refuse,
+            self,
             **options,
         )
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        loop.stops.append(self._stop)
+
+    def _stop(self) -> None:
+        self.lanes._stopping = True
 
     def add(self, site_id: str, mailboxes: int, jobs: int = 1) -> None:
         for number in range(mailboxes):
@@ -82,11 +89,11 @@ class Tenants:
                 receipt = Receipt((site_id, job_id), self._done, lambda: True)
                 self.lanes.add(mailbox, Change(job_id, Deletion(job_id, 1), receipt))
 
-    async def _refuse(self, change: Change, refusal: Exception) -> None:
+    async def refuse(self, change: Change, refusal: Exception) -> None:
         raise AssertionError("nothing here is malformed")
 
     def _done(self, receipt: Receipt, result: str) -> None:
-        site_id, job_id = receipt.record  # type: ignore[misc]
+        site_id, job_id = cast("tuple[str, str]", receipt.record)
         self.results[site_id][result] += 1
         self.order.append(job_id)
 

@@ -52,15 +52,16 @@ def test_an_edit_between_a_repair_and_the_look_at_it_is_overwritten_by_the_next_
         box = world.outlook.events[ANNA]
         [(event_id, event)] = box.items()
         box[event_id] = replace(event, subject="Mine now", etag="edited")
-        carry_out = world.outlook._carry_out
+        outlook: Any = world.outlook
+        carry_out = outlook._carry_out
 
         def edited_at_once(*arguments: Any) -> Any:
             answer = carry_out(*arguments)
-            world.outlook._carry_out = carry_out  # type: ignore[method-assign]
+            outlook._carry_out = carry_out
             box[event_id] = replace(box[event_id], subject="Mine again", etag="edited again")
             return answer
 
-        world.outlook._carry_out = edited_at_once  # type: ignore[method-assign]
+        outlook._carry_out = edited_at_once
         for _ in range(3):
             await replica.sweep(world.core)
             await asyncio.sleep(1.0)
@@ -189,13 +190,17 @@ def test_a_link_is_not_trusted_after_a_write_whose_answer_was_lost(
         job = world.core.jobs[job_id]
         killed = asyncio.Event()
 
+        def kill() -> None:
+            replica.kill()
+            killed.set()
+
         def losing_one_answer(write: Callable[..., Any]) -> Callable[..., Any]:
             def written(*arguments: Any) -> None:
                 write(*arguments)
                 patch.undo()
                 world.edit(job_id, subject=job.subject, addresses=job.addresses)
                 if killed_at is not None:  # before or after the run's end is stored
-                    replica.process.arm(Strike(killed_at, 1, lambda: (replica.kill(), killed.set())))
+                    replica.process.arm(Strike(killed_at, 1, kill))
                 if killed_at == "graph after":
                     return
                 raise TransientError("504", unknown=True)

@@ -77,7 +77,7 @@ def test_more_than_20_jobs_and_more_than_30_percent_of_the_jobs_are_held_by_the_
 
 
 @pytest.mark.parametrize(("jobs", "vanished", "blown"), [(60, 20, False), (60, 21, True), (100, 30, False)])
-def test_more_than_20_jobs_and_more_than_30_percent_of_the_jobs_are_held_on_the_topics_way(
+def test_more_than_20_jobs_and_more_than_30_percent_of_the_jobs_are_held_on_the_topic_too(
     jobs: int, vanished: int, blown: bool
 ) -> None:
     async def story() -> None:
@@ -165,7 +165,7 @@ def test_marks_beyond_the_fuse_stay_with_the_events() -> None:
 
 
 @pytest.mark.parametrize("how", ["cancelled", "unassigned", "rescheduled", "moved"])
-def test_what_core_states_never_counts(how: str) -> None:
+def test_a_job_that_core_states_never_counts(how: str) -> None:
     async def story() -> None:
         world, replica, present = await site_of(40)
         world.core.log = Log(1)  # which nobody reads
@@ -193,7 +193,7 @@ def test_what_core_states_never_counts(how: str) -> None:
     simulate(story())
 
 
-def test_jobs_that_moved_are_known_by_a_pending_link_of_their_new_site() -> None:
+def test_moved_jobs_are_found_by_a_pending_link_at_their_new_site() -> None:
     async def story() -> None:
         world, replica, present = await site_of(40)
         world.core.log = Log(1)

@@ -51,7 +51,7 @@ async def swept_world() -> tuple[World, Replica, int]:
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_a_sweep_that_read_nothing_has_failed_and_keeps_what_was_known(dry_run: bool) -> None:
+def test_a_sweep_that_read_nothing_fails_and_keeps_the_last_counts(dry_run: bool) -> None:
     async def story() -> None:
         world, replica, known = await swept_world()
         before = events(world)
@@ -339,8 +339,10 @@ def test_an_unexpected_error_in_a_sweep_fails_it_and_is_logged(monkeypatch: pyte
         world, replica, known = await swept_world()
 
         async def broken(_site_id: str, _window: Window) -> AsyncIterator[Roster]:
+            rosters: list[Roster] = []
+            for roster in rosters:
+                yield roster
             raise ZeroDivisionError("a bug")
-            yield
 
         monkeypatch.setattr(world.core, "schedule", broken)
         with structlog.testing.capture_logs() as logged:
@@ -369,7 +371,7 @@ def test_mailboxes_with_changes_that_fail_do_not_keep_a_sweep_waiting_for_the_ou
     simulate(story())
 
 
-def test_repairs_that_never_get_through_end_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repairs_that_never_succeed_end_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
         world, replica, _ = await swept_world()
         tasks = len(asyncio.all_tasks())
@@ -525,7 +527,9 @@ def test_what_a_failed_sweep_had_not_begun_to_repair_is_not_done() -> None:
         world.outlook.refusals = {address: TransientError("429", retry_after=30.0)}
         mailbox, writes = Mailbox(tag.partition("/")[0], address), world.outlook.writes
         for given_up in (True, False):
-            waiting = asyncio.ensure_future(replica.lanes.repair(mailbox, state.job_id, state, SweepView(None, None)))
+            waiting = asyncio.ensure_future(
+                replica.lanes.repair(mailbox, state.job_id, state, SweepView(None, None, "edited"))
+            )
             await asyncio.sleep(1)
             if given_up:
                 waiting.cancel()
@@ -538,7 +542,7 @@ def test_what_a_failed_sweep_had_not_begun_to_repair_is_not_done() -> None:
     simulate(story())
 
 
-def test_an_unusable_row_is_no_vanished_job_and_its_mark_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_row_does_not_count_as_a_vanished_job_and_its_mark_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
         world, replica, _ = await swept_world()
         monkeypatch.setattr("consumer.domain.fuse.JOBS", 0)
@@ -549,6 +553,7 @@ def test_an_unusable_row_is_no_vanished_job_and_its_mark_stays(monkeypatch: pyte
             if (min(job.addresses, default=""), f"acme/{job.job_id}") in world.core.wanted()
         ]
         marks = [(Mailbox("acme", min(job.addresses)), job.job_id) for job in ours]
+        assert marks
         await world.store.mark_dirty(marks)
         core = Watched(world.core)
         core.answer = InvalidRecordError("ends_at is before starts_at")
@@ -564,7 +569,7 @@ def test_an_unusable_row_is_no_vanished_job_and_its_mark_stays(monkeypatch: pyte
 
 @pytest.mark.parametrize("only", [False, True])
 @pytest.mark.parametrize("in_place", [None, 0, 1])
-def test_what_core_lists_late_is_repaired_and_no_orphan(in_place: int | None, only: bool) -> None:
+def test_an_assignment_that_core_lists_late_is_repaired_and_not_orphaned(in_place: int | None, only: bool) -> None:
     """Core lists an address once in its place, with so many of its jobs (or not), and once more at the end."""
 
     async def story() -> None:
@@ -595,7 +600,7 @@ def test_what_core_lists_late_is_repaired_and_no_orphan(in_place: int | None, on
     simulate(story())
 
 
-def test_what_neither_the_list_nor_its_late_part_names_is_an_orphan() -> None:
+def test_an_assignment_that_neither_the_list_nor_its_late_part_names_is_orphaned() -> None:
     async def story() -> None:
         world, replica, _ = await swept_world()
         address, tag = min(pair for pair in world.core.wanted() if pair[1].startswith("acme/"))

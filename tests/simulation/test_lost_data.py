@@ -11,7 +11,8 @@ import pytest
 
 from consumer.domain.errors import RequestRefusedError
 from consumer.domain.mailbox import Mailbox
-from consumer.sync.ports import LEASE_SECONDS, Grant, Lease
+from consumer.sync.grant import Grant
+from consumer.sync.lease import LEASE_SECONDS, Lease
 from consumer.sync.reconcile import QUIET_SECONDS
 from tests.fakes.store import MemoryStore
 from tests.simulation.loop import SimulatedClock, simulate
@@ -69,6 +70,7 @@ def test_changes_after_the_store_lost_its_data_update_the_events_that_are_there(
         await world.until_done()
         assert world.outlook.duplicates == []
         assert event_ids(world) == present
+        assert before
         assert before.items() <= present.items()
         world.judge()
         await asyncio.sleep(QUIET_SECONDS)
@@ -222,6 +224,7 @@ def test_a_mailbox_that_cannot_be_listed_gets_no_new_event_and_its_other_work_go
         world.store.roll_back(copy.deepcopy(world.store))  # nothing is lost, and no mailbox is known
         world.outlook.list_refusal = RequestRefusedError(400, "ErrorInvalidRequest")
         before = event_ids(world)
+        assert before
         change_some(world, share=1)
         add_jobs(world, 1, world.core.addresses[0])
         await asyncio.sleep(60)
@@ -261,8 +264,10 @@ def test_history_is_neither_linked_nor_asked_about() -> None:
         replica = world.replica()
         change_some(world, share=1)
         await world.until_done()
-        assert not any(job_id.startswith("old") for job_id, _ in asked)
-        assert not any(job_id.startswith("old") for links in world.store.links.values() for job_id in links)
+        linked = [job_id for links in world.store.links.values() for job_id in links]
+        for job_ids in ([job_id for job_id, _ in asked], linked):
+            assert job_ids
+            assert not any(job_id.startswith("old") for job_id in job_ids)
         assert world.outlook.duplicates == []
         replica.kill()
 

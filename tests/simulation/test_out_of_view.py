@@ -129,7 +129,7 @@ def test_of_two_events_that_nobody_linked_the_older_stays() -> None:
 
 
 @pytest.mark.parametrize("unsure", ["late", "after", "before", "throttled"])
-def test_whatever_fails_on_the_way_an_event_out_of_view_ends_as_one_event_in_view(unsure: str) -> None:
+def test_an_event_out_of_view_ends_as_one_event_in_view_despite_every_fault(unsure: str) -> None:
     async def story() -> None:
         for seed in range(4):
             world, replica = await settled_world(seed)
@@ -149,7 +149,7 @@ def test_whatever_fails_on_the_way_an_event_out_of_view_ends_as_one_event_in_vie
     simulate(story())
 
 
-def test_a_dry_run_foretells_what_becomes_of_an_event_out_of_view() -> None:
+def test_a_dry_run_plans_an_event_out_of_view_as_a_sweep_repairs_it() -> None:
     async def story() -> None:
         world, replica = await settled_world()
         address, event_id = any_in_window(world)
@@ -163,8 +163,8 @@ def test_a_dry_run_foretells_what_becomes_of_an_event_out_of_view() -> None:
         replica.kill()
 
     async def step(world: World, replica: Replica) -> list[str]:
-        reports = await replica.sweep(world.core, dry_run=True)
-        return [planned.step for report in reports for planned in report.planned]
+        await replica.sweep(world.core, dry_run=True)
+        return [repair.step for repair in replica.planned]
 
     simulate(story())
 

@@ -9,7 +9,9 @@ import pytest
 from consumer.domain.errors import RequestRefusedError, TransientError
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
-from consumer.sync.ports import LEASE_SECONDS
+from consumer.sync.change import Change
+from consumer.sync.lease import LEASE_SECONDS
+from consumer.sync.receipts import Receipt
 from tests.fakes.store import MemoryStore
 from tests.simulation.faulty_store import FaultyStore
 from tests.simulation.loop import SimulatedClock, simulate
@@ -53,7 +55,12 @@ class World:
     async def strike(self, replica: Replica, point: Point, left: int = 1) -> None:
         """Kill the replica when it comes to this point."""
         killed = asyncio.Event()
-        replica.process.arm(Strike(point, left, lambda: (replica.kill(), killed.set())))
+
+        def kill() -> None:
+            replica.kill()
+            killed.set()
+
+        replica.process.arm(Strike(point, left, kill))
         async with asyncio.timeout(60):
             await killed.wait()
 
@@ -153,22 +160,39 @@ def test_no_offset_is_committed_past_a_record_that_is_not_done() -> None:
     simulate(story())
 
 
+class LettersOnTheWay:
+    """Dead letters that are not safe before they arrive: until then a part of each record's receipt is theirs."""
+
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        self._receipts: list[Receipt] = []
+
+    async def refuse(self, change: Change, _refusal: Exception) -> None:
+        for receipt in change.records_owed():
+            receipt.split(2)
+            self._receipts.append(receipt)
+        self.first.set()
+
+    def arrive(self) -> None:
+        for receipt in self._receipts:
+            receipt.part_done("dead_lettered")
+
+
 def test_a_record_that_graph_refuses_is_not_done_before_its_dead_letter_is_safe() -> None:
     async def story() -> None:
         world = World()
-        world.outlook.refusals[ANNA] = RequestRefusedError(400, "ErrorInvalidRequest")
+        world.outlook.write_refusals[ANNA] = RequestRefusedError(400, "ErrorInvalidRequest")
         replica = world.replica()
-        safe = asyncio.Event()
-
-        async def keep(*_: object) -> None:
-            await safe.wait()
-
-        replica.lanes._dead_letter = keep
+        letters = LettersOnTheWay()
+        replica.lanes._refused = letters
         world.job(ANNA)
+        async with asyncio.timeout(60):
+            await letters.first.wait()
         await asyncio.sleep(30.0)
         assert not world.log.done
-        safe.set()
+        letters.arrive()
         await world.done()
+        assert replica.meter.results == {"dead_lettered": 1}
 
     simulate(story())
 

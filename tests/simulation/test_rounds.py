@@ -12,7 +12,7 @@ from tests.simulation.world import SITES, Replica
 INTERVAL = 20.0
 
 
-def test_a_site_that_waited_long_for_its_sweep_does_not_wait_as_long_again_while_changes_never_end() -> None:
+def test_a_site_that_waited_long_for_its_sweep_is_overdue_sooner() -> None:
     async def story() -> None:
         world = World(1)
         replica = Replica(world.log, world.store, world.outlook, world.random, PARTITIONS, runs_at_once=1)

@@ -15,7 +15,7 @@ from consumer.domain.errors import (
     TransientError,
 )
 from consumer.domain.mailbox import Mailbox
-from consumer.sync.ports import BY_HAND
+from consumer.sync.parking import BY_HAND
 from consumer.sync.scheduler import SweepScheduler
 from consumer.sync.site_registry import ALONE_SECONDS, BEGINNING_SECONDS, PROBE_SECONDS
 from tests.simulation.loop import SimulatedClock, simulate
@@ -90,7 +90,7 @@ async def service(world: World) -> AsyncIterator[Served]:
     def on_resumed(site_id: str) -> None:
         resumed.append(site_id)
         replica.lanes.wake(site_id)
-        asides.add(asyncio.create_task(rounds.afresh(site_id, every_mailbox=False)))
+        asides.add(asyncio.create_task(rounds.recover(site_id, every_mailbox=False)))
 
     replica.sites._on_resumed = on_resumed
     tasks = [asyncio.create_task(work) for work in (rounds.run(), replica.sites.probe_forever())]
@@ -124,14 +124,14 @@ def test_a_refusal_of_every_mailbox_suspends_the_site_and_parks_none(refusal: Ex
         add_jobs(world, 1, *world.core.addresses)
         await world.until_done()
         assert (served.is_suspended, served.parked) == (True, {})
-        assert served.replica.meter.up["acme"] is False
+        assert served.replica.meter.up.get("acme") is False
         assert served.replica.refused == []
         # A refused probe is not a success, however often it is repeated.
         await asyncio.sleep(5 * PROBE_SECONDS)
         assert (served.is_suspended, served.parked, served.resumed) == (True, {}, [])
         world.outlook.refusals = {}
         await asyncio.sleep(2 * PROBE_SECONDS)
-        assert served.replica.meter.up["acme"] is True
+        assert served.replica.meter.up.get("acme") is True
         await served.swept()
         assert not world.store.marks
         assert set(served.resumed) == {"acme"} | ({"globex"} & set(served.resumed))
@@ -309,7 +309,7 @@ def test_while_others_cannot_be_asked_nothing_is_parked_and_nothing_suspended() 
             served.refuse(MISSING, [refused])
             await world.until_done()
             await served.swept()
-            assert (served.parked.keys(), served.is_suspended) == ({refused}, False)
+            assert (set(served.parked), served.is_suspended) == ({refused}, False)
 
     simulate(story())
 
@@ -380,7 +380,7 @@ def test_a_changed_app_enables_every_mailbox_but_those_that_were_parked_by_hand(
         )
         # Redis is away at first: the mailboxes must not stay parked for that.
         world.store.down = True
-        enabling = asyncio.create_task(rounds.afresh("acme", every_mailbox=True))
+        enabling = asyncio.create_task(rounds.recover("acme", every_mailbox=True))
         await asyncio.sleep(30)
         world.store.down = False
         await enabling
@@ -398,7 +398,7 @@ def test_one_mailbox_with_a_401_is_parked_hourly_and_its_site_stays_up(write: bo
         async with service(world) as served:
             await served.change(*world.core.addresses)
             refusal = ForbiddenError("InvalidAuthenticationToken", write=write, token=True)
-            refusals = {sick: refusal}
+            refusals: dict[str, Exception] = {sick: refusal}
             if write:
                 world.outlook.write_refusals = refusals
                 add_jobs(world, 1, sick)

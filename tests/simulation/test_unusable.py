@@ -116,7 +116,7 @@ def test_an_entry_that_names_no_mailbox_fails_no_sweep_and_its_jobs_are_read_by_
 
 
 @pytest.mark.parametrize("by", ["topic", "sweep"])
-def test_an_address_that_becomes_unusable_takes_no_event_away(by: str) -> None:
+def test_an_address_that_becomes_unusable_deletes_no_event(by: str) -> None:
     async def story() -> None:
         world, replica, job = await world_with_a_job()
         ann, bob = sorted(job.addresses)
@@ -139,7 +139,7 @@ def test_an_address_that_becomes_unusable_takes_no_event_away(by: str) -> None:
 
 
 @pytest.mark.parametrize("by", ["topic", "sweep"])
-def test_a_cancelled_job_is_deleted_everywhere_whatever_its_addresses(by: str) -> None:
+def test_a_cancelled_job_is_deleted_everywhere_despite_unusable_addresses(by: str) -> None:
     async def story() -> None:
         world, replica, job = await world_with_a_job()
         if by == "sweep":

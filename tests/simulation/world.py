@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Final
 
 from consumer.core.schedule import Roster
+from consumer.domain.compare import Cause
 from consumer.domain.errors import CoreUnavailableError, StoreUnavailableError
 from consumer.domain.event import tag
 from consumer.domain.job import CANCELLED, Job
@@ -18,7 +19,7 @@ from consumer.domain.site import Site
 from consumer.domain.window import Window
 from consumer.kafka.ledger import Ledger
 from consumer.sync.change import Change
-from consumer.sync.dry_run import DryRunLanes
+from consumer.sync.dry_run import DryRunLanes, DryRunMeter, DryRunRecords, PlannedRepair
 from consumer.sync.lanes import Lanes
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.reconcile import Reconciler
@@ -27,6 +28,7 @@ from consumer.sync.routing import Arrival, Router
 from consumer.sync.scheduler import SweepScheduler, owner
 from consumer.sync.site_registry import SiteRegistry
 from consumer.sync.sweep import Sweeper
+from consumer.sync.sweep_ports import SweepPorts
 from tests.fakes.calendars import MemoryOutlook
 from tests.fakes.store import MemoryStore
 from tests.simulation.faulty_store import FaultyStore
@@ -63,7 +65,7 @@ class Counts:
     def swept(self, site_id: str, seconds: float, *, whole: bool) -> None:
         self.sweeps.setdefault(site_id, []).append(SimulatedClock().monotonic())
 
-    def repaired(self, site_id: str, cause: str, count: int) -> None:
+    def repaired(self, site_id: str, cause: Cause, count: int) -> None:
         self.repairs[cause] += count
 
     def held(self, site_id: str, count: int) -> None: ...
@@ -159,6 +161,7 @@ class Replica:
         )
         self.refused: list[Change] = []
         self.lanes = Lanes(self.reconciler, store, self.sites, clock, random, self, runs_at_once=runs_at_once)
+        self.planned: list[PlannedRepair] = []
         self.router = Router(store, self.lanes, self.sites, clock, window_days=WINDOW_DAYS, fuse_seconds=300)
         self._log = log
         self._store = store
@@ -213,8 +216,16 @@ class Replica:
         return [await self.process.spawn(sweeper.sweep(site, **options)) for site in SITES.values()]
 
     def sweeper(self, core: "Core", *, dry_run: bool = False) -> Sweeper:
-        """What compares the calendars with Core's schedule."""
-        dry = Reconciler(
+        """What compares the calendars with Core's schedule. A dry run adds its plans to ``planned``."""
+        ports = SweepPorts(self._store, self._store, self.lanes, core, self.sites, self.meter)
+        if dry_run:
+            self.planned.clear()
+            lanes = DryRunLanes(self._dry_reconciler(), self.sites, self.planned.append)
+            ports = replace(ports, records=DryRunRecords(), mailboxes=lanes, meter=DryRunMeter())
+        return Sweeper(ports, SimulatedClock(), window_days=WINDOW_DAYS)
+
+    def _dry_reconciler(self) -> Reconciler:
+        return Reconciler(
             self._store,
             self._outlook,
             SimulatedClock(),
@@ -222,16 +233,6 @@ class Replica:
             new_id=lambda: f"{self._ids.getrandbits(128):032x}",
             window_days=WINDOW_DAYS,
             dry_run=True,
-        )
-        return Sweeper(
-            self._store,
-            DryRunLanes(dry, self.sites) if dry_run else self.lanes,
-            core,
-            self.sites,
-            SimulatedClock(),
-            self.meter,
-            window_days=WINDOW_DAYS,
-            dry_run=dry_run,
         )
 
     def _stop(self) -> None:

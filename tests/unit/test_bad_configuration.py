@@ -1,11 +1,10 @@
 """A configuration that can never work ends each command with exit code 2 and the variable's name, and no more."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.zygote import Commands, commands
+from tests.warm import Warm
 
 SITE = """
 [[site]]
@@ -121,12 +120,6 @@ SITES = {
 TOKENS = {"empty": "\n", "two lines": "s3cret\nx", "not UTF-8": "s3cret\udcff"}
 
 
-@pytest.fixture(scope="module")
-def calsync(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    with commands(tmp_path_factory.mktemp("calsync")) as ready:
-        yield ready
-
-
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """All that is needed; nothing of it is there to be reached."""
@@ -142,9 +135,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def refused(calsync: Commands, command: str, environment: dict[str, str], variable: str) -> None:
-    done = calsync.run([command], environment)
-    assert done.status == 2, done.output
+def refused(warm: Warm, command: str, environment: dict[str, str], variable: str) -> None:
+    done = warm.run([command], environment)
+    assert done.returncode == 2, done.output
     assert variable in done.output
     assert "Traceback" not in done.output
     assert "s3cret" not in done.output.replace("/nowhere/s3cret", "")
@@ -153,43 +146,41 @@ def refused(calsync: Commands, command: str, environment: dict[str, str], variab
 
 @pytest.mark.parametrize(("variable", "value"), [(name, value) for name in VALUES for value in VALUES[name]])
 def test_a_value_that_can_never_work_ends_the_command(
-    calsync: Commands, environment: dict[str, str], variable: str, value: str
+    warm: Warm, environment: dict[str, str], variable: str, value: str
 ) -> None:
-    refused(calsync, "sweep", environment | {variable: value}, variable)
+    refused(warm, "sweep", environment | {variable: value}, variable)
 
 
 @pytest.mark.parametrize("variable", VALUES)
 def test_the_service_reads_its_settings_as_a_command_does(
-    calsync: Commands, environment: dict[str, str], variable: str
+    warm: Warm, environment: dict[str, str], variable: str
 ) -> None:
     """So one of them is enough above, where each value costs a process."""
-    refused(calsync, "run", environment | {variable: VALUES[variable][-1]}, variable)
+    refused(warm, "run", environment | {variable: VALUES[variable][-1]}, variable)
 
 
-def test_every_problem_is_reported_at_once(calsync: Commands, environment: dict[str, str]) -> None:
-    done = calsync.run(["run"], environment | {variable: values[-1] for variable, values in VALUES.items()})
-    assert done.status == 2
+def test_every_problem_is_reported_at_once(warm: Warm, environment: dict[str, str]) -> None:
+    done = warm.run(["run"], environment | {variable: values[-1] for variable, values in VALUES.items()})
+    assert done.returncode == 2
     assert [line.split(": ")[1] for line in done.output.splitlines()] == list(VALUES)
 
 
 @pytest.mark.parametrize("lines", PROPERTIES.values(), ids=PROPERTIES)
 def test_kafka_properties_that_can_never_work_end_the_service(
-    calsync: Commands, environment: dict[str, str], tmp_path: Path, lines: str
+    warm: Warm, environment: dict[str, str], tmp_path: Path, lines: str
 ) -> None:
     (tmp_path / "kafka.properties").write_text(f"# ours\n{lines}\n", errors="surrogateescape")
     changed = environment | {"CALSYNC_KAFKA_CONFIG_FILE": str(tmp_path / "kafka.properties")}
-    done = calsync.run(["run"], changed)
-    assert done.status == 2, done.output
+    done = warm.run(["run"], changed)
+    assert done.returncode == 2, done.output
     assert done.output.startswith("calsync: CALSYNC_KAFKA_CONFIG_FILE: ")
     assert "Traceback" not in done.output
     assert "s3cret" not in done.output.replace('"s3cret.property"', "").lower()
 
 
-def test_a_brokers_protocol_that_librdkafka_would_ignore_is_refused(
-    calsync: Commands, environment: dict[str, str]
-) -> None:
+def test_a_brokers_protocol_that_librdkafka_would_ignore_is_refused(warm: Warm, environment: dict[str, str]) -> None:
     bootstrap = {"CALSYNC_KAFKA_BOOTSTRAP_SERVERS": "SASL_SSL://127.0.0.1:1"}
-    refused(calsync, "run", environment | bootstrap, "CALSYNC_KAFKA_BOOTSTRAP_SERVERS")
+    refused(warm, "run", environment | bootstrap, "CALSYNC_KAFKA_BOOTSTRAP_SERVERS")
 
 
 @pytest.mark.parametrize(
@@ -198,35 +189,35 @@ def test_a_brokers_protocol_that_librdkafka_would_ignore_is_refused(
     ids=["half, the service", *SITES],
 )
 def test_a_sites_file_that_can_never_work_ends_the_command(
-    calsync: Commands, environment: dict[str, str], tmp_path: Path, command: str, sites: str
+    warm: Warm, environment: dict[str, str], tmp_path: Path, command: str, sites: str
 ) -> None:
     (tmp_path / "sites.toml").write_text(sites, errors="surrogateescape")
-    refused(calsync, command, environment, "CALSYNC_SITES_FILE")
+    refused(warm, command, environment, "CALSYNC_SITES_FILE")
 
 
 @pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS)
 def test_a_token_file_that_can_never_work_ends_the_command(
-    calsync: Commands, environment: dict[str, str], tmp_path: Path, token: str
+    warm: Warm, environment: dict[str, str], tmp_path: Path, token: str
 ) -> None:
     (tmp_path / "token").write_text(token, errors="surrogateescape")
     changed = environment | {"CALSYNC_CORE_API_TOKEN": "", "CALSYNC_CORE_API_TOKEN_FILE": str(tmp_path / "token")}
-    refused(calsync, "sweep", changed, "CALSYNC_CORE_API_TOKEN_FILE")
+    refused(warm, "sweep", changed, "CALSYNC_CORE_API_TOKEN_FILE")
 
 
-def test_an_argument_that_is_no_text_is_wrong_usage(calsync: Commands, environment: dict[str, str]) -> None:
+def test_an_argument_that_is_no_text_is_wrong_usage(warm: Warm, environment: dict[str, str]) -> None:
     for arguments in (["mailbox", "park", "ann\udcff@acme.example"], ["sweep", "--mailbox", "\udcff"]):
-        done = calsync.run(arguments, environment)
-        assert (done.status, done.output) == (2, "calsync: an argument is not UTF-8 text: type it again\n")
+        done = warm.run(arguments, environment)
+        assert (done.returncode, done.output) == (2, "calsync: an argument is not UTF-8 text: type it again\n")
 
 
 def test_the_same_environment_without_a_fault_is_no_fault_of_the_configuration(
-    calsync: Commands, environment: dict[str, str], tmp_path: Path
+    warm: Warm, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """Else none of the tests above would show anything."""
     (tmp_path / "kafka.properties").write_text("\ufeff# ours\r\nsecurity.protocol = plaintext \r\n", encoding="utf-8")
     changed = {name: f"\ufeff{value}\r\n" for name, value in environment.items() if name != "PATH"}
     changed["CALSYNC_KAFKA_CONFIG_FILE"] = str(tmp_path / "kafka.properties")
-    done = calsync.run(["sweep"], environment | changed)
-    assert done.status == 1
+    done = warm.run(["sweep"], environment | changed)
+    assert done.returncode == 1
     assert "CALSYNC_REDIS_URL: " in done.output
     assert "Traceback" not in done.output

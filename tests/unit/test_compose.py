@@ -238,7 +238,7 @@ def test_who_speaks_to_the_database_has_the_same_passwords() -> None:
 def test_every_command_of_the_sandbox_is_one_it_has(name: str) -> None:
     flag, module, *arguments = python(SERVICES[name])
     assert flag == "-m"
-    assert PARSERS[module]().parse_args(arguments)
+    PARSERS[module]().parse_args(arguments)  # exits where it would refuse them
 
 
 def test_health_checks_that_run_the_sandbox_are_commands_it_has() -> None:
@@ -246,4 +246,4 @@ def test_health_checks_that_run_the_sandbox_are_commands_it_has() -> None:
     run = [test[4:] for test in tests if test[:3] == ["CMD", "python", "-m"]]
     assert run
     for arguments in run:
-        assert prepare.parser().parse_args(arguments)
+        prepare.parser().parse_args(arguments)  # exits where it would refuse them

@@ -9,6 +9,7 @@ import pytest
 from consumer.cli import entry
 from consumer.ops.metrics import Metrics
 from consumer.settings import PREFIX, Settings
+from tests import architecture
 
 ROOT = Path(__file__).resolve().parents[2]
 README, SETTINGS, COMMANDS, METRICS, INDEX = (
@@ -75,6 +76,28 @@ def test_every_link_to_a_heading_leads_somewhere(document: Path) -> None:
     for target, anchor in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", document.read_text(encoding="utf-8")):
         page = document.parent / target if target else document
         assert anchor in _anchors(page), f"{target}#{anchor}"
+
+
+def test_the_picture_of_the_parts_shows_the_imports_as_they_are() -> None:
+    """``python -m tests.architecture`` draws it again."""
+    assert architecture.drawn_in(architecture.PAGE.read_text(encoding="utf-8")) == architecture.picture()
+
+
+def test_every_file_that_the_architecture_names_exists() -> None:
+    page = architecture.PAGE.read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:\w+/)+\w+\.py|\w+\.py)`", page))
+    assert len(named) > 20
+    assert {name for name in named if not (ROOT / "consumer" / name).is_file()} == set()
+
+
+def test_every_term_of_the_code_in_the_glossary_exists() -> None:
+    page = architecture.PAGE.read_text(encoding="utf-8").partition("## Terms")[2]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "consumer").rglob("*.py"))
+    named = re.findall(r"^\|[^|]+\|[^|]+\|[^|]*`([A-Za-z_.]+)`[^|]*\|$", page, re.MULTILINE)
+    assert len(named) > 25
+    for name in named:
+        for word in name.split("."):
+            assert re.search(rf"\b{word}\b", code), name
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

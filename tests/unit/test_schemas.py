@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from openapi_schema_validator import OAS31Validator
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 import schemas
@@ -54,7 +54,7 @@ def test_each_avro_schema_loads_from_its_file_alone(name: str, tmp_path: Path) -
     alone = tmp_path / f"{name}.avsc"
     alone.write_text(text(f"{name}.avsc"), encoding="utf-8")
 
-    loaded = fastavro.schema.load_schema(alone)
+    loaded = fastavro.schema.load_schema(str(alone))
 
     canonical = fastavro.schema.to_parsing_canonical_form(loaded)
     assert canonical == fastavro.schema.to_parsing_canonical_form(json.loads(text(f"{name}.avsc")))
@@ -109,7 +109,7 @@ def test_the_key_and_the_heartbeat_survive_their_schemas() -> None:
 
 
 API: dict[str, Any] = yaml.safe_load(text("core-api.yaml"))
-REGISTRY: Registry[Any] = Registry().with_resource("api", Resource(contents=API, specification=DRAFT202012))
+REGISTRY: Registry[Any] = Registry().with_resource("api", DRAFT202012.create_resource(API))
 
 
 def validator(pointer: str) -> OAS31Validator:

@@ -2,7 +2,9 @@
 
 import codecs
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -18,6 +20,8 @@ from consumer.operator_text import clean, read_secret, read_text
 from consumer.setting_values import bootstrap_servers, redis_url, registry_urls, topic, web_url
 from consumer.settings import Settings, load
 from consumer.store.store import RedisStore
+
+Load = Callable[..., Settings]
 
 SECRET = "s3cret"
 
@@ -38,7 +42,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, st
 
 
 @pytest.fixture
-def settings(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]):
+def settings(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Load:
     def of(**changes: str) -> Settings:
         for name, value in (environment | changes).items():
             monkeypatch.setenv(name, value)
@@ -61,7 +65,7 @@ AROUND = {
 
 @pytest.mark.parametrize(("before", "after"), AROUND.values(), ids=AROUND)
 def test_what_tools_add_around_a_value_is_no_part_of_it(
-    settings, environment: dict[str, str], before: str, after: str
+    settings: Load, environment: dict[str, str], before: str, after: str
 ) -> None:
     plain = environment | {
         "CALSYNC_SCHEMA_REGISTRY_URL": "http://registry:8081",
@@ -77,7 +81,7 @@ def test_what_tools_add_around_a_value_is_no_part_of_it(
 
 
 @pytest.mark.parametrize("blank", [" ", "\n", "\ufeff", "\ufeff\r\n"])
-def test_a_value_of_nothing_else_is_an_unset_variable(settings, blank: str) -> None:
+def test_a_value_of_nothing_else_is_an_unset_variable(settings: Load, blank: str) -> None:
     assert settings(CALSYNC_KAFKA_TOPIC=blank, CALSYNC_CA_FILE=blank).kafka_topic == "core.job-changed"
     with pytest.raises(ConfigurationError, match="CALSYNC_CORE_API_URL: is required"):
         settings(CALSYNC_CORE_API_URL=blank)
@@ -166,7 +170,7 @@ def test_any_text_is_a_usable_url_or_refused(value: str) -> None:
         assert httpx.URL(taken).host
 
 
-def test_several_registries_are_tried_in_their_order(settings) -> None:
+def test_several_registries_are_tried_in_their_order(settings: Load) -> None:
     found = settings(CALSYNC_SCHEMA_REGISTRY_URL=" http://b:8081/ , https://a.example/x,,http://b:8081,")
     assert found.schema_registry_urls() == ["http://b:8081", "https://a.example/x"]
     assert settings(CALSYNC_SCHEMA_REGISTRY_URL="").schema_registry_urls() == []
@@ -202,10 +206,16 @@ REDIS_URLS = {
 }
 
 
+def connection_of(url: str) -> Any:
+    """What the client makes of a URL, not connected yet; raises where it can make nothing of it."""
+    pool: Any = redis.asyncio.Redis.from_url(url).connection_pool
+    return pool.make_connection()
+
+
 @pytest.mark.parametrize("url", REDIS_URLS.values(), ids=REDIS_URLS)
 def test_a_redis_url_that_can_be_used_is_taken_and_the_client_can_use_it(url: str) -> None:
     assert redis_url(url) == url
-    redis.asyncio.Redis.from_url(url).connection_pool.make_connection()
+    connection_of(url)
     RedisStore.connect(url, "x:", clock=None, ca_file=Path("/ca.pem"))  # type: ignore[arg-type]
 
 
@@ -251,7 +261,7 @@ BAD_REDIS_URLS = {
 
 
 @pytest.mark.parametrize("url", BAD_REDIS_URLS.values(), ids=BAD_REDIS_URLS)
-def test_a_redis_url_that_can_never_work_is_refused_without_its_value(settings, url: str) -> None:
+def test_a_redis_url_that_can_never_work_is_refused_without_its_value(settings: Load, url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         settings(CALSYNC_REDIS_URL=url)
     [problem] = caught.value.problems
@@ -288,11 +298,11 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ["ssl_ca_certs=ca.pem", "ssl_certfile=cert.pem&ssl_keyfile=key.pem", "ssl_certfile=both.pem"],
 )
 def test_files_named_in_a_redis_url_that_can_be_used_are_taken_and_the_client_can_use_them(
-    settings, pem: Path, options: str
+    settings: Load, pem: Path, options: str
 ) -> None:
     url = "rediss://redis/0?" + options.replace("=", f"={quote(str(pem))}/")
     assert settings(CALSYNC_REDIS_URL=url).redis_url.get_secret_value() == url
-    connection = redis.asyncio.Redis.from_url(url).connection_pool.make_connection()
+    connection = connection_of(url)
     assert connection.ssl_context.get()
 
 
@@ -316,7 +326,7 @@ def test_files_named_in_a_redis_url_that_can_be_used_are_taken_and_the_client_ca
     ],
 )
 def test_files_named_in_a_redis_url_that_can_never_be_used_are_refused(
-    settings, pem: Path, options: str, named: str
+    settings: Load, pem: Path, options: str, named: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
         settings(CALSYNC_REDIS_URL="rediss://:s3cret@redis/0?" + options.replace("=", f"={quote(str(pem))}/"))
@@ -333,7 +343,7 @@ def test_any_text_is_a_usable_redis_url_or_refused(value: str) -> None:
             taken = redis_url(url)
         except ValueError:
             continue
-        redis.asyncio.Redis.from_url(taken).connection_pool.make_connection()
+        connection_of(taken)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +394,7 @@ def test_a_topic_that_kafka_refuses_is_refused(name: str) -> None:
         topic(name)
 
 
-def test_dead_letters_need_another_topic(settings) -> None:
+def test_dead_letters_need_another_topic(settings: Load) -> None:
     with pytest.raises(ConfigurationError, match="CALSYNC_KAFKA_DLQ_TOPIC: must be another topic"):
         settings(CALSYNC_KAFKA_TOPIC="jobs", CALSYNC_KAFKA_DLQ_TOPIC="jobs")
 
@@ -407,7 +417,7 @@ TOKENS = {
 
 @pytest.mark.parametrize("value", TOKENS.values(), ids=TOKENS)
 @pytest.mark.parametrize("in_file", [True, False])
-def test_a_token_that_no_header_can_hold_is_refused(settings, tmp_path: Path, value: str, in_file: bool) -> None:
+def test_a_token_that_no_header_can_hold_is_refused(settings: Load, tmp_path: Path, value: str, in_file: bool) -> None:
     (tmp_path / "token").write_text(value, encoding="utf-8", newline="")
     changes = {"CALSYNC_CORE_API_TOKEN": value}
     if in_file:
@@ -458,7 +468,7 @@ def test_text_files_keep_their_lines(tmp_path: Path) -> None:
     assert read_text(tmp_path / "text") == "a\r\nb\n"
 
 
-def test_a_rotated_token_is_in_use_at_once_and_the_last_good_one_is_kept(settings, tmp_path: Path) -> None:
+def test_a_rotated_token_is_in_use_at_once_and_the_last_good_one_is_kept(settings: Load, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("s3cret-1\n")
     found = settings(CALSYNC_CORE_API_TOKEN="", CALSYNC_CORE_API_TOKEN_FILE=str(file))
@@ -476,7 +486,7 @@ def test_a_rotated_token_is_in_use_at_once_and_the_last_good_one_is_kept(setting
     assert "s3cret" not in repr(found)
 
 
-def test_a_token_behind_a_kubernetes_data_link_is_followed(settings, tmp_path: Path) -> None:
+def test_a_token_behind_a_kubernetes_data_link_is_followed(settings: Load, tmp_path: Path) -> None:
     for version in ("1", "2"):
         (tmp_path / f"..{version}").mkdir()
         (tmp_path / f"..{version}" / "token").write_text(f"s3cret-{version}")
@@ -489,7 +499,7 @@ def test_a_token_behind_a_kubernetes_data_link_is_followed(settings, tmp_path: P
 
 
 def test_a_token_that_cannot_be_used_is_logged_once(
-    settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    settings: Load, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "token"
     file.write_text("s3cret")
@@ -522,7 +532,9 @@ AUTHORITIES = {
 
 
 @pytest.mark.parametrize(("contents", "good"), AUTHORITIES.values(), ids=AUTHORITIES)
-def test_every_certificate_of_a_ca_file_can_be_read(settings, tmp_path: Path, contents: bytes, good: bool) -> None:
+def test_every_certificate_of_a_ca_file_can_be_read(
+    settings: Load, tmp_path: Path, contents: bytes, good: bool
+) -> None:
     file = tmp_path / "ca.pem"
     file.write_bytes(contents)
     if good:

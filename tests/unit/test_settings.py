@@ -1,6 +1,7 @@
 """Settings: the environment read whole, every problem told at once by its variable's name and never its value."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from consumer.domain.errors import ConfigurationError
 from consumer.settings import Settings, load
 
 Environment = dict[str, str]
+Load = Callable[..., Settings]
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
 
 
 @pytest.fixture
-def settings(monkeypatch: pytest.MonkeyPatch, environment: Environment):
+def settings(monkeypatch: pytest.MonkeyPatch, environment: Environment) -> Load:
     """Loads the settings of the least environment with these variables changed; an empty one is unset."""
 
     def of(**changes: str) -> Settings:
@@ -40,14 +42,14 @@ def settings(monkeypatch: pytest.MonkeyPatch, environment: Environment):
     return of
 
 
-def problems(settings, **changes: str) -> list[str]:
+def problems(settings: Load, **changes: str) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
         settings(**changes)
     assert "s3cret" not in str(caught.value)
     return caught.value.problems
 
 
-def test_the_least_environment_has_the_contracts_defaults(settings) -> None:
+def test_the_least_environment_has_the_contracts_defaults(settings: Load) -> None:
     found = settings()
     assert found.kafka_bootstrap_servers == "broker:9092"
     assert found.kafka_topic == "core.job-changed"
@@ -65,14 +67,14 @@ def test_the_least_environment_has_the_contracts_defaults(settings) -> None:
     assert found.registry_user_info() is None
 
 
-def test_no_secret_shows_in_the_settings_themselves(settings) -> None:
+def test_no_secret_shows_in_the_settings_themselves(settings: Load) -> None:
     found = settings(CALSYNC_SCHEMA_REGISTRY_USER_INFO="user:s3cret")
     assert found.registry_user_info() == "user:s3cret"
     assert "s3cret" not in repr(found)
     assert "s3cret" not in str(found)
 
 
-def test_everything_that_is_missing_is_told_in_one_breath(settings) -> None:
+def test_everything_that_is_missing_is_told_in_one_breath(settings: Load) -> None:
     missing = [
         "CALSYNC_KAFKA_BOOTSTRAP_SERVERS",
         "CALSYNC_REDIS_URL",
@@ -86,7 +88,7 @@ def test_everything_that_is_missing_is_told_in_one_breath(settings) -> None:
         assert any(name in problem for problem in told)
 
 
-def test_everything_that_is_wrong_is_told_in_one_breath_and_without_values(settings) -> None:
+def test_everything_that_is_wrong_is_told_in_one_breath_and_without_values(settings: Load) -> None:
     wrong = {
         "CALSYNC_REDIS_URL": "http://:s3cret@redis",
         "CALSYNC_CORE_API_URL": "ftp://s3cret",
@@ -112,7 +114,7 @@ def test_everything_that_is_wrong_is_told_in_one_breath_and_without_values(setti
 @pytest.mark.parametrize(
     "url", ["redis://user:[s3cret]@h", "https://[s3cret]/", "https://s3cret℀.example", "redis://[s3cret"]
 )
-def test_a_url_that_cannot_be_read_is_told_without_it(settings, variable: str, url: str) -> None:
+def test_a_url_that_cannot_be_read_is_told_without_it(settings: Load, variable: str, url: str) -> None:
     (told,) = problems(settings, **{variable: url})
     assert told.startswith(f"{variable}: ")
 
@@ -127,7 +129,7 @@ def test_a_url_that_cannot_be_read_is_told_without_it(settings, variable: str, u
         "HTTPS://graph.example",
     ],
 )
-def test_plain_http_to_microsoft_is_accepted_on_loopback(settings, url: str) -> None:
+def test_plain_http_to_microsoft_is_accepted_on_loopback(settings: Load, url: str) -> None:
     found = settings(CALSYNC_GRAPH_URL=url, CALSYNC_ENTRA_URL=url + "/")
     assert (found.graph_url, found.entra_url) == (url, url)
 
@@ -148,23 +150,23 @@ def test_plain_http_to_microsoft_is_accepted_on_loopback(settings, url: str) -> 
     ],
 )
 @pytest.mark.parametrize("variable", ["CALSYNC_GRAPH_URL", "CALSYNC_ENTRA_URL"])
-def test_plain_http_to_microsoft_is_refused_anywhere_else(settings, variable: str, url: str) -> None:
+def test_plain_http_to_microsoft_is_refused_anywhere_else(settings: Load, variable: str, url: str) -> None:
     (told,) = problems(settings, **{variable: url})
     assert told.startswith(f"{variable}: must")
 
 
-def test_core_may_be_plain_http_in_its_own_network(settings) -> None:
+def test_core_may_be_plain_http_in_its_own_network(settings: Load) -> None:
     assert settings(CALSYNC_CORE_API_URL="http://core:8080").core_api_url == "http://core:8080"
 
 
-def test_the_token_may_stand_in_a_file(settings, tmp_path: Path) -> None:
+def test_the_token_may_stand_in_a_file(settings: Load, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(" s3cret-file\n", encoding="utf-8")
     found = settings(CALSYNC_CORE_API_TOKEN="", CALSYNC_CORE_API_TOKEN_FILE=str(file))
     assert found.core_token() == "s3cret-file"
 
 
-def test_two_tokens_are_one_too_many(settings, tmp_path: Path) -> None:
+def test_two_tokens_are_one_too_many(settings: Load, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("s3cret", encoding="utf-8")
     (told,) = problems(settings, CALSYNC_CORE_API_TOKEN_FILE=str(file))
@@ -172,25 +174,25 @@ def test_two_tokens_are_one_too_many(settings, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1:0", "[::]:9464", "localhost:65535"])
-def test_a_bind_is_host_and_port(settings, bind: str) -> None:
+def test_a_bind_is_host_and_port(settings: Load, bind: str) -> None:
     assert settings(CALSYNC_HTTP_BIND=bind).http_bind == bind
 
 
 @pytest.mark.parametrize(
     "bind", ["9464", ":9464", "0.0.0.0", "0.0.0.0:", "0.0.0.0:http", "0.0.0.0:65536", "h:²", "h:-1"]
 )
-def test_another_bind_is_refused(settings, bind: str) -> None:
+def test_another_bind_is_refused(settings: Load, bind: str) -> None:
     (told,) = problems(settings, CALSYNC_HTTP_BIND=bind)
     assert told.startswith("CALSYNC_HTTP_BIND: must be HOST:PORT")
 
 
 @pytest.mark.parametrize("interval", ["0", "-1", "nan", "inf"])
-def test_an_interval_is_positive_and_finite(settings, interval: str) -> None:
+def test_an_interval_is_positive_and_finite(settings: Load, interval: str) -> None:
     (told,) = problems(settings, CALSYNC_SWEEP_INTERVAL_SECONDS=interval)
     assert told.startswith("CALSYNC_SWEEP_INTERVAL_SECONDS: ")
 
 
-def test_an_empty_variable_is_an_unset_one_and_others_are_not_ours(settings) -> None:
+def test_an_empty_variable_is_an_unset_one_and_others_are_not_ours(settings: Load) -> None:
     found = settings(CALSYNC_KAFKA_TOPIC="", CALSYNC_LOG_FORMAT="", CALSYNC_SOMETHING_ELSE="x")
     assert found.kafka_topic == "core.job-changed"
     assert found.log_format is None

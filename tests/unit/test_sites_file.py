@@ -2,7 +2,7 @@
 
 import asyncio
 import codecs
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -162,8 +162,11 @@ class Watch:
         return self._told.empty()
 
 
+Watching = Callable[[Path], Watch]
+
+
 @pytest.fixture
-async def watching(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator:
+async def watching(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watching]:
     """Starts to watch a file that has been loaded, looking often."""
     monkeypatch.setattr(consumer.sites, "LOOK_SECONDS", 0.005)
     tasks = []
@@ -188,7 +191,7 @@ def replace(file: Path, text: str) -> None:
     new.replace(file)
 
 
-async def test_a_changed_file_is_read_again(file: Path, watching) -> None:
+async def test_a_changed_file_is_read_again(file: Path, watching: Watching) -> None:
     replace(file, entry())
     watch = watching(file)
     replace(file, entry(client_secret='"s3cret-2"') + entry("beta"))
@@ -198,7 +201,7 @@ async def test_a_changed_file_is_read_again(file: Path, watching) -> None:
     assert watch.quiet
 
 
-async def test_a_kubernetes_swap_of_the_data_link_is_seen(tmp_path: Path, watching) -> None:
+async def test_a_kubernetes_swap_of_the_data_link_is_seen(tmp_path: Path, watching: Watching) -> None:
     for version in ("1", "2"):
         folder = tmp_path / f"..{version}"
         folder.mkdir()
@@ -213,7 +216,7 @@ async def test_a_kubernetes_swap_of_the_data_link_is_seen(tmp_path: Path, watchi
     assert (await watch.next())["acme"].client_secret == "s3cret-2"
 
 
-async def test_a_changed_secret_file_is_seen_whichever_site_names_it(file: Path, watching) -> None:
+async def test_a_changed_secret_file_is_seen_whichever_site_names_it(file: Path, watching: Watching) -> None:
     secret = file.parent / "secret"
     replace(secret, "s3cret-1")
     replace(file, entry() + entry("beta", client_secret="", client_secret_file='"secret"'))
@@ -237,7 +240,7 @@ class Told:
 
 @pytest.mark.parametrize("bad", [entry(timezone='"Nowhere/Never"'), "s3cret", "x = " + "[" * 100_000])
 async def test_a_file_that_cannot_be_used_is_told_once_and_the_last_good_one_kept(
-    file: Path, watching, monkeypatch: pytest.MonkeyPatch, bad: str
+    file: Path, watching: Watching, monkeypatch: pytest.MonkeyPatch, bad: str
 ) -> None:
     told = Told()
     monkeypatch.setattr(consumer.sites, "log", told)
@@ -283,14 +286,18 @@ class Looks:
             await self._done.get()
 
 
+Stepwise = Callable[[], tuple[list[Sites], Looks, Told]]
+
+
 @pytest.fixture
-async def stepwise(monkeypatch: pytest.MonkeyPatch, file: Path) -> AsyncIterator:
+async def stepwise(monkeypatch: pytest.MonkeyPatch, file: Path) -> AsyncIterator[Stepwise]:
     """Starts to watch the file; returns what it reports, and how to have it look."""
     tasks = []
     told = Told()
 
     def start() -> tuple[list[Sites], Looks, Told]:
-        looks, taken, sites_file = Looks(monkeypatch), [], SitesFile(file)
+        taken: list[Sites] = []
+        looks, sites_file = Looks(monkeypatch), SitesFile(file)
         monkeypatch.setattr(consumer.sites, "log", told)
         sites_file.load()
         tasks.append(asyncio.ensure_future(sites_file.watch(taken.append)))
@@ -306,7 +313,9 @@ async def stepwise(monkeypatch: pytest.MonkeyPatch, file: Path) -> AsyncIterator
 TWO = entry() + entry("beta")
 
 
-async def test_a_file_read_while_half_written_loses_no_site_and_takes_new_ones_at_once(file: Path, stepwise) -> None:
+async def test_a_file_read_while_half_written_loses_no_site_and_takes_new_ones_at_once(
+    file: Path, stepwise: Stepwise
+) -> None:
     write(file, TWO)
     taken, looks, told = stepwise()
     write(file, entry(client_secret='"s3cret-2"'))
@@ -326,7 +335,7 @@ async def test_a_file_read_while_half_written_loses_no_site_and_takes_new_ones_a
 
 
 @pytest.mark.parametrize("half", ["", "[[site]]\n", TWO[:40], TWO[:-30], "s3cret", "site = []"])
-async def test_a_file_that_is_no_file_for_a_moment_changes_nothing(file: Path, stepwise, half: str) -> None:
+async def test_a_file_that_is_no_file_for_a_moment_changes_nothing(file: Path, stepwise: Stepwise, half: str) -> None:
     write(file, TWO)
     taken, looks, told = stepwise()
     write(file, half)
@@ -340,7 +349,7 @@ async def test_a_file_that_is_no_file_for_a_moment_changes_nothing(file: Path, s
 
 
 async def test_a_file_that_is_away_or_locked_for_a_moment_changes_nothing(
-    file: Path, stepwise, monkeypatch: pytest.MonkeyPatch
+    file: Path, stepwise: Stepwise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(file, TWO)
     taken, looks, told = stepwise()
@@ -360,7 +369,7 @@ async def test_a_file_that_is_away_or_locked_for_a_moment_changes_nothing(
     assert told.errors.empty()
 
 
-async def test_a_site_that_stays_away_is_gone_after_ten_looks(file: Path, stepwise) -> None:
+async def test_a_site_that_stays_away_is_gone_after_ten_looks(file: Path, stepwise: Stepwise) -> None:
     write(file, TWO)
     taken, looks, _ = stepwise()
     replace(file, entry("beta"))
@@ -377,7 +386,7 @@ async def test_a_site_that_stays_away_is_gone_after_ten_looks(file: Path, stepwi
 
 
 @pytest.mark.parametrize("bad", ["", "s3cret", None])
-async def test_a_file_that_stays_unusable_is_reported_once(file: Path, stepwise, bad: str | None) -> None:
+async def test_a_file_that_stays_unusable_is_reported_once(file: Path, stepwise: Stepwise, bad: str | None) -> None:
     write(file, TWO)
     taken, looks, told = stepwise()
     write(file, bad)
@@ -387,7 +396,7 @@ async def test_a_file_that_stays_unusable_is_reported_once(file: Path, stepwise,
     assert "s3cret" not in str(told.errors.get_nowait())
 
 
-async def test_a_comment_has_the_sites_tried_at_once(file: Path, stepwise) -> None:
+async def test_a_comment_has_the_sites_tried_at_once(file: Path, stepwise: Stepwise) -> None:
     write(file, TWO)
     taken, looks, _ = stepwise()
     write(file, f"# consented\n{TWO}")

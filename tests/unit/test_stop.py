@@ -23,7 +23,7 @@ async def test_a_stop_drains_before_the_pump_leaves_the_group_and_closes_afterwa
         return call
 
     def slowly(name: str) -> Callable[..., Any]:
-        async def call(*_: Any) -> None:
+        async def call(*_arguments: Any) -> None:
             calls.append(f"{name} begins")
             for _ in range(5):
                 await asyncio.sleep(0)

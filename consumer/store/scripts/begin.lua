@@ -2,12 +2,12 @@
 -- KEYS  1 lease, 2 links, 3 zone, 4 parked mailboxes, 5 index of the site's linked mailboxes,
 --       6 the site's known mailboxes, 7 incarnation of the store
 -- ARGV  1 token, 2 lease in ms, 3 mailbox, 4 address, 5 prefix, 6 seconds that ranks are kept, 7 seconds after which
---       Core may be right against what is known to be newer, 8 how many jobs, then for each job: job, rank,
---       transactionId or '', 'swept' | 'forced' | ''; and at the end '1' if every link of the mailbox is wanted too,
---       and the incarnation that the caller knows or ''
--- Returns {'parked', code} | {'busy', ms} | {'lost', incarnation} | {'granted', zone or '', age of the zone in ms, incarnation, '1' if the
---         mailbox is known, then for each job: state, memory, transactionId, then, if wanted, job and memory of every
---         link}
+--       Core may be right although a newer state is known, 8 number of jobs, then for each job: job, rank,
+--       transactionId or '', 'swept' | 'forced' | ''; at the end '1' to read every link of the mailbox too, and the
+--       incarnation that the caller knows or ''
+-- Returns {'parked', code} | {'busy', ms} | {'lost', incarnation} | {'granted', zone or '', age of the zone in ms,
+--         incarnation, '1' if the mailbox is known, then for each job: state, memory, transactionId, then, if wanted,
+--         job and memory of every link}
 local SUPERSEDED, NEWEST, FORCED, OUTRANKED = 0, 1, 2, 3
 local parked = redis.call('HGET', KEYS[4], ARGV[3])
 if parked then
@@ -21,26 +21,28 @@ local incarnation = redis.call('GET', KEYS[7])
 if not incarnation then
   incarnation = 'empty since ' .. stamp_of_now()
   redis.call('SET', KEYS[7], incarnation)
+  -- The store was emptied under a connection, which checked the version when it was made.
+  redis.call('SET', ARGV[5] .. 'version', FORMAT, 'NX')
 end
 if ARGV[10 + 4 * ARGV[8]] ~= '' and ARGV[10 + 4 * ARGV[8]] ~= incarnation then
   return {'lost', incarnation}
 end
 
 -- A lease is: until when (ms), its token, the mailbox, and every job that the run may write to.
-local held = redis.call('GET', KEYS[1])
-if held then
+local leased = redis.call('GET', KEYS[1])
+if leased then
   local parts = {}
-  for part in string.gmatch(string.sub(held, 9), '([^%z]+)') do
+  for part in string.gmatch(string.sub(leased, 9), '([^%z]+)') do
     parts[#parts + 1] = part
   end
-  local until_ms = struct.unpack('>I8', held)
-  -- A call that is repeated because its answer was lost finds its own token.
+  local until_ms = struct.unpack('>I8', leased)
+  -- If the client repeats a call because the answer was lost, it finds its own token.
   if parts[1] ~= ARGV[1] then
     if until_ms > now then
       return {'busy', until_ms - now}
     end
-    -- Its run neither ended nor renewed its lease: a request of it may still land. The next sweep looks at those jobs. Or
-    -- one has landed, so their links say no longer what their events show: each loses its fingerprint, 16 bytes.
+    -- That run neither ended nor renewed its lease. A request of it may still land, so the next sweep looks at its jobs.
+    -- Or one has landed, and a link differs from its event. So each link loses its fingerprint, 16 bytes.
     local site, address = string.match(parts[2], '^([^/]*)/(.*)$')
     for i = 3, #parts do
       redis.call('HSET', ARGV[5] .. 'dirty:' .. site, address .. '\0' .. parts[i], stamp_of_now())
@@ -78,7 +80,7 @@ for i = 9, last, 4 do
   local tombstoned = tombstone and transaction ~= '' and not is_greater(rank, string.sub(tombstone, 2, 9))
   local state = routed and SUPERSEDED or NEWEST
   if by ~= '' then
-    -- What is known to be newer counts for some time only: Core's database may have been restored.
+    -- A newer known state counts only for some time, because Core's database may have been restored.
     local against, is_recent = routed, routed and kept - redis.call('PTTL', newest_key) < patience
     local kept_state = memory or tombstone
     if kept_state and (tombstoned or is_greater(string.sub(kept_state, 2, 9), rank)) then
@@ -103,7 +105,7 @@ for i = 9, last, 4 do
       redis.call('ZADD', KEYS[5], 0, ARGV[4])
       redis.call('HSET', KEYS[2], job, 'P' .. rank .. stamp .. used)
     elseif string.sub(memory, 1, 1) == 'P' and (state == FORCED or not is_greater(string.sub(memory, 2, 9), rank)) then
-      -- The outcome of that create is not known: its transactionId stays until it is.
+      -- The transactionId stays until the outcome of that create is known.
       used = string.sub(memory, 18)
       redis.call('HSET', KEYS[2], job, 'P' .. rank .. stamp .. used)
     end

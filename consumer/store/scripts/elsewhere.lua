@@ -1,5 +1,6 @@
 -- Which events are linked in other mailboxes: two addresses may lead to one mailbox.
--- ARGV  1 mailbox, 2 prefix, then pairs: job, stored form of an event id (the end of a link). Returns the pairs' numbers.
+-- ARGV  1 mailbox, 2 prefix, then pairs: job, packed event id (the end of a link)
+-- Returns the numbers of the pairs that are linked elsewhere
 local found = {}
 for i = 3, #ARGV, 2 do
   local job, event = ARGV[i], ARGV[i + 1]

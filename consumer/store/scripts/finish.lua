@@ -1,14 +1,14 @@
--- Write what a run found, and give its lease back.
+-- Write the outcome of a run, and release its lease.
 -- KEYS  1 lease, 2 links, 3 zone, 4 parked mailboxes, 5 index of the site's linked mailboxes, 6 dirty assignments,
 --       7 the site's known mailboxes, 8 incarnation of the store
 -- ARGV  1 token, 2 mailbox, 3 address, 4 prefix, 5 zone with '=' before it or '', 6 seconds to keep tombstones,
 --       7 seconds to keep the zone, 8 '1' if the mailbox has answered, 9 the incarnation in which all events of the
 --       mailbox were listed, or '', then operations: 'link' job memory | 'found' job memory | 'found beyond' job memory |
---       'bury' job rank | 'forget' job '' | 'dirty' member '' | 'doubt' job milliseconds: mark the job while its pending link is younger,
---       then forget it
--- Returns 1, or 0 with nothing written if the lease is another's by now
-local held = redis.call('GET', KEYS[1])
-if not held or string.match(string.sub(held, 9), '^[^%z]+') ~= ARGV[1] then
+--       'tombstone' job rank | 'forget' job '' | 'dirty' member '' | 'doubt' job milliseconds: mark the job while its
+--       pending link is younger than this, then forget it
+-- Returns 1, or 0 with nothing written if another run has the lease
+local leased = redis.call('GET', KEYS[1])
+if not leased or string.match(string.sub(leased, 9), '^[^%z]+') ~= ARGV[1] then
   return 0
 end
 local stamp = struct.pack('>I8', now)
@@ -29,7 +29,7 @@ for i = 10, #ARGV, 3 do
   if what == 'link' then
     link(job, value)
   elseif what == 'found' or what == 'found beyond' then
-    -- An event whose link was lost; what is known of its job, a pending link too, stays.
+    -- The link of this event was lost. If the job has a link or a pending link by now, that one stays.
     if redis.call('HEXISTS', KEYS[2], job) == 0 then
       link(job, value)
       if what == 'found beyond' then
@@ -47,7 +47,7 @@ for i = 10, #ARGV, 3 do
     end
   else
     forget(job)
-    if what == 'bury' then
+    if what == 'tombstone' then
       redis.call('SET', ARGV[4] .. 'gone:' .. ARGV[2] .. '/' .. job, 'T' .. value .. stamp, 'EX', ARGV[6])
     end
   end
@@ -64,7 +64,7 @@ end
 if ARGV[8] == '1' then
   local parked = redis.call('HGET', KEYS[4], ARGV[2])
   if parked and cjson.decode(parked).retry_at then
-    -- It was tried again, and answered; what an operator parked meanwhile stays parked.
+    -- The hourly try was answered. A mailbox that an operator has parked meanwhile stays parked.
     redis.call('HDEL', KEYS[4], ARGV[2])
   end
 end

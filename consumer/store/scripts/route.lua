@@ -1,9 +1,9 @@
--- Raise a job's newest known rank and tell who holds it.
+-- Raise a job's newest known rank and return who holds the job.
 -- KEYS  1 the job's newest rank, 2 its holders
 -- ARGV  1 rank (8 bytes, big-endian; empty: a deletion), 2 partition, 3 offset (both big-endian), 4 prefix of
---       links, 5 job, 6 seconds to remember, 7 site: of the sweep that found the row gone, or '', 8 log: which
---       incarnation of the topic the offset belongs to
--- Returns {rank, newest, for a deletion: how many events of the job are not over, holder...}
+--       links, 5 job, 6 seconds to keep the rank, 7 the site of the sweep that misses the row, or '', 8 log: the id of
+--       the topic, because offsets of a recreated topic start again
+-- Returns {rank, newest, for a deletion: number of the job's events that are not over, holder...}
 local newest = redis.call('GET', KEYS[1])
 local holders = redis.call('HKEYS', KEYS[2])
 local rank, top, coming = ARGV[1], string.rep('\0', 8), 0
@@ -11,8 +11,8 @@ if newest then
   top = string.sub(newest, 1, 8)
 end
 if rank == '' then
-  -- A deletion follows every state before it in its partition, and precedes those after it: met again after them
-  -- (offsets rewound), it is stale.
+  -- A deletion follows every state before it in its partition, and precedes those after it. If it is read again after
+  -- those (offsets were rewound), it is stale.
   if newest and string.sub(newest, 9, 12) == ARGV[2] and string.sub(newest, 21) == ARGV[8]
     and is_greater(string.sub(newest, 13, 20), ARGV[3]) then
     return {string.rep('\0', 8), top, 0, unpack(holders)}
@@ -23,7 +23,7 @@ if rank == '' then
       ours[#ours + 1] = holder
     end
   end
-  -- A job that another site holds has moved there: what this site lacks must not outrank its states.
+  -- A job that another site holds has moved there. A row that this site misses must not outrank its states.
   rank = #ours == #holders and top or string.rep('\0', 8)
   for _, holder in ipairs(ours) do
     local link = redis.call('HGET', ARGV[4] .. holder, ARGV[5])

@@ -39,11 +39,11 @@ def found(
 ) -> list[Difference]:
     links = {} if memory is None else {"J1": memory}
     jobs = {} if wanted is None else {"J1": wanted}
-    inspection = MailboxSnapshot(UTC_ZONE, links, summaries)
-    return compare("acme", jobs, unusable, inspection, WINDOW, read_began=READ_BEGAN)
+    snapshot = MailboxSnapshot(UTC_ZONE, links, summaries)
+    return compare("acme", jobs, unusable, snapshot, WINDOW, read_began=READ_BEGAN)
 
 
-def test_an_event_that_is_as_it_was_written_is_no_finding() -> None:
+def test_an_event_that_is_as_it_was_written_does_not_differ() -> None:
     assert found(job(), link(), summary()) == []
 
 
@@ -51,7 +51,7 @@ def test_an_event_that_is_as_it_was_written_is_no_finding() -> None:
     "seen",
     [{"etag": "etag-2"}, {"event_id": "E2"}, {"single": False}],
 )
-def test_an_event_that_changed_in_outlook_is_a_finding(seen: dict[str, Any]) -> None:
+def test_an_event_that_changed_in_outlook_differs(seen: dict[str, Any]) -> None:
     event = summary(**seen)
     assert found(job(), link(), event) == [Difference("J1", job(), "edited", link(), (event.event_id,))]
 
@@ -68,11 +68,11 @@ def test_an_event_that_changed_in_outlook_is_a_finding(seen: dict[str, Any]) -> 
         None,
     ],
 )
-def test_an_event_that_was_not_written_of_this_state_is_a_finding(memory: Memory | None) -> None:
+def test_an_event_that_was_written_from_another_state_differs(memory: Memory | None) -> None:
     assert found(job(), memory, summary()) == [Difference("J1", job(), "edited", memory, ("E1",))]
 
 
-def test_an_event_that_a_newer_version_rendered_is_no_finding() -> None:
+def test_an_event_that_a_newer_version_rendered_does_not_differ() -> None:
     assert found(job(), link(rendering=RENDERING + 1), summary()) == []
 
 
@@ -118,7 +118,7 @@ def test_a_job_that_just_came_into_the_window_entered_it() -> None:
         job(status=CANCELLED),
     ],
 )
-def test_a_job_outside_the_window_or_without_times_is_no_finding(outside: Job) -> None:
+def test_a_job_outside_the_window_or_without_times_does_not_differ(outside: Job) -> None:
     assert found(outside, None) == []
 
 
@@ -128,7 +128,7 @@ def test_a_job_that_overlaps_an_edge_of_the_window_is_in_it(inside: Job) -> None
     assert difference.job == inside
 
 
-def test_what_is_newer_than_cores_answer_is_left_alone_for_a_quarter_of_an_hour() -> None:
+def test_a_link_newer_than_cores_answer_is_left_alone_for_a_quarter_of_an_hour() -> None:
     for memory in (link(rank=rank(6)), Pending("t1", rank(6)), Tombstone(rank(5, deleted=True))):
         recent = replace(memory, written_at=READ_BEGAN - PATIENCE_SECONDS + 1)
         assert found(job(), recent) == []
@@ -143,12 +143,12 @@ def test_a_job_that_core_does_not_list_is_orphaned() -> None:
     assert found(None, Pending("t1", rank(5))) == [Difference("J1", None, "orphaned", Pending("t1", rank(5)), None)]
 
 
-def test_what_was_written_after_core_was_read_is_not_orphaned() -> None:
+def test_a_link_written_after_core_was_read_is_not_orphaned() -> None:
     assert found(None, replace(link(), written_at=READ_BEGAN), summary()) == []
     assert found(None, replace(link(), written_at=READ_BEGAN - 0.001), summary()) != []
 
 
-def test_nothing_is_said_of_a_job_with_an_unusable_row() -> None:
+def test_a_job_with_an_unusable_row_is_left_out() -> None:
     assert found(None, link(), summary(etag="changed"), unusable=("J1",)) == []
 
 

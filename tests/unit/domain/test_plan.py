@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -62,47 +63,47 @@ PENDING = Pending("t1", rank(5))
 TOMBSTONE = Tombstone(rank(4))
 
 
-def test_what_shall_have_no_event_and_has_none_is_left() -> None:
+def test_an_unwanted_assignment_without_an_event_is_left() -> None:
     for memory in (None, PENDING, TOMBSTONE):
         for found in (None, ()):
             assert decide(None, memory, found) == Plan(Leave())
 
 
-def test_what_shall_have_no_event_loses_the_linked_one() -> None:
+def test_an_unwanted_linked_event_is_deleted() -> None:
     assert decide(None, link(LIFT)) == Plan(Delete(("E1",)))
     assert decide(None, link(LIFT), ()) == Plan(Delete(("E1",)))
 
 
-def test_what_shall_have_no_event_loses_every_one_there_is() -> None:
+def test_every_event_of_an_unwanted_assignment_is_deleted() -> None:
     found = (seen(LIFT, "E2"), seen(LIFT, "E1"), seen(HOIST, "E3"))
     assert decide(None, link(LIFT), found) == Plan(Delete(("E1", "E2", "E3")))
     assert decide(None, PENDING, found) == Plan(Delete(("E2", "E1", "E3")))
 
 
 @pytest.mark.parametrize("memory", [None, PENDING, TOMBSTONE])
-def test_an_event_that_reads_so_is_adopted_whatever_is_remembered(memory: Memory | None) -> None:
+def test_an_event_that_shows_what_is_wanted_is_adopted(memory: Memory | None) -> None:
     assert decide(LIFT, memory, (seen(LIFT),)) == Plan(Adopt(seen(LIFT), LIFT))
 
 
 @pytest.mark.parametrize("memory", [None, PENDING, TOMBSTONE, link(LIFT, "E1")])
-def test_an_event_that_differs_is_updated_whatever_is_remembered(memory: Memory | None) -> None:
+def test_an_event_that_differs_is_updated(memory: Memory | None) -> None:
     assert decide(LIFT, memory, (seen(LIFT, subject="Mine"),)) == Plan(Update("E1", LIFT))
 
 
-def test_of_several_the_linked_one_stays_and_the_rest_is_surplus() -> None:
+def test_of_several_events_the_linked_one_stays() -> None:
     found = (seen(LIFT, "A"), seen(HOIST, "E1"), seen(LIFT, "Z"))
     assert decide(LIFT, link(LIFT), found) == Plan(Update("E1", LIFT), ("A", "Z"))
     assert decide(HOIST, link(LIFT), found) == Plan(Adopt(found[1], HOIST), ("A", "Z"))
 
 
-def test_of_several_that_are_not_linked_every_replica_keeps_the_same_one() -> None:
+def test_of_several_unlinked_events_every_replica_keeps_the_same_one() -> None:
     found = (seen(LIFT, "B"), seen(LIFT, "A"))
     for memory in (None, PENDING):
         for order in (found, found[::-1]):
             assert decide(LIFT, memory, order) == Plan(Adopt(found[1], LIFT), ("B",))
 
 
-def test_of_several_that_are_not_linked_the_oldest_stays() -> None:
+def test_of_several_unlinked_events_the_oldest_stays() -> None:
     young, old = (
         replace(seen(LIFT, event_id, subject="Mine"), created=NOW - age)
         for event_id, age in (("A", DAY), ("B", 2 * DAY))
@@ -116,19 +117,19 @@ def test_of_several_that_are_not_linked_the_oldest_stays() -> None:
     assert decide(LIFT, link(LIFT, "A"), (young, old)) == Plan(Update("A", LIFT), ("B",))
 
 
-def test_one_found_in_the_stead_of_the_linked_one_is_adopted_and_the_linked_one_goes() -> None:
+def test_another_event_replaces_a_linked_one_that_is_gone() -> None:
     found = (seen(LIFT, "B"), seen(LIFT, "A"))
     assert decide(LIFT, link(LIFT, "gone"), found) == Plan(Adopt(found[1], LIFT), ("gone", "B"))
 
 
-def test_an_event_written_in_another_zone_is_written_anew_though_its_instants_are_right() -> None:
+def test_an_event_written_in_another_zone_is_updated() -> None:
     london = zone_for("Europe/London", "")
     moved = render(Job("J-1", "acme", 1, "scheduled", subject="Lift"), LIFT.start, LIFT.end, london)
     assert decide(moved, link(LIFT), (seen(LIFT),)) == Plan(Update("E1", moved))
     assert decide(moved, link(moved), (seen(LIFT),)) == Plan(Adopt(seen(LIFT), moved))
 
 
-def test_what_both_zones_write_in_utc_is_not_written_anew() -> None:
+def test_an_event_that_both_zones_write_in_utc_is_not_updated() -> None:
     in_either = replace(link(LIFT), zone_mark=zone_for("Europe/London", "").mark)
     assert decide(LIFT, in_either, (seen(LIFT),)) == Plan(Adopt(seen(LIFT), LIFT))
 
@@ -140,7 +141,7 @@ def test_a_series_is_never_kept() -> None:
     )
 
 
-def test_what_graph_keeps_showing_otherwise_is_not_repaired_again() -> None:
+def test_an_event_that_graph_rewrites_is_not_repaired_again() -> None:
     strange = seen(LIFT, subject="As Graph likes it")
     settled = replace(link(LIFT), settled=strange.digest())
     assert decide(LIFT, settled, (strange,)) == Plan(Leave(unsettled=True))
@@ -148,13 +149,13 @@ def test_what_graph_keeps_showing_otherwise_is_not_repaired_again() -> None:
     assert decide(LIFT, settled, (seen(LIFT, subject="A person's"),)) == Plan(Update("E1", LIFT))
 
 
-def test_without_looking_the_link_tells_whether_there_is_anything_to_write() -> None:
+def test_the_links_fingerprint_decides_if_the_calendar_was_not_read() -> None:
     assert decide(LIFT, link(LIFT)) == Plan(Leave())
     assert decide(HOIST, link(LIFT)) == Plan(Update("E1", HOIST))
     assert decide(LIFT, link(LIFT).unsure()) == Plan(Update("E1", LIFT))
 
 
-def test_a_linked_event_is_updated_wherever_its_new_time_is() -> None:
+def test_a_linked_event_is_updated_outside_the_window_too() -> None:
     far = event(NOW + 100 * DAY)
     assert decide(far, link(LIFT)) == Plan(Update("E1", far))
 
@@ -167,14 +168,14 @@ def test_an_older_replica_does_not_rewrite_what_a_newer_one_rendered_of_the_same
 
 @pytest.mark.parametrize("memory", [None, PENDING, TOMBSTONE])
 @pytest.mark.parametrize("found", [None, ()])
-def test_an_event_is_created_in_the_window_alone(memory: Memory | None, found: tuple[RemoteEvent, ...] | None) -> None:
+def test_an_event_is_created_only_in_the_window(memory: Memory | None, found: tuple[RemoteEvent, ...] | None) -> None:
     assert decide(LIFT, memory, found) == Plan(Create(LIFT))
     assert decide(event(NOW, NOW), memory, found).step == Create(event(NOW, NOW))
     for outside in (event(NOW + 21 * DAY), OVER, event(NOW - HOUR, NOW)):
         assert decide(outside, memory, found) == Plan(Leave())
 
 
-def test_a_linked_event_that_a_look_did_not_find_is_made_again() -> None:
+def test_a_linked_event_that_is_gone_is_remade() -> None:
     assert decide(LIFT, link(LIFT), ()) == Plan(Remake(("E1",)))
 
 
@@ -192,29 +193,31 @@ def test_a_linked_event_out_of_view_is_updated() -> None:
     assert out_of_view(link(HOIST), seen(HOIST)) == Plan(Update("E1", LIFT))
 
 
-def test_a_linked_event_out_of_view_that_reads_so_is_remembered_as_such() -> None:
-    assert out_of_view(link(LIFT), seen(LIFT)) == Plan(Adopt(seen(LIFT), LIFT))
+def test_a_linked_event_out_of_view_that_shows_what_is_wanted_is_adopted() -> None:
+    assert out_of_view(link(LIFT), seen(LIFT)) == Plan(Adopt(seen(LIFT), LIFT, is_shown=False))
 
 
-def test_a_linked_event_that_is_gone_or_a_series_out_of_view_is_made_again() -> None:
+def test_a_linked_event_out_of_view_that_is_gone_or_a_series_is_remade() -> None:
     assert out_of_view(link(LIFT)) == Plan(Remake(("E1",)))
     assert out_of_view(link(LIFT), seen(DRAGGED, single=False)) == Plan(Remake(("E1",)))
 
 
-def test_another_event_with_the_tag_out_of_view_is_kept_and_the_linked_one_is_not() -> None:
+def test_another_event_with_the_tag_replaces_a_linked_one_out_of_view() -> None:
     old, young = (replace(seen(DRAGGED, name), created=NOW - age) for name, age in (("B", 2 * DAY), ("A", DAY)))
     assert out_of_view(link(LIFT), young, old) == Plan(Update("B", LIFT), ("E1", "A"))
     series = seen(DRAGGED, single=False)
-    assert out_of_view(link(LIFT), series, seen(LIFT, "A")) == Plan(Adopt(seen(LIFT, "A"), LIFT), ("E1",))
+    assert out_of_view(link(LIFT), series, seen(LIFT, "A")) == Plan(
+        Adopt(seen(LIFT, "A"), LIFT, is_shown=False), ("E1",)
+    )
 
 
-def test_an_event_without_our_tag_is_neither_changed_nor_deleted_though_it_is_linked() -> None:
+def test_a_linked_event_without_our_tag_is_neither_changed_nor_deleted() -> None:
     assert out_of_view(link(LIFT), disowned=True) == Plan(Remake(()))
     assert out_of_view(link(LIFT), seen(DRAGGED, "A"), disowned=True) == Plan(Update("A", LIFT))
     assert out_of_view(link(LIFT), wanted=None, disowned=True) == Plan(Leave())
 
 
-def test_out_of_view_is_no_reason_for_anything_outside_the_window() -> None:
+def test_an_event_out_of_view_outside_the_window_is_left() -> None:
     assert out_of_view(link(DRAGGED), seen(DRAGGED), wanted=DRAGGED) == Plan(Leave())
     assert out_of_view(link(OVER), seen(DRAGGED), wanted=OVER) == Plan(Leave())
 
@@ -238,15 +241,15 @@ def test_a_deletion_is_newer_than_the_state_it_removed() -> None:
 
 @pytest.mark.parametrize("found", [None, (), (seen(OVER), seen(OVER, "E2", subject="Mine"))])
 @pytest.mark.parametrize("wanted", [None, OVER, event(NOW - 3 * HOUR, subject="Hoist")])
-def test_what_is_past_stays_as_history(wanted: Event | None, found: tuple[RemoteEvent, ...] | None) -> None:
+def test_a_past_event_stays_as_history(wanted: Event | None, found: tuple[RemoteEvent, ...] | None) -> None:
     assert decide(wanted, link(OVER), found) == Plan(Leave())
 
 
-def test_a_past_event_that_core_moves_to_a_later_time_follows() -> None:
+def test_a_past_event_that_core_moves_to_a_later_time_is_updated() -> None:
     assert decide(LIFT, link(OVER)) == Plan(Update("E1", LIFT))
 
 
-def test_a_future_event_that_core_moves_into_the_past_follows() -> None:
+def test_a_future_event_that_core_moves_into_the_past_is_updated() -> None:
     assert decide(OVER, link(LIFT)) == Plan(Update("E1", OVER))
 
 
@@ -267,14 +270,14 @@ def test_a_future_event_that_core_moves_into_the_past_follows() -> None:
         {"single": False},
     ],
 )
-def test_an_edit_of_any_owned_field_is_seen(edit: dict[str, object]) -> None:
+def test_an_edit_of_any_owned_field_is_seen(edit: dict[str, Any]) -> None:
     edited = replace(seen(LIFT), **edit)
     assert seen(LIFT).reads_as(LIFT)
     assert not edited.reads_as(LIFT)
     assert edited.digest() != seen(LIFT).digest()
 
 
-def test_what_nobody_sees_is_no_edit() -> None:
+def test_a_difference_that_nobody_sees_does_not_count_as_an_edit() -> None:
     same = replace(seen(LIFT), etag="other", body=LIFT.body + "\r\n<br>", show_as="Busy", importance="Normal")
     assert same.reads_as(LIFT)
     assert same.digest() == seen(LIFT).digest()
@@ -298,6 +301,15 @@ SITUATIONS = st.builds(
     out_of_view=st.booleans(),
     disowned=st.booleans(),
 )
+
+
+def test_a_dry_run_prints_what_a_plan_changes_in_outlook() -> None:
+    assert Plan(Leave(stale=True)).word == Plan(Leave()).word == Plan(Adopt(seen(LIFT), LIFT)).word == ""
+    assert Plan(Leave(unsettled=True), ("A",)).word == Plan(Adopt(seen(LIFT), LIFT), ("A",)).word == "delete the copy"
+    assert Plan(Create(LIFT)).word == "create"
+    assert Plan(Update("E1", LIFT), ("A",)).word == "update"
+    assert Plan(Delete(("E1", "A"))).word == "delete"
+    assert Plan(Remake(("E1",))).word == Plan(Adopt(seen(LIFT), LIFT, is_shown=False), ("A",)).word == "remake"
 
 
 def touched(planned: Plan) -> set[str]:
@@ -336,11 +348,12 @@ def test_at_most_one_of_the_seen_events_is_kept_and_exactly_one_if_it_is_wanted(
     elif isinstance(planned.step, Create):
         assert not situation.seen
     elif situation.seen:
+        assert isinstance(planned.step, Adopt | Update)
         assert kept == {planned.step.found.event_id if isinstance(planned.step, Adopt) else planned.step.event_id}
 
 
 @given(SITUATIONS)
-def test_what_is_stale_or_past_writes_nothing(situation: Situation) -> None:
+def test_a_stale_state_or_a_past_event_writes_nothing(situation: Situation) -> None:
     memory, wanted = situation.memory, situation.wanted
     stale = memory is not None and memory.rank > situation.rank
     past = isinstance(memory, Link) and memory.end < NOW and (wanted is None or wanted.end < NOW)
@@ -360,7 +373,7 @@ def test_nothing_is_created_for_a_job_that_is_over_or_beyond_the_window(situatio
 
 
 @given(SITUATIONS)
-def test_once_a_plan_is_carried_out_there_is_nothing_left_to_do(situation: Situation) -> None:
+def test_a_second_plan_after_the_first_one_writes_nothing(situation: Situation) -> None:
     planned = plan(situation, WINDOW)
     memory: Memory | None = situation.memory
     found: tuple[RemoteEvent, ...] = ()
@@ -381,7 +394,7 @@ def test_once_a_plan_is_carried_out_there_is_nothing_left_to_do(situation: Situa
         assert touched(again) == set()
 
 
-def test_a_state_that_insists_wins_over_a_newer_memory() -> None:
+def test_a_forced_state_wins_over_a_newer_rank() -> None:
     for memory in (link(HOIST, at=rank(9)), Tombstone(rank(9)), Pending("t1", rank(9))):
         assert plan(Situation(LIFT, rank(5), memory), WINDOW) == Plan(Leave(stale=True))
         assert plan(Situation(LIFT, rank(5), memory, forced=True), WINDOW) != Plan(Leave(stale=True))

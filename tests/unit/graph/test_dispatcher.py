@@ -132,11 +132,12 @@ async def test_a_site_with_a_wrong_secret_harms_no_other_of_the_same_app() -> No
     calendars = GraphCalendars(GRAPH, "https://login.microsoftonline.com", None, Meter())
     await calendars.close()
     calendars._http, calendars._tokens = Graph(), Tokens("wrong")  # type: ignore[assignment]
-    good, bad = await asyncio.gather(
+    answers: tuple[Any, Any] = await asyncio.gather(
         calendars.send(SITE, call("a")),
         calendars.send(replace(SITE, site_id="globex", client_secret="wrong"), call("b")),
         return_exceptions=True,
     )
+    good, bad = answers
     assert good == {}
     assert isinstance(bad, SiteRefusedError)
 
@@ -161,7 +162,7 @@ async def test_what_else_is_asked_of_a_mailbox_waits_as_long_as_graph_has_asked_
     first = asyncio.create_task(target.send(call("a")))
     await graph.asked.wait()
     [behind] = await outcomes(target, "a")  # queued while the other is under way
-    [refused] = await asyncio.gather(first, return_exceptions=True)
+    refused: Any = (await asyncio.gather(first, return_exceptions=True))[0]
     [later], [other] = await outcomes(target, "a"), await outcomes(target, "b")
     for outcome in (refused, behind, later):
         assert isinstance(outcome, TransientError)

@@ -29,7 +29,7 @@ from consumer.graph.calendars import GraphCalendar, GraphCalendars
 from consumer.graph.dialect import from_json
 from consumer.graph.dispatcher import Call, Dispatcher
 from consumer.http import Answer, NoAnswerError
-from consumer.sync.ports import SEND_WITHIN_SECONDS, Lease
+from consumer.sync.lease import SEND_WITHIN_SECONDS, Lease
 
 SITE = Site("acme", "Acme", "Europe/London", "tenant", "client", "secret")
 GRAPH = "https://graph.example/v1.0"
@@ -110,8 +110,9 @@ def replies(*documents: Any) -> Callable[[str, Any], Answer]:
     return lambda path, body: Answer(200, {}, orjson.dumps({"responses": list(documents)}))
 
 
-def page(status: int, content_type: str = "text/html", body: bytes = PAGE, **headers: str) -> Answer:
-    return Answer(status, {"Content-Type": content_type, **headers}, body)
+def page(status: int, content_type: str = "text/html", body: bytes = PAGE, *, wait: str | None = None) -> Answer:
+    waits = {} if wait is None else {"Retry-After": wait}
+    return Answer(status, {"Content-Type": content_type, **waits}, body)
 
 
 # --- somebody else's answers --------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ async def test_a_page_within_a_batch_decides_nothing(status: int, body: Any) -> 
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_proxys_wait_is_kept(status: int) -> None:
-    desk = Desk(lambda *_: page(status, "", b"", **{"Retry-After": "7"}))
+    desk = Desk(lambda *_: page(status, "", b"", wait="7"))
     [outcome] = await desk.outcomes(call(write=True))
     assert isinstance(outcome, TransientError)
     assert (outcome.retry_after, outcome.foreign, outcome.unknown) == (7, False, status == 503)
@@ -184,10 +185,10 @@ async def test_a_proxys_wait_is_kept(status: int) -> None:
 
 
 NOT_GRAPHS = [
-    *(page(status, **{"Retry-After": "3600"}) for status in (200, 302, 400, 401, 403, 404, 408, 429, 500, 502, 503)),
-    page(503, "application/json", b'{"error":{"code":503}}', **{"Retry-After": "3600"}),
-    page(429, "application/json", b'{"message":"API rate limit exceeded"}', **{"Retry-After": "3600"}),
-    page(302, "application/json", b'{"error":{"code":"TooManyRequests"}}', **{"Retry-After": "3600"}),
+    *(page(status, wait="3600") for status in (200, 302, 400, 401, 403, 404, 408, 429, 500, 502, 503)),
+    page(503, "application/json", b'{"error":{"code":503}}', wait="3600"),
+    page(429, "application/json", b'{"message":"API rate limit exceeded"}', wait="3600"),
+    page(302, "application/json", b'{"error":{"code":"TooManyRequests"}}', wait="3600"),
 ]
 
 
@@ -224,7 +225,7 @@ async def test_a_delete_that_anybody_may_have_answered_stops_its_mailbox_for_a_m
 @pytest.mark.parametrize("status", [429, 503])
 async def test_graphs_own_wait_is_kept_up_to_an_hour(status: int, addresses: str) -> None:
     body = orjson.dumps({"error": {"code": "ApplicationThrottled"}})
-    desk = Desk(lambda *_: page(status, "application/json", body, **{"Retry-After": "1800"}))
+    desk = Desk(lambda *_: page(status, "application/json", body, wait="1800"))
     for outcome in await desk.outcomes(*map(call, addresses)):
         assert outcome.retry_after == 1800
     if status == 429 or addresses == "a":
@@ -246,29 +247,29 @@ WHOLE: list[tuple[str, str, int, Any]] = [
     ("time_zone", "GET", 200, {"value": ""}),
     ("time_zone", "GET", 200, {"value": None}),
 ]
+EMPTY: tuple[Any, ...] = (None, {}, EVENT)
+NO_EVENT: tuple[Any, ...] = (None, {}, [], "x", {"value": []})
+NO_LIST: tuple[Any, ...] = (None, {}, [], EVENT, {"value": None}, {"value": {}}, {"value": [None]}, {"value": [{}]})
+NO_ZONE: tuple[Any, ...] = (None, {}, [], "UTC", {"value": 5}, {"timeZone": "UTC"}, {"value": {}})
 NOT_WHOLE: list[tuple[str, int, Any]] = [
     *(("create", status, EVENT) for status in (202, 203, 204, 206)),
     *(("update", status, EVENT) for status in (201, 202, 204)),
-    *(("delete", status, body) for status in (200, 201, 202) for body in (None, {}, EVENT)),
+    *(("delete", status, body) for status in (200, 201, 202) for body in EMPTY),
     *(("get", status, EVENT) for status in (201, 202, 204, 206)),
-    *((name, 200, body) for name in ("create", "update", "get") for body in (None, {}, [], "x", {"value": []})),
+    *((name, 200, body) for name in ("create", "update", "get") for body in NO_EVENT),
     *((name, 200, {"id": wrong}) for name in ("create", "update", "get") for wrong in (None, "", 5)),
     ("get", 200, EVENT | {"location": "a text"}),
     *((name, 204, None) for name in ("view", "find", "tagged", "time_zone")),
-    *(
-        (name, 200, body)
-        for name in ("view", "find", "tagged")
-        for body in (None, {}, [], EVENT, {"value": None}, {"value": {}}, {"value": [None]}, {"value": [{}]})
-    ),
+    *((name, 200, body) for name in ("view", "find", "tagged") for body in NO_LIST),
     *((name, 200, {"value": [], "@odata.nextLink": 5}) for name in ("view", "find", "tagged")),
-    *(("time_zone", 200, body) for body in (None, {}, [], "UTC", {"value": 5}, {"timeZone": "UTC"}, {"value": {}})),
+    *(("time_zone", 200, body) for body in NO_ZONE),
 ]
 
 
 def act(calendar: GraphCalendar, name: str) -> Any:
     start = datetime(2026, 12, 1, 9, tzinfo=UTC)
     event = render(Job("J", "acme", 1, "x"), start, start + timedelta(hours=1), UTC_ZONE)
-    return {
+    acts: dict[str, Callable[[], Any]] = {
         "create": lambda: calendar.create(event, "acme/J", "t"),
         "update": lambda: calendar.update("AAMk=", event),
         "delete": lambda: calendar.delete("AAMk="),
@@ -277,7 +278,8 @@ def act(calendar: GraphCalendar, name: str) -> Any:
         "find": lambda: calendar.find("acme/J"),
         "tagged": lambda: calendar.tagged("acme", start),
         "time_zone": lambda: calendar.time_zone(),
-    }[name]()
+    }
+    return acts[name]()
 
 
 def opened(status: int, body: Any, foreign: list[str]) -> GraphCalendar:
@@ -356,7 +358,8 @@ async def test_a_request_without_its_answer_in_a_batch_is_in_doubt(documents: li
 
 
 async def test_headers_of_a_reply_may_be_anything() -> None:
-    strange = [{"id": str(n), "status": 429, "headers": h} for n, h in enumerate([None, [], {"Retry-After": None}])]
+    headers: list[Any] = [None, [], {"Retry-After": None}]
+    strange = [{"id": str(n), "status": 429, "headers": h} for n, h in enumerate(headers)]
     desk = Desk(replies(*strange))
     for outcome in await desk.outcomes(call("a", write=True), call("b"), call("c")):
         assert type(outcome) is TransientError

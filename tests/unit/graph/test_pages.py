@@ -14,7 +14,7 @@ from consumer.domain.site import Site
 from consumer.foreign import ForeignAnswers
 from consumer.graph.calendars import GraphCalendar, GraphCalendars
 from consumer.http import Answer, NoAnswerError
-from consumer.sync.ports import Lease
+from consumer.sync.lease import Lease
 
 GRAPH = "https://graph.example/v1.0"
 SITE = Site("acme", "Acme", "Europe/London", "tenant", "client", "secret")
@@ -60,7 +60,7 @@ class Http:
 
 
 JSON = {"Content-Type": "application/json"}
-FAILURES = {
+FAILURES: dict[str, Answer | NoAnswerError] = {
     "throttled": Answer(429, {**JSON, "Retry-After": "3"}, orjson.dumps({"error": {"code": "TooManyRequests"}})),
     "unavailable": Answer(503, JSON, orjson.dumps({"error": {"code": "ServiceUnavailable"}})),
     "a page of an ingress": Answer(404, {"Content-Type": "text/plain"}, b"default backend - 404"),

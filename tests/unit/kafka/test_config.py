@@ -14,7 +14,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "kafka.properties"
 
 
-def test_without_a_file_there_is_nothing_to_add() -> None:
+def test_without_a_file_there_are_no_properties() -> None:
     assert read_properties(None) == {}
 
 
@@ -27,7 +27,7 @@ def test_lines_are_properties_and_comments_are_not(file: Path) -> None:
     }
 
 
-def test_every_problem_of_a_file_is_told_at_once_with_its_line_and_no_value(file: Path) -> None:
+def test_all_problems_of_a_file_are_reported_together_with_lines_and_without_values(file: Path) -> None:
     file.write_text("s3cret\nenable.auto.commit=s3cret\nsasl.password=s3cret\n=s3cret\ngroup.id=s3cret\n")
     with pytest.raises(ConfigurationError) as caught:
         read_properties(file)
@@ -50,7 +50,7 @@ def test_every_problem_of_a_file_is_told_at_once_with_its_line_and_no_value(file
         "partition.assignment.strategy",
     ],
 )
-def test_what_the_service_rests_on_cannot_be_changed(file: Path, key: str) -> None:
+def test_properties_that_correctness_depends_on_cannot_be_set(file: Path, key: str) -> None:
     file.write_text(f"{key}=x")
     with pytest.raises(ConfigurationError, match=key):
         read_properties(file)
@@ -64,7 +64,7 @@ def test_a_file_that_cannot_be_read_is_a_configuration_error(file: Path) -> None
         read_properties(file)
 
 
-def test_the_consumer_never_commits_of_itself_and_starts_at_the_beginning() -> None:
+def test_the_consumer_does_not_commit_automatically_and_starts_at_the_beginning() -> None:
     config = consumer_config("broker:9092", "group", {"fetch.max.bytes": "5", "security.protocol": "SSL"})
     assert config["bootstrap.servers"] == "broker:9092"
     assert config["group.id"] == "group"
@@ -74,7 +74,7 @@ def test_the_consumer_never_commits_of_itself_and_starts_at_the_beginning() -> N
     assert config["fetch.max.bytes"] == "5"
 
 
-def test_other_clients_are_given_the_way_to_the_broker_and_nothing_of_the_consumer() -> None:
+def test_other_clients_get_the_connection_properties_and_no_consumer_properties() -> None:
     reaching = {
         "security.protocol": "SASL_SSL",
         "sasl.password": "x",
@@ -87,7 +87,7 @@ def test_other_clients_are_given_the_way_to_the_broker_and_nothing_of_the_consum
     assert config == {"bootstrap.servers": "broker:9092"} | reaching
 
 
-def test_the_newer_group_protocol_is_given_nothing_that_it_refuses() -> None:
+def test_the_newer_group_protocol_gets_no_property_that_it_refuses() -> None:
     config = consumer_config("b:1", "g", {"group.protocol": "consumer"})
     assert config["group.protocol"] == "consumer"
     assert not {"partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms"} & set(config)
@@ -95,18 +95,18 @@ def test_the_newer_group_protocol_is_given_nothing_that_it_refuses() -> None:
 
 
 @pytest.mark.parametrize("protocol", [{}, {"group.protocol": "consumer"}])
-def test_librdkafka_takes_the_configuration_as_it_is(protocol: dict[str, str]) -> None:
+def test_librdkafka_accepts_the_configuration(protocol: dict[str, str]) -> None:
     make(Consumer, consumer_config("b:1", "g", protocol)).close()
 
 
-def test_a_killed_replica_is_missed_after_ten_seconds_unless_the_operator_says_otherwise() -> None:
+def test_the_session_timeout_is_ten_seconds_unless_the_operator_sets_it() -> None:
     assert consumer_config("b:1", "g", {})["session.timeout.ms"] == 10_000
     assert consumer_config("b:1", "g", {"session.timeout.ms": "30000"})["session.timeout.ms"] == "30000"
 
 
-def test_a_property_that_librdkafka_does_not_know_is_told_with_its_setting() -> None:
-    with pytest.raises(ConfigurationError) as told:
-        make(Producer, client_config("b:1", {"sasl.passwrd": "not-told"}))
-    assert "CALSYNC_KAFKA_CONFIG_FILE" in str(told.value)
-    assert "sasl.passwrd" in str(told.value)
-    assert "not-told" not in str(told.value)
+def test_a_property_that_librdkafka_does_not_know_is_reported_with_its_setting() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        make(Producer, client_config("b:1", {"sasl.passwrd": "not-shown"}))
+    assert "CALSYNC_KAFKA_CONFIG_FILE" in str(refused.value)
+    assert "sasl.passwrd" in str(refused.value)
+    assert "not-shown" not in str(refused.value)

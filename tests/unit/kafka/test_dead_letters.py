@@ -1,9 +1,10 @@
-"""A dead letter counts as written when the broker has confirmed it, and not before; what is too large is cut."""
+"""A dead letter is written when the broker has confirmed it, and not before. One that is too large is cut."""
 
 import asyncio
 import hashlib
-from collections.abc import Callable
-from types import SimpleNamespace
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,18 +16,18 @@ from consumer.kafka.dead_letter import dead_letter_of
 from consumer.kafka.dead_letters import DeadLetters, Kind
 from consumer.kafka.parcel import Room, parcel, without_middle
 from consumer.kafka.record import Epoch, Record
-from consumer.kafka.waiting import Wait
+from consumer.kafka.waiting import Backoff, Wait
 
 Answer = Callable[[dict[str, Any]], KafkaError | None]
 
 
-def taken(_letter: dict[str, Any]) -> None: ...
+def taken(_dead_letter: dict[str, Any]) -> None: ...
 
 
 class Topic:
-    """In the place of librdkafka's producer: the answers are given to one letter after another, the last to all more.
+    """A producer that gives each dead letter the next answer, and the last answer to all further ones.
 
-    ``KafkaException`` or ``BufferError`` in the place of an answer is raised by ``produce``; ``None`` is silence.
+    ``produce`` raises an answer that is an exception. The answer ``None`` means that no delivery report comes.
     """
 
     metadata: KafkaError | None = None
@@ -73,24 +74,25 @@ class Topic:
         return Metadata
 
 
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_FIRST_WAIT", 0.0)
-
-
 @pytest.fixture
-def dead_letters(monkeypatch: pytest.MonkeyPatch) -> Callable[[Topic], DeadLetters]:
-    def made(topic: Topic) -> DeadLetters:
-        monkeypatch.setattr(module, "Producer", topic)
-        return DeadLetters({}, "dlq")
+def dead_letters() -> Iterator[Callable[[Topic], DeadLetters]]:
+    with ThreadPoolExecutor(1) as threads:
 
-    return made
+        def made(topic: Topic) -> DeadLetters:
+            make_producer: Any = topic
+            return DeadLetters({}, "dlq", threads, make_producer=make_producer)
+
+        yield made
+
+
+def wait_without_pauses() -> Wait:
+    return Wait(record(), time.monotonic, Backoff(first=0.0))
 
 
 async def put(dead_letters: DeadLetters, record: Record, kind: Kind, reason: str, wait: Wait | None = None) -> bool:
-    """Fails instead of waiting for ever."""
+    """Write a dead letter without pauses between tries, in five seconds at most."""
     async with asyncio.timeout(5):
-        return await dead_letters.put(record, kind, reason, wait)
+        return await dead_letters.put(record, kind, reason, wait or wait_without_pauses())
 
 
 def record(
@@ -100,7 +102,7 @@ def record(
 
 
 def limit(size: int) -> Answer:
-    """The answer of a topic that takes letters of up to this size."""
+    """The answer of a topic that accepts dead letters of up to this size."""
 
     def answer(dead_letter: dict[str, Any]) -> KafkaError | None:
         whole = len(dead_letter["key"] or b"") + len(dead_letter["value"] or b"")
@@ -111,11 +113,11 @@ def limit(size: int) -> Answer:
 
 
 def fails(code: int) -> Answer:
-    return lambda _letter: KafkaError(code)
+    return lambda _dead_letter: KafkaError(code)
 
 
 @pytest.mark.parametrize(("before", "after"), [(b"2", b"3"), (b"many", b"1"), (None, b"1"), ("1", b"2")])
-async def test_attempts_are_counted_on_and_nonsense_is_no_reason_to_fail(
+async def test_attempts_are_counted_and_an_invalid_count_starts_again(
     before: str | bytes | None, after: bytes, dead_letters: Callable[[Topic], DeadLetters]
 ) -> None:
     topic = Topic(BufferError("Local: Queue full"), taken)
@@ -126,20 +128,20 @@ async def test_attempts_are_counted_on_and_nonsense_is_no_reason_to_fail(
     assert (about["calsync.attempts"], about["trace"], about["calsync.reason"]) == (after, b"x", b"undecodable: why")
 
 
-async def test_a_letter_that_the_broker_refuses_is_written_again_until_it_is_kept(
+async def test_a_refused_dead_letter_is_written_again_until_the_broker_accepts_it(
     dead_letters: Callable[[Topic], DeadLetters],
 ) -> None:
     topic = Topic(
         fails(KafkaError.TOPIC_AUTHORIZATION_FAILED), KafkaException(KafkaError(KafkaError._QUEUE_FULL)), taken
     )
-    wait = Wait(record())
+    wait = wait_without_pauses()
     assert await put(dead_letters(topic), record(), "invalid", "why", wait)
     assert len(topic.produced) == 3
     assert len(topic.kept) == 1
     assert wait.cause == "dead_letter"
 
 
-async def test_a_letter_without_a_delivery_report_is_not_written(
+async def test_a_dead_letter_without_a_delivery_report_is_not_written(
     dead_letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_DELIVERY_SECONDS", 0.01)
@@ -151,13 +153,13 @@ async def test_a_letter_without_a_delivery_report_is_not_written(
     assert topic.kept == topic.produced[2:]
 
 
-async def test_a_letter_whose_report_does_not_come_holds_up_no_other(
+async def test_a_dead_letter_whose_report_does_not_come_delays_no_other(
     dead_letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_POLL_SECONDS", 0.001)
     topic = Topic(None, taken)
     kept = dead_letters(topic)
-    silent = asyncio.create_task(kept.put(record(), "invalid", "first"))
+    silent = asyncio.create_task(kept.put(record(), "invalid", "first", wait_without_pauses()))
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         assert await kept.put(record(), "invalid", "second")
@@ -165,10 +167,10 @@ async def test_a_letter_whose_report_does_not_come_holds_up_no_other(
     silent.cancel()
 
 
-async def test_a_letter_of_a_revoked_partition_is_given_up(dead_letters: Callable[[Topic], DeadLetters]) -> None:
+async def test_a_dead_letter_of_a_revoked_partition_is_dropped(dead_letters: Callable[[Topic], DeadLetters]) -> None:
     gone = record()
 
-    def revoked(_letter: dict[str, Any]) -> KafkaError:
+    def revoked(_dead_letter: dict[str, Any]) -> KafkaError:
         gone.epoch.live = False
         return KafkaError(KafkaError.NOT_ENOUGH_REPLICAS)
 
@@ -178,7 +180,7 @@ async def test_a_letter_of_a_revoked_partition_is_given_up(dead_letters: Callabl
     assert len(topic.produced) == 1
 
 
-async def test_a_letter_that_is_too_large_loses_the_middle_of_its_value_and_says_so(
+async def test_a_dead_letter_that_is_too_large_loses_the_middle_of_its_value_and_shows_it(
     dead_letters: Callable[[Topic], DeadLetters],
 ) -> None:
     value = bytes(range(256)) * 40
@@ -207,9 +209,9 @@ async def test_headers_that_are_too_large_are_left_out_and_a_key_is_cut(
     assert "calsync.truncated" not in about
 
 
-async def test_a_topic_that_takes_no_letter_at_all_makes_it_wait(dead_letters: Callable[[Topic], DeadLetters]) -> None:
+async def test_a_dead_letter_waits_while_its_topic_accepts_none(dead_letters: Callable[[Topic], DeadLetters]) -> None:
     topic = Topic(*[limit(10)] * 20, taken)
-    wait = Wait(record())
+    wait = wait_without_pauses()
     assert await put(dead_letters(topic), record(value=bytes(1_000)), "invalid", "why", wait)
     assert wait.cause == "dead_letter"
 
@@ -228,21 +230,26 @@ async def test_a_compacted_topic_gets_a_key_for_a_record_without_one(
     assert dead_letter_of(found).record.key is None
 
 
-async def test_why_a_letter_waits_is_asked_of_the_topic_when_the_broker_does_not_say(
+async def test_the_topics_metadata_explain_a_dead_letter_that_timed_out(
     dead_letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[str, str | None]] = []
-    monkeypatch.setattr(Wait, "failed", lambda _self, _cause, reason, hint: told.append((reason, hint)) or 0.0)
+    failures: list[tuple[str, str | None]] = []
+
+    def failed(_self: Wait, _cause: object, reason: str, hint: str | None) -> float:
+        failures.append((reason, hint))
+        return 0.0
+
+    monkeypatch.setattr(Wait, "failed", failed)
     topic = Topic(fails(KafkaError._MSG_TIMED_OUT), fails(KafkaError.INVALID_RECORD), taken)
     topic.metadata = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
     assert await put(dead_letters(topic), record(), "invalid", "why")
-    [(reason, hint), (_, other)] = told
+    [(reason, hint), (_, other)] = failures
     assert "dlq" in reason
     assert "create it" in str(hint)
     assert other
 
 
-def test_the_letter_is_compressed_and_alone_in_its_batch(dead_letters: Callable[[Topic], DeadLetters]) -> None:
+def test_each_dead_letter_is_compressed_and_alone_in_its_batch(dead_letters: Callable[[Topic], DeadLetters]) -> None:
     topic = Topic(taken)
     dead_letters(topic)
     assert topic.config["compression.type"] == "zstd"
@@ -250,7 +257,7 @@ def test_the_letter_is_compressed_and_alone_in_its_batch(dead_letters: Callable[
     assert topic.config["acks"] == "all"
 
 
-def test_a_letter_that_was_cut_and_fails_again_keeps_what_is_known_of_the_whole() -> None:
+def test_a_cut_dead_letter_that_fails_again_keeps_the_size_and_hash_of_the_whole_value() -> None:
     first = parcel(record(value=bytes(1_000)), "invalid: why", Room(100, 0, 2))
     again = Record("topic", 1, 2, b"J1", first.value, first.headers, 0.0, Epoch(1))
     second = dict(parcel(again, "invalid: still", Room.whole(again)).headers)
@@ -260,19 +267,17 @@ def test_a_letter_that_was_cut_and_fails_again_keeps_what_is_known_of_the_whole(
 
 
 @pytest.mark.parametrize(("kept", "left"), [(0, b""), (1, b"a"), (3, b"abf"), (6, b"abcdef")])
-def test_the_middle_is_left_out(kept: int, left: bytes) -> None:
+def test_without_middle_keeps_both_ends(kept: int, left: bytes) -> None:
     assert without_middle(b"abcdef", kept) == left
 
 
-def test_a_wait_logs_at_once_and_then_once_a_minute_and_tries_more_and_more_seldom(
+def test_a_wait_logs_immediately_then_once_a_minute_and_its_pauses_grow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(waiting, "_FIRST_WAIT", 1.0)
     now = 1_000.0
-    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: now))
     logged: list[dict[str, Any]] = []
     monkeypatch.setattr(waiting.log, "error", lambda _event, **fields: logged.append(fields))
-    wait = Wait(record(), since=now)
+    wait = Wait(record(), lambda: now, Backoff())
     pauses = []
     for _ in range(10):
         pauses.append(wait.failed("schema", "why", "what to do"))
@@ -290,7 +295,7 @@ def test_a_wait_logs_at_once_and_then_once_a_minute_and_tries_more_and_more_seld
 
 
 @pytest.mark.parametrize("count", [b"9" * 5_000, b"9" * 30, b"-1", "²".encode(), b"\xff", b"", None])
-def test_a_number_that_no_broker_gives_is_taken_as_missing(count: bytes | None) -> None:
+def test_a_number_that_kafka_cannot_have_counts_as_missing(count: bytes | None) -> None:
     headers: list[tuple[str, str | bytes | None]] = [
         (f"calsync.{name}", count) for name in ("partition", "offset", "attempts")
     ]

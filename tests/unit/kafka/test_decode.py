@@ -153,7 +153,7 @@ def test_a_worker_with_an_unusable_address_is_reported_and_the_others_are_served
     row = ROW | {"workers": json.dumps(workers)}
     decoded = reading.decode(record(b"J-1", framing + avro(VALUE, envelope(row))))
     assert isinstance(decoded, Changed)
-    assert (decoded.job.addresses, decoded.job.unusable_addresses) == ({"ann@acme.example"}, 2)
+    assert (set(decoded.job.addresses), decoded.job.unusable_addresses) == ({"ann@acme.example"}, 2)
     assert found == [("acme", "address", {"job": "J-1"})] * 2
 
 
@@ -163,7 +163,7 @@ async def test_a_key_may_be_an_avro_string(schedule: Schedule) -> None:
     assert isinstance((await decoder(_9="string")).decode(record(key, change.value)), Changed)
 
 
-def test_an_update_is_the_new_state_and_what_was_before_plays_no_part(schedule: Schedule) -> None:
+def test_an_update_is_the_new_state_and_before_is_ignored(schedule: Schedule) -> None:
     created(schedule)
     (change,) = sent(*Encoder().records(schedule.change_job("J-1", subject="Hoist")[0]))
     decoded = LOCAL.decode(change)
@@ -173,7 +173,7 @@ def test_an_update_is_the_new_state_and_what_was_before_plays_no_part(schedule: 
     assert isinstance(wrong_before, Changed)
 
 
-def test_a_delete_and_its_tombstone_are_known_by_their_key(schedule: Schedule) -> None:
+def test_a_delete_and_its_tombstone_are_identified_by_their_key(schedule: Schedule) -> None:
     created(schedule)
     deletion, tombstone = sent(*Encoder().records(schedule.delete("J-1")[0]))
     assert LOCAL.decode(deletion) == Deleted("J-1", COMMITTED)
@@ -181,7 +181,7 @@ def test_a_delete_and_its_tombstone_are_known_by_their_key(schedule: Schedule) -
 
 
 @pytest.mark.parametrize("kind", ["initial", "incremental"])
-def test_a_snapshots_row_is_a_state_but_no_news(schedule: Schedule, kind: Any) -> None:
+def test_a_snapshots_row_is_a_state_without_a_commit_time(schedule: Schedule, kind: Any) -> None:
     created(schedule)
     (read,) = schedule.snapshot(kind)
     decoded = LOCAL.decode(*sent(*Encoder().records(read)))
@@ -190,7 +190,7 @@ def test_a_snapshots_row_is_a_state_but_no_news(schedule: Schedule, kind: Any) -
 
 
 @pytest.mark.parametrize("snapshot", ["true", "first", "last", "incremental", "last_in_data_collection"])
-def test_every_snapshot_but_false_is_no_news(snapshot: str) -> None:
+def test_every_snapshot_marker_except_false_means_no_commit_time(snapshot: str) -> None:
     decoded = local(envelope(ROW, source=SOURCE | {"snapshot": snapshot}))
     assert isinstance(decoded, Changed)
     assert decoded.committed_at is None
@@ -199,24 +199,24 @@ def test_every_snapshot_but_false_is_no_news(snapshot: str) -> None:
     assert news.committed_at == 5.0
 
 
-def test_a_truncate_is_told_and_a_message_of_another_kind_ignored(schedule: Schedule) -> None:
+def test_a_truncate_is_reported_and_a_logical_message_is_ignored(schedule: Schedule) -> None:
     (truncate,) = sent(*Encoder().records(schedule.truncate()[0]))
     assert LOCAL.decode(truncate) == Truncated()
     assert local(envelope(None, op="m"), key=None) == Ignored()
 
 
 @pytest.mark.parametrize("column", ["notes", "workers", "subject"])
-def test_a_row_with_a_value_that_was_not_logged_is_to_be_read_from_core(schedule: Schedule, column: str) -> None:
+def test_a_row_with_a_value_that_was_not_logged_is_incomplete(schedule: Schedule, column: str) -> None:
     (change,) = sent(*Encoder().records(created(schedule), unavailable=[column]))
     assert LOCAL.decode(change) == Incomplete("J-1", "acme", COMMITTED)
 
 
-def test_a_row_that_is_incomplete_and_names_no_site_is_invalid() -> None:
+def test_an_incomplete_row_without_a_site_is_invalid() -> None:
     with pytest.raises(InvalidRecordError, match="site_id"):
         local(envelope(ROW | {"site_id": "", "notes": feed.UNAVAILABLE}))
 
 
-def test_a_key_that_is_another_jobs_is_invalid(schedule: Schedule) -> None:
+def test_a_key_of_another_job_is_invalid(schedule: Schedule) -> None:
     (change,) = Encoder().records(created(schedule))
     with pytest.raises(InvalidRecordError, match="key"):
         LOCAL.decode(record(b"J-2", change.value))
@@ -243,7 +243,7 @@ def test_a_record_without_a_key_is_invalid(schedule: Schedule, key: bytes | None
         ({"after": ROW | {"starts_at": "2026-12-01T09:00:00Z", "ends_at": "2026-12-01T08:00:00Z"}}, "ends_at"),
     ],
 )
-def test_an_impossible_statement_is_named_without_its_content(parts: dict[str, Any], fault: str) -> None:
+def test_an_impossible_value_is_named_without_its_content(parts: dict[str, Any], fault: str) -> None:
     with pytest.raises(InvalidRecordError, match=fault) as caught:
         local(envelope(ROW) | parts)
     assert SECRET not in str(caught.value)
@@ -258,7 +258,7 @@ def test_an_impossible_statement_is_named_without_its_content(parts: dict[str, A
         ("io.debezium.time.NanoTimestamp", 1_000_000_000),
     ],
 )
-async def test_times_may_be_numbers_of_the_unit_that_their_connect_name_tells(connect_name: str, unit: int) -> None:
+async def test_times_may_be_numbers_in_the_unit_of_their_connect_name(connect_name: str, unit: int) -> None:
     schema = with_column("starts_at", {"type": "long", "connect.name": connect_name})
     after = ROW | {"starts_at": 1_795_420_800 * unit + unit // 2, "ends_at": "2027-01-01T00:00:00Z"}
     decoded = (await decoder(_7=schema)).decode(record(b"J-1", confluent(7) + avro(schema, envelope(after))))
@@ -283,7 +283,7 @@ async def test_an_infinite_time_is_invalid(number: int) -> None:
         (await decoder(_7=schema)).decode(record(b"J-1", value))
 
 
-async def test_a_number_of_unknown_unit_is_no_time() -> None:
+async def test_a_number_of_an_unknown_unit_is_not_a_time() -> None:
     schema = with_column("starts_at", "long")
     value = confluent(7) + avro(schema, envelope(ROW | {"starts_at": 5}))
     with pytest.raises(InvalidRecordError, match="starts_at"):
@@ -306,19 +306,19 @@ async def test_workers_may_be_an_array() -> None:
     assert decoded.job.addresses == {"a@x.example"}
 
 
-async def test_an_array_that_was_not_logged_is_to_be_read_from_core() -> None:
+async def test_an_array_that_was_not_logged_is_incomplete() -> None:
     schema = with_column("workers", {"type": "array", "items": "string"})
     value = confluent(7) + avro(schema, envelope(ROW | {"workers": [feed.UNAVAILABLE]}))
     assert (await decoder(_7=schema)).decode(record(b"J-1", value)) == Incomplete("J-1", "acme", 5.0)
 
 
-async def test_a_further_column_is_harmless() -> None:
+async def test_an_additional_column_is_ignored() -> None:
     schema = with_column("colour", "string")
     value = confluent(7) + avro(schema, envelope(ROW | {"colour": "red"}))
     assert isinstance((await decoder(_7=schema)).decode(record(b"J-1", value)), Changed)
 
 
-def test_a_schema_of_the_registry_is_asked_for(schedule: Schedule) -> None:
+def test_a_schema_id_is_looked_up_in_the_registry(schedule: Schedule) -> None:
     change = created(schedule)
     for encoder, schema_id in ((Encoder(value_framing=confluent(7)), 7), (Encoder(key_framing=confluent(8)), 8)):
         with pytest.raises(SchemaNeededError) as needed:
@@ -349,14 +349,14 @@ def test_other_first_bytes_are_undecodable(value: bytes) -> None:
         LOCAL.decode(record(b"J-1", value))
 
 
-async def test_a_datum_that_is_no_change_event_is_undecodable() -> None:
+async def test_a_datum_that_is_not_a_change_event_is_undecodable() -> None:
     known = await decoder(_7="string", _8=KEY)
     for value in (confluent(7) + avro("string", "op"), confluent(8) + avro(KEY, {"job_id": "J-1"})):
         with pytest.raises(UndecodableError, match="op"):
             known.decode(record(b"J-1", value))
 
 
-def test_a_key_of_broken_text_is_undecodable() -> None:
+def test_a_key_that_is_not_utf_8_is_undecodable() -> None:
     with pytest.raises(UndecodableError):
         LOCAL.decode(record(b"\xff\xfe", None))
 
@@ -371,7 +371,7 @@ def test_a_record_that_ends_early_is_undecodable(length: int) -> None:
 
 
 @given(st.binary(min_size=1, max_size=5))
-def test_bytes_behind_the_datum_are_undecodable(rest: bytes) -> None:
+def test_bytes_after_the_datum_are_undecodable(rest: bytes) -> None:
     with pytest.raises(UndecodableError, match="left over"):
         LOCAL.decode(record(b"J-1", GOOD + rest))
 
@@ -403,7 +403,7 @@ def test_damaged_bytes_raise_nothing_undocumented(damages: list[tuple[int, int]]
     attempt(LOCAL, b"J-1", bytes(damaged))
 
 
-def test_the_records_place_and_headers_play_no_part() -> None:
+def test_a_records_place_and_headers_do_not_change_its_content() -> None:
     one = record(b"J-1", GOOD)
     other = replace(one, topic="t", partition=3, offset=9, headers=[("x", b"y")], timestamp=5.0)
     assert LOCAL.decode(one) == LOCAL.decode(other)

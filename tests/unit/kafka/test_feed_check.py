@@ -21,16 +21,16 @@ def faults(*changes: tuple[int, float | None]) -> list[str]:
     return list(check.faults)
 
 
-def test_a_revision_that_falls_from_one_commit_to_the_next_is_a_fault() -> None:
+def test_a_revision_lower_than_that_of_an_earlier_commit_is_a_fault() -> None:
     assert faults((5, 10.0), (4, 11.0)) == ["a revision lower than the one before it"]
 
 
-def test_records_that_come_again_and_snapshots_are_none() -> None:
+def test_repeated_records_and_snapshots_are_not_faults() -> None:
     assert faults((4, 10.0), (5, 11.0), (4, 10.0), (5, 11.0)) == []
     assert faults((5, 10.0), (4, None)) == []
 
 
-def test_a_row_that_was_made_again_begins_anew() -> None:
+def test_a_row_that_was_created_again_may_have_a_lower_revision() -> None:
     check = FeedCheck({"acme"})
     check.read(record(0), Changed(state(5), 10.0))
     check.read(record(1), Deleted("J1", 11.0))

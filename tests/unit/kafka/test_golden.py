@@ -13,7 +13,7 @@ from consumer.domain.errors import InvalidRecordError, UndecodableError
 from consumer.domain.job import Job
 from consumer.http import Http
 from consumer.kafka.decode import Changed, Decoded, Decoder, Deleted, Incomplete, Truncated
-from consumer.kafka.intake import decode
+from consumer.kafka.decode_with_registry import decode
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.registry import Registry
 from tests.golden import captured
@@ -42,7 +42,7 @@ class Reader:
             return error
 
     async def jobs(self, trap: str) -> list[Job]:
-        """The states that a trap's records tell, which must all do so."""
+        """The states in a trap's records. Each record must be a state."""
         found = await self.each(trap)
         assert all(isinstance(each, Changed) for each in found), found
         return [each.job for each in found if isinstance(each, Changed)]
@@ -64,7 +64,7 @@ def records(trap: str) -> list[Record]:
 
 
 def committed(said: dict[str, Any]) -> float:
-    return said["source"]["ts_ms"] / 1000
+    return float(said["source"]["ts_ms"] / 1000)
 
 
 async def test_a_row_is_created_changed_and_deleted(reader: Reader) -> None:
@@ -77,7 +77,7 @@ async def test_a_row_is_created_changed_and_deleted(reader: Reader) -> None:
     assert deleted == [Deleted("J-1", committed(says[2])), Deleted("J-1", None)]
 
 
-async def test_the_fakes_in_before_are_believed_by_nobody(reader: Reader) -> None:
+async def test_placeholder_values_in_before_are_ignored(reader: Reader) -> None:
     *_, said = captured.says("before")
     assert said["op"] == "d"
     assert (said["before"]["site_id"], said["before"]["revision"], said["before"]["status"]) == ("", 0, "")
@@ -85,7 +85,7 @@ async def test_the_fakes_in_before_are_believed_by_nobody(reader: Reader) -> Non
     assert deletion == Deleted("J-1", committed(said))
 
 
-async def test_a_whole_row_in_before_plays_no_part(reader: Reader) -> None:
+async def test_a_whole_row_in_before_is_ignored(reader: Reader) -> None:
     *_, said = captured.says("before-full")
     assert said["before"]["site_id"] == "acme"
     first, second, *deleted = await reader.each("before-full")
@@ -107,7 +107,7 @@ async def test_a_large_value_that_was_not_logged_makes_a_record_incomplete(
             assert isinstance(found, Changed)
 
 
-async def test_a_large_value_that_was_not_logged_is_told_by_replica_identity_full(reader: Reader) -> None:
+async def test_replica_identity_full_logs_a_large_value_that_did_not_change(reader: Reader) -> None:
     first, second, *_ = await reader.each("before-full")
     assert isinstance(first, Changed)
     assert isinstance(second, Changed)
@@ -115,13 +115,13 @@ async def test_a_large_value_that_was_not_logged_is_told_by_replica_identity_ful
     assert len(first.job.notes or "") == 4_000
 
 
-async def test_snapshots_are_states_but_no_news(reader: Reader) -> None:
+async def test_snapshots_are_states_without_commit_times(reader: Reader) -> None:
     found = await reader.each("snapshots")
     said = captured.says("snapshots")
     kinds = [each["source"]["snapshot"] for each in said]
     assert kinds == ["first", "true", "last", "false", *["incremental"] * 3]
-    told = [(each.job.job_id, each.job.revision, each.committed_at) for each in found if isinstance(each, Changed)]
-    assert told == [
+    states = [(each.job.job_id, each.job.revision, each.committed_at) for each in found if isinstance(each, Changed)]
+    assert states == [
         *[("J-1", 1, None), ("J-2", 2, None), ("J-3", 3, None)],
         ("J-2", 4, committed(said[3])),
         *[("J-1", 1, None), ("J-2", 4, None), ("J-3", 3, None)],
@@ -158,22 +158,22 @@ async def test_a_truncation_has_no_key_and_changes_nothing(reader: Reader) -> No
     assert truncation == Truncated()
 
 
-async def test_null_columns_are_empty_but_workers_of_null_are_not_nobody(reader: Reader) -> None:
-    empty, nobody = await reader.each("nulls")
+async def test_null_columns_are_empty_but_null_workers_are_invalid(reader: Reader) -> None:
+    empty, without_workers = await reader.each("nulls")
     assert isinstance(empty, Changed)
     assert empty.job == Job("J-1", "acme", 1, "scheduled")
-    assert isinstance(nobody, InvalidRecordError)
-    assert str(nobody) == "workers is missing or no list"
+    assert isinstance(without_workers, InvalidRecordError)
+    assert str(without_workers) == "workers is missing or no list"
 
 
 async def test_a_nullable_column_with_a_default_is_read_and_its_null_arrives_as_the_default(reader: Reader) -> None:
-    """The converter puts the default there, so that nobody can tell: docs/for-cores-team.md forbids such a column."""
+    """The converter replaces null by the default, so docs/for-cores-team.md forbids such a column."""
     filled, emptied = await reader.jobs("defaults")
     assert (filled.notes, emptied.notes) == ("By the gate.", "Ring the bell.")
     assert filled.addresses == ANN
 
 
-async def test_records_of_old_and_new_schemas_stand_on_one_topic(reader: Reader) -> None:
+async def test_records_of_old_and_new_schemas_can_be_on_one_topic(reader: Reader) -> None:
     """A column added, `revision` widened from int to long, a column dropped."""
     jobs = await reader.jobs("evolution")
     assert [job.revision for job in jobs] == [1, 2, 5_000_000_001, 5_000_000_002]
@@ -184,7 +184,7 @@ async def test_records_of_old_and_new_schemas_stand_on_one_topic(reader: Reader)
     assert [await reader.one(record) for record in records("evolution")[::-1]] == (await reader.each("evolution"))[::-1]
 
 
-async def test_apicurios_long_ids_are_told_with_a_hint(reader: Reader) -> None:
+async def test_apicurios_long_ids_are_reported_with_a_hint(reader: Reader) -> None:
     found = await reader.each("long-ids")
     assert all(isinstance(each, UndecodableError) for each in found)
     assert len(found) == 3
@@ -193,7 +193,7 @@ async def test_apicurios_long_ids_are_told_with_a_hint(reader: Reader) -> None:
         assert "Default4ByteIdHandler" in str(each)
 
 
-async def test_ids_in_headers_are_told_with_a_hint_and_no_bare_datum_is_taken_for_something_else(
+async def test_ids_in_headers_are_reported_with_a_hint_and_their_values_are_not_decoded(
     reader: Reader,
 ) -> None:
     """A bare creation begins as Confluent's framing does, and a bare key is text: the wrong job's id."""
@@ -247,7 +247,7 @@ async def test_times_are_the_same_in_every_encoding(reader: Reader, trap: str, m
     assert (none.starts_at, none.ends_at) == (None, None)
 
 
-async def test_times_without_end_are_invalid(reader: Reader) -> None:
+async def test_infinite_times_are_invalid(reader: Reader) -> None:
     always, forever = await reader.each("times-infinite")
     assert isinstance(always, InvalidRecordError)
     assert str(always) == "starts_at is out of range"
@@ -255,7 +255,7 @@ async def test_times_without_end_are_invalid(reader: Reader) -> None:
     assert str(forever) == "ends_at is not an RFC 3339 time"
 
 
-async def test_a_heartbeats_own_time_is_that_of_its_record_and_it_is_no_change(reader: Reader) -> None:
+async def test_a_heartbeats_time_is_that_of_its_record_and_a_heartbeat_is_not_a_change(reader: Reader) -> None:
     """`Heartbeats` reads the record's time alone."""
     for said, timestamp in zip(captured.says("heartbeats"), captured.timestamps("heartbeats"), strict=True):
         assert 0 <= timestamp - said["ts_ms"] < 10_000
@@ -263,7 +263,7 @@ async def test_a_heartbeats_own_time_is_that_of_its_record_and_it_is_no_change(r
         assert isinstance(each, UndecodableError)
 
 
-async def test_a_schema_that_the_registry_does_not_know_is_told_after_it_was_asked() -> None:
+async def test_a_schema_that_the_registry_does_not_know_is_reported_after_two_requests() -> None:
     record, *_ = records("before")
     value_id = int.from_bytes((record.value or b"")[1:5], "big")
     held = captured.registry(without={value_id})
@@ -276,7 +276,7 @@ async def test_a_schema_that_the_registry_does_not_know_is_told_after_it_was_ask
     assert held.requests[f"/schemas/ids/{value_id}"] == 2
 
 
-def test_every_trap_is_captured_as_it_is_written_down() -> None:
+def test_the_captured_records_match_the_described_traps() -> None:
     """Otherwise `make capture` is due."""
     assert {file.stem for file in captured.FOLDER.glob("*.json")} == {trap.name for trap in TRAPS}
     for trap in TRAPS:

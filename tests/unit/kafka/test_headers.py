@@ -1,6 +1,7 @@
-"""Headers that nobody can read cost neither the record nor the process."""
+"""Headers that cannot be read lose neither the record nor the process."""
 
 import asyncio
+import time
 import uuid
 from typing import Any
 
@@ -67,6 +68,7 @@ async def test_the_pump_reads_a_record_whose_header_name_is_not_utf_8(broker: st
         lambda: None,
         on_pressure=lambda: None,
         identify=lambda _seconds: "",
+        monotonic=time.monotonic,
     )
     pump.start()
     async with asyncio.timeout(20):
@@ -80,7 +82,7 @@ async def test_the_pump_reads_a_record_whose_header_name_is_not_utf_8(broker: st
 @pytest.mark.parametrize(
     "error", [SystemError("returned a result with an exception set"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "?")]
 )
-def test_unreadable_headers_are_asked_for_once(error: Exception) -> None:
+def test_unreadable_headers_are_read_only_once(error: Exception) -> None:
     class Message:
         asked = 0
 
@@ -93,7 +95,7 @@ def test_unreadable_headers_are_asked_for_once(error: Exception) -> None:
     assert message.asked == 1
 
 
-def test_a_dead_letter_says_that_the_headers_could_not_be_read_each_time_it_is_written() -> None:
+def test_each_dead_letter_of_a_record_shows_that_its_headers_could_not_be_read() -> None:
     record = Record("topic", 1, 2, b"J1", b"v", list(UNREAD), 0.0, Epoch(1))
     first = parcel(record, "invalid: once", Room.whole(record))
     assert dict(first.headers)[UNREADABLE] == b"a name is not UTF-8"
@@ -103,7 +105,7 @@ def test_a_dead_letter_says_that_the_headers_could_not_be_read_each_time_it_is_w
     assert (second[UNREADABLE], second["calsync.attempts"]) == (b"a name is not UTF-8", b"2")
 
 
-def test_the_check_of_the_feed_reports_headers_that_cannot_be_read() -> None:
+def test_the_feed_check_reports_headers_that_cannot_be_read() -> None:
     check = FeedCheck(["acme"])
     check.read(Record("topic", 1, 2, b"J1", None, list(UNREAD), 0.0, Epoch(1)), Deleted("J1", None))
     check.unreadable(Record("topic", 1, 3, b"J1", b"?", list(UNREAD), 0.0, Epoch(1)), "no framing of ours")

@@ -1,6 +1,7 @@
-"""The intake: each partition in its order, each waiting for itself alone, each receipt back when its record is safe."""
+"""The intake: each partition keeps its order and waits alone, and receipts come back when their records are safe."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -20,14 +21,12 @@ from consumer.domain.errors import (
 )
 from consumer.domain.job import Job
 from consumer.domain.mailbox import Mailbox
-from consumer.kafka import core_questions, waiting
-from consumer.kafka import intake as module
-from consumer.kafka.core_questions import CoreQuestions
+from consumer.kafka.core_questions import REST_SECONDS, CoreQuestions
 from consumer.kafka.decode import Changed, Decoded, Deleted, Ignored, Incomplete, SchemaNeededError, Truncated
 from consumer.kafka.intake import UNREADABLE_RUN, Intake
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.refused import RefusedRecords
-from consumer.kafka.waiting import Wait, Waits
+from consumer.kafka.waiting import Backoff, Wait, Waits
 from consumer.sync.change import Change, SweepView
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival
@@ -51,7 +50,7 @@ class World:
     """Everything around an intake. A record's value says what it is: ``job``, ``gone``, ``bad``, ``schema``…"""
 
     schemas: set[int] = field(default_factory=set)
-    registry_away: bool = False
+    registry_down: bool = False
     dead_letters: Gate = field(default_factory=Gate)
     written: list[tuple[Record, str]] = field(default_factory=list)
     core: Gate = field(default_factory=Gate)
@@ -71,7 +70,7 @@ class World:
     offsets: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.waits = Waits(self.waiting.append)
+        self.waits = Waits(self.waiting.append, time.monotonic, Backoff(first=0.0))
         dead_letters: Any = self
         self.refused = RefusedRecords(dead_letters, self.waits)
 
@@ -99,7 +98,7 @@ class World:
                 raise UndecodableError("no framing of ours")
 
     async def fetch(self, schema_id: int) -> None:
-        if self.registry_away:
+        if self.registry_down:
             raise TransientError("HTTP 500")
         self.schemas.add(schema_id)
 
@@ -166,22 +165,17 @@ class World:
             part,
             part,
             part,
-            part,
+            CoreQuestions(part, time.monotonic),
             part,
             self.waits,
             self.give_back,
             self.block,
+            retry_seconds=0.0,
         )
 
 
 def _job(job_id: str) -> Job:
     return Job(job_id, "acme", 1, "scheduled")
-
-
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_FIRST_WAIT", 0.0)
-    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.0)
 
 
 @asynccontextmanager
@@ -204,7 +198,7 @@ async def until(check: Callable[[], object]) -> None:
 
 
 async def settled() -> None:
-    """Whatever can happen has happened."""
+    """Let every task run until it waits for something that does not come."""
     for _ in range(50):
         await asyncio.sleep(0)
 
@@ -227,7 +221,7 @@ async def test_the_records_of_a_poll_go_in_one_round_trip_in_their_order() -> No
     assert world.waiting == []
 
 
-async def test_what_needs_no_routing_is_skipped() -> None:
+async def test_records_that_need_no_routing_are_skipped() -> None:
     world = World()
     async with running(world) as intake:
         intake.deliver(world.records((0, "truncated"), (0, "message")))
@@ -236,7 +230,7 @@ async def test_what_needs_no_routing_is_skipped() -> None:
 
 
 @pytest.mark.parametrize(("value", "kind"), [("bad", "undecodable"), ("invalid", "invalid")])
-async def test_a_refused_dead_letter_stops_its_partition_alone(value: str, kind: str) -> None:
+async def test_a_refused_dead_letter_stops_only_its_partition(value: str, kind: str) -> None:
     world = World()
     world.dead_letters.open.clear()
     async with running(world) as intake:
@@ -260,21 +254,21 @@ async def test_a_refused_dead_letter_stops_its_partition_alone(value: str, kind:
     assert world.waits.now() == []
 
 
-async def test_a_registry_that_does_not_answer_stops_the_partitions_that_need_it_alone() -> None:
-    world = World(registry_away=True)
+async def test_a_registry_that_does_not_answer_stops_only_the_partitions_that_need_it() -> None:
+    world = World(registry_down=True)
     async with running(world) as intake:
         intake.deliver(world.records((0, "schema:A"), (0, "job:B"), (1, "job:C"), (2, "schema:D")))
         await until(lambda: world.routed)
         await settled()
         assert world.routed == [(1, 0)]
         assert {(wait.record.partition, wait.cause) for wait in world.waits.now()} == {(0, "schema"), (2, "schema")}
-        world.registry_away = False
+        world.registry_down = False
         await until(lambda: len(world.routed) == 4)
     assert [place for place in world.routed if place[0] == 0] == [(0, 0), (0, 1)]
     assert world.written == []
 
 
-async def test_core_that_does_not_answer_stops_the_partition_of_the_incomplete_record_alone() -> None:
+async def test_core_that_does_not_answer_stops_only_the_partition_of_the_incomplete_record() -> None:
     world = World()
     world.core.open.clear()
     async with running(world) as intake:
@@ -287,9 +281,7 @@ async def test_core_that_does_not_answer_stops_the_partition_of_the_incomplete_r
     assert world.routed == [(1, 0), (0, 0), (0, 1)]
 
 
-async def test_while_core_gives_no_answer_incomplete_records_are_marked_for_the_sweep_and_it_is_not_asked_again() -> (
-    None
-):
+async def test_while_core_does_not_answer_incomplete_records_are_left_to_the_sweep_without_further_questions() -> None:
     def fails(_job_id: str) -> Job | None:
         raise CoreUnavailableError("HTTP 503")
 
@@ -308,7 +300,7 @@ async def test_while_core_gives_no_answer_incomplete_records_are_marked_for_the_
     assert sorted(world.dirty) == [(Mailbox("acme", ""), str(partition)) for partition in range(6)]
 
 
-async def test_a_site_that_core_fails_for_keeps_no_other_sites_records_from_being_completed() -> None:
+async def test_while_core_fails_for_one_site_records_of_other_sites_are_completed() -> None:
     world = World(core_fails={"acme"})
     async with running(world) as intake:
         intake.deliver(world.records((0, "incomplete:A"), (0, "incomplete:B@beta"), (0, "incomplete:C")))
@@ -319,7 +311,7 @@ async def test_a_site_that_core_fails_for_keeps_no_other_sites_records_from_bein
     assert world.dirty == [(Mailbox("acme", ""), "A"), (Mailbox("acme", ""), "C")]
 
 
-async def test_a_site_that_core_does_not_answer_for_takes_no_other_sites_turn() -> None:
+async def test_while_core_does_not_answer_for_one_site_other_sites_are_asked_about() -> None:
     world = World(core_hangs={"acme"})
     async with running(world) as intake:
         intake.deliver(world.records(*[(partition, f"incomplete:{partition}") for partition in range(8)]))
@@ -330,7 +322,7 @@ async def test_a_site_that_core_does_not_answer_for_takes_no_other_sites_turn() 
     assert len(world.questions) == 5
 
 
-async def test_an_incomplete_record_of_a_site_that_is_not_named_is_skipped_without_a_question_or_a_mark() -> None:
+async def test_an_incomplete_record_of_an_unknown_site_is_skipped_without_a_question_or_a_mark() -> None:
     world = World(core_fails={"nobody"})
     async with running(world) as intake:
         intake.deliver(world.records((0, "incomplete:A@nobody"), (0, "job:B")))
@@ -340,29 +332,26 @@ async def test_an_incomplete_record_of_a_site_that_is_not_named_is_skipped_witho
     assert world.routed == [(0, 1)]
 
 
-async def test_a_site_is_asked_about_again_when_its_rest_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_site_is_asked_about_again_when_its_rest_is_over() -> None:
     now = 100.0
-    monkeypatch.setattr(core_questions.time, "monotonic", lambda: now)
     world = World(core_fails={"acme", "beta"})
     core: Any = world
-    questions = CoreQuestions(core)
+    questions = CoreQuestions(core, lambda: now)
     for site_id, expected in (("acme", 1), ("acme", 1), ("beta", 2)):
         with pytest.raises(CoreUnavailableError):
             await questions.job(site_id, "A")
         assert len(world.questions) == expected
     world.core_fails.clear()
-    now += core_questions._REST_SECONDS / 2
+    now += REST_SECONDS / 2
     with pytest.raises(CoreUnavailableError, match="a moment ago"):
         await questions.job("acme", "A")  # and this failure does not make the rest longer
-    now += core_questions._REST_SECONDS / 2
+    now += REST_SECONDS / 2
     assert await questions.job("acme", "A") == _job("A")
     assert await questions.job("gamma", "A") == _job("A")
     assert set(questions._sites) == {"gamma"}
 
 
-async def test_an_incomplete_record_of_a_job_that_core_has_no_more_is_stale_and_an_impossible_row_a_dead_letter() -> (
-    None
-):
+async def test_an_incomplete_record_of_a_deleted_job_is_stale_and_one_with_an_impossible_row_is_dead_lettered() -> None:
     def answer(job_id: str) -> Job | None:
         if job_id == "gone":
             return None
@@ -376,7 +365,7 @@ async def test_an_incomplete_record_of_a_job_that_core_has_no_more_is_stale_and_
     assert world.kinds == ["invalid"]
 
 
-async def test_without_redis_everything_waits_and_nothing_is_lost_or_doubled() -> None:
+async def test_without_redis_records_wait_and_none_is_lost_or_routed_twice() -> None:
     world = World(redis_failures=3)
     async with running(world) as intake:
         intake.deliver(world.records((0, "job:A"), (1, "job:B")))
@@ -386,7 +375,7 @@ async def test_without_redis_everything_waits_and_nothing_is_lost_or_doubled() -
     assert sorted(world.routed) == [(0, 0), (0, 1), (1, 0)]
 
 
-async def test_fifty_unreadable_records_in_a_row_block_their_partition_and_a_good_one_starts_the_count_again() -> None:
+async def test_fifty_unreadable_records_in_a_row_block_their_partition_and_a_readable_one_resets_the_count() -> None:
     world = World()
     values = ["bad"] * (UNREADABLE_RUN - 1) + ["job:A"] + ["bad"] * (UNREADABLE_RUN - 1)
     async with running(world) as intake:
@@ -414,7 +403,7 @@ async def test_unreadable_records_of_several_partitions_do_not_count_together() 
     assert world.blocked == []
 
 
-async def test_a_revoked_partition_is_given_up_with_what_came_behind() -> None:
+async def test_the_waiting_records_of_a_revoked_partition_are_dropped() -> None:
     world = World()
     world.dead_letters.open.clear()
     async with running(world) as intake:
@@ -424,7 +413,7 @@ async def test_a_revoked_partition_is_given_up_with_what_came_behind() -> None:
         assert world.waits.now() == []
         await settled()
         world.dead_letters.open.set()
-        # Held again, it is read from where it was committed, whatever the old task still waited for.
+        # When it is assigned again, it is read from the committed offset, and the old task has no effect.
         world.offsets[0] = -1
         intake.deliver(world.records((0, "job:B")))
         await until(lambda: world.routed)
@@ -434,7 +423,7 @@ async def test_a_revoked_partition_is_given_up_with_what_came_behind() -> None:
     assert world.back == []
 
 
-async def test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_its_lane_does_not_wait() -> None:
+async def test_a_refused_changes_receipts_come_back_after_its_dead_letter_and_its_lane_does_not_wait() -> None:
     world = World()
     world.dead_letters.open.clear()
     receipt = Receipt(world.record(3, "job:A"), world.give_back, lambda: True, Place(3, 0))
@@ -465,7 +454,7 @@ async def test_a_refused_changes_receipts_come_back_when_its_letter_is_safe_and_
 
 
 def _owed(world: World, revision: int, partition: int) -> Change:
-    """A record's change, and what it stands for."""
+    """The change of a record of this partition."""
     record = world.record(partition, "job:A")
 
     def give_back(receipt: Receipt, result: str) -> None:
@@ -480,11 +469,11 @@ def _owed(world: World, revision: int, partition: int) -> Change:
 
 def _swept(revision: int, answers: list[str]) -> Change:
     receipt = Receipt(None, lambda _, result: answers.append(result), lambda: True)
-    return Change("A", replace(_job("A"), revision=revision), receipt, sweep_view=SweepView(None, None))
+    return Change("A", replace(_job("A"), revision=revision), receipt, sweep_view=SweepView(None, None, "edited"))
 
 
 async def _refuse(world: World, change: Change) -> None:
-    """As a lane does."""
+    """Refuse a change as a lane does."""
     await world.refused.refuse(change, RequestRefusedError(400, "Bad"))
     change.done("dead_lettered")
 
@@ -502,7 +491,7 @@ async def test_the_newest_record_under_a_sweeps_refused_repair_is_dead_lettered_
         await _refuse(world, change)
         await world.dead_letters.asked.wait()
         await settled()
-        # The sweep need not wait for the letter.
+        # The sweep does not wait for the dead letter.
         assert answers == ["dead_lettered"]
         assert world.back == []
         assert world.waiting == [{1}]
@@ -533,7 +522,7 @@ async def test_an_older_record_is_dead_lettered_itself_if_the_newest_ones_partit
     assert world.back == [(0, 0, "dead_lettered")]
 
 
-async def test_a_change_that_no_record_asked_for_has_no_letter() -> None:
+async def test_a_change_without_a_record_has_no_dead_letter() -> None:
     world = World()
     receipt = Receipt(None, world.give_back, lambda: True)
     async with running(world):
@@ -543,7 +532,7 @@ async def test_a_change_that_no_record_asked_for_has_no_letter() -> None:
     assert world.written == []
 
 
-async def test_an_unexpected_error_in_one_partition_ends_the_intake_loudly() -> None:
+async def test_an_unexpected_error_in_one_partition_ends_the_intake() -> None:
     def broken(_job_id: str) -> Job | None:
         raise ZeroDivisionError
 
@@ -560,7 +549,7 @@ VALUES = st.sampled_from(["job:A", "gone:A", "bad", "invalid", "incomplete:A", "
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 2), VALUES), max_size=8), max_size=6), st.integers(0, 2))
-def test_whatever_comes_each_partition_keeps_its_order_and_each_record_is_done_once(
+def test_each_partition_keeps_its_order_and_each_record_is_done_once(
     polls: list[list[tuple[int, str]]], redis_failures: int
 ) -> None:
     async def play() -> None:

@@ -1,4 +1,4 @@
-"""Lag is counted in offsets from what is committed to the end; a topic's id is asked of brokers that have such ids."""
+"""Lag is the offsets from the committed one to the end; a topic's id comes from brokers that have such ids."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from consumer.kafka import lag as module
-from consumer.kafka import topic as topic_module
 from consumer.kafka.lag import Lag
 from consumer.kafka.topic import TopicIdentity
 
@@ -24,7 +22,7 @@ class Broker:
         return [TopicPartition("topic", each.partition, self.committed_at[each.partition]) for each in partitions]
 
     def get_watermark_offsets(self, partition: TopicPartition, timeout: float, *, cached: bool) -> tuple[int, int]:
-        assert not cached, "librdkafka's own figures stand still while consumption is paused"
+        assert not cached, "librdkafka's own figures do not change while consumption is paused"
         return self.ends[partition.partition]
 
 
@@ -32,26 +30,26 @@ class Broker:
     ("committed", "first", "end", "behind"),
     [
         (7, 0, 7, 0),
-        # The last offsets are a transaction's markers: once they are committed past, nothing is left.
+        # The last offsets are a transaction's markers. Once they are committed too, the lag is 0.
         (5, 0, 7, 2),
-        # Nothing is committed yet; what the broker has deleted does not count.
+        # Nothing is committed yet. Deleted records do not count.
         (-1001, 3, 7, 4),
         (1, 3, 7, 4),
         # The topic was created again, and the old offset is still committed.
         (9, 0, 2, 0),
     ],
 )
-def test_lag_is_what_lies_between_the_committed_offset_and_the_end(
+def test_lag_is_the_offsets_between_the_committed_one_and_the_end(
     monkeypatch: pytest.MonkeyPatch, committed: int, first: int, end: int, behind: int
 ) -> None:
-    monkeypatch.setattr(module, "Consumer", Broker)
+    make_consumer: Any = Broker
     monkeypatch.setattr(Broker, "committed_at", {0: committed}, raising=False)
     monkeypatch.setattr(Broker, "ends", {0: (first, end)}, raising=False)
-    assert Lag({}, "topic").measure([0]) == {0: behind}
+    assert Lag({}, "topic", make_consumer).measure([0]) == {0: behind}
 
 
 class Admin:
-    """Describes one topic, or fails as it is told."""
+    """Describes one topic, or fails."""
 
     controller = 1
     cluster: str | None = "4L6g3nShT-eMCtK--X86sw"
@@ -82,24 +80,24 @@ class Admin:
         (1, TimeoutError(), None),
     ],
 )
-def test_a_topics_id_is_told_from_one_that_is_not_known_now(
+def test_a_topic_without_an_id_differs_from_one_whose_id_is_not_known_now(
     monkeypatch: pytest.MonkeyPatch, controller: int, answer: Any, known: str | None
 ) -> None:
-    monkeypatch.setattr(topic_module, "AdminClient", Admin)
+    make_admin: Any = Admin
     monkeypatch.setattr(Admin, "controller", controller)
     monkeypatch.setattr(Admin, "answer", answer)
-    assert TopicIdentity({}, "topic").ask() == known
+    assert TopicIdentity({}, "topic", make_admin=make_admin).ask() == known
 
 
 @pytest.mark.parametrize(("cluster", "known"), [("mockCluster157fce86d0f8", ""), (None, None)])
-def test_a_cluster_that_has_no_controller_now_is_told_from_one_that_never_has_any(
+def test_a_cluster_without_a_controller_now_differs_from_one_that_never_has_one(
     monkeypatch: pytest.MonkeyPatch, cluster: str | None, known: str | None
 ) -> None:
-    monkeypatch.setattr(topic_module, "AdminClient", Admin)
+    make_admin: Any = Admin
     monkeypatch.setattr(Admin, "controller", 0)
     monkeypatch.setattr(Admin, "cluster", cluster)
-    assert TopicIdentity({}, "topic").ask() == known
+    assert TopicIdentity({}, "topic", make_admin=make_admin).ask() == known
 
 
-def test_the_embedded_broker_has_no_topic_ids_and_says_so_at_once(broker: str) -> None:
+def test_the_embedded_broker_has_no_topic_ids(broker: str) -> None:
     assert TopicIdentity({"bootstrap.servers": broker}, "core.job-changed").ask() == ""

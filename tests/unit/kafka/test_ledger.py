@@ -9,12 +9,12 @@ OFFSETS = st.lists(st.integers(1, 4), max_size=40).map(lambda gaps: [sum(gaps[: 
 """Ascending, with the gaps that compaction leaves."""
 
 
-def test_a_new_ledger_has_nothing_to_commit() -> None:
+def test_a_new_ledger_has_no_position_to_commit() -> None:
     ledger = Ledger()
     assert (len(ledger), ledger.oldest(), ledger.take_position()) == (0, None, None)
 
 
-def test_the_position_waits_for_the_oldest_and_then_jumps_over_what_is_done() -> None:
+def test_the_position_stops_at_the_oldest_open_record_and_then_passes_all_that_are_done() -> None:
     ledger = Ledger()
     for offset in (10, 11, 15):
         ledger.add(offset, offset / 10, 1)
@@ -25,7 +25,7 @@ def test_the_position_waits_for_the_oldest_and_then_jumps_over_what_is_done() ->
     assert (ledger.take_position(), ledger.oldest(), len(ledger)) == (16, None, 0)
 
 
-def test_a_position_is_given_once_unless_its_commit_failed() -> None:
+def test_a_position_is_returned_once_unless_its_commit_failed() -> None:
     ledger = Ledger()
     ledger.add(0, 0.0, 1)
     ledger.done(0)
@@ -34,7 +34,7 @@ def test_a_position_is_given_once_unless_its_commit_failed() -> None:
     assert [ledger.take_position(), ledger.take_position()] == [1, None]
 
 
-def test_what_is_done_twice_counts_once() -> None:
+def test_a_record_that_is_done_twice_counts_once() -> None:
     ledger = Ledger()
     for offset in (0, 1, 2):
         ledger.add(offset, 0.0, 1)
@@ -45,7 +45,7 @@ def test_what_is_done_twice_counts_once() -> None:
 
 
 @given(OFFSETS, st.data())
-def test_in_any_order_of_ending_no_unfinished_offset_is_ever_passed(offsets: list[int], data: st.DataObject) -> None:
+def test_the_position_never_passes_an_open_record(offsets: list[int], data: st.DataObject) -> None:
     ledger = Ledger()
     waiting = list(offsets)
     unfinished: list[int] = []
@@ -66,7 +66,7 @@ def test_in_any_order_of_ending_no_unfinished_offset_is_ever_passed(offsets: lis
     assert position == (offsets[-1] + 1 if offsets else 0)
 
 
-def test_what_a_later_record_covers_waits_on_there_as_old_as_it_is() -> None:
+def test_a_covering_record_takes_over_the_age_of_the_covered_one() -> None:
     ledger = Ledger()
     for offset in (0, 1, 2, 3):
         ledger.add(offset, 10.0 + offset, 1)
@@ -77,3 +77,14 @@ def test_what_a_later_record_covers_waits_on_there_as_old_as_it_is() -> None:
     assert (ledger.take_position(), ledger.oldest()) == (3, 10.0)
     ledger.done(3)
     assert (ledger.take_position(), ledger.oldest(), ledger.bytes) == (4, None, 0)
+
+
+def test_the_end_of_a_partition_passes_no_open_record() -> None:
+    ledger = Ledger()
+    ledger.add(3, 0.0, 1)
+    ledger.reached(9)
+    assert (ledger.take_position(), ledger.next) == (3, 9)
+    ledger.done(3)
+    assert ledger.take_position() == 9
+    ledger.reached(5)
+    assert ledger.take_position() is None

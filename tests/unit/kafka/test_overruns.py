@@ -1,4 +1,4 @@
-"""What the pump asks the broker in a rebalance, and afterwards: it never waits for long, and silence says nothing."""
+"""The questions to the broker in a rebalance and afterwards: they never block for long, and silence proves nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,32 +8,17 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from structlog.testing import capture_logs
 
-from consumer.kafka import overruns as module
-from consumer.kafka import pump as pump_module
 from consumer.kafka.overruns import Overruns
-from consumer.kafka.pump import Pump
-from tests.unit.kafka import test_pump_steps as steps
+from tests.unit.kafka import group_world as steps
+from tests.unit.kafka.group_world import Clock
 
 REBALANCE_SECONDS = 3.0
-"""What a rebalance callback may take, whatever the broker does."""
-
-
-class Clock:
-    """Time that passes only while somebody waits."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
+"""The longest that a rebalance callback may take."""
 
 
 @dataclass
 class Broker:
-    """What is asked of a broker that answers after some time; ``None``: never."""
+    """A broker that answers after its latency; never, if that is ``None``."""
 
     clock: Clock
     latency: float | None = 0.0
@@ -65,11 +50,8 @@ class Broker:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(pump_module, "time", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
@@ -79,7 +61,7 @@ def found() -> list[None]:
 
 @pytest.fixture
 def overruns(clock: Clock, found: list[None]) -> Overruns:
-    return Overruns("topic", lambda: found.append(None))
+    return Overruns("topic", lambda: found.append(None), clock.monotonic)
 
 
 def consumer_of(broker: Broker) -> Any:
@@ -101,7 +83,7 @@ def test_deleted_records_are_reported_once_with_their_number(
     assert len(broker.waits) == 3
 
 
-def test_a_silent_broker_is_asked_a_second_at_a_time_with_rests_between(
+def test_a_silent_broker_is_asked_for_a_second_at_a_time_with_pauses_between(
     clock: Clock, overruns: Overruns, found: list[None]
 ) -> None:
     broker = Broker(clock, latency=None, committed_offsets={0: 5}, low={0: 9})
@@ -122,7 +104,9 @@ def test_a_silent_broker_is_asked_a_second_at_a_time_with_rests_between(
     assert len(found) == 1
 
 
-def test_a_broker_that_stays_silent_is_given_up_aloud(clock: Clock, overruns: Overruns, found: list[None]) -> None:
+def test_a_question_that_a_silent_broker_never_answers_is_dropped_and_logged(
+    clock: Clock, overruns: Overruns, found: list[None]
+) -> None:
     broker = Broker(clock, latency=None, committed_offsets={0: 5}, low={0: 9})
     overruns.assigned([0])
     with capture_logs() as logs:
@@ -134,7 +118,7 @@ def test_a_broker_that_stays_silent_is_given_up_aloud(clock: Clock, overruns: Ov
     assert found == []
 
 
-def test_a_leader_that_does_not_answer_holds_up_no_other_partition(
+def test_a_leader_that_does_not_answer_delays_no_other_partition(
     clock: Clock, overruns: Overruns, found: list[None]
 ) -> None:
     broker = Broker(clock, committed_offsets={0: 5, 1: 5}, low={0: 9, 1: 9}, silent={0})
@@ -149,7 +133,7 @@ def test_a_leader_that_does_not_answer_holds_up_no_other_partition(
     assert len(found) == 2
 
 
-def test_records_that_were_deleted_after_they_were_read_are_no_overrun(
+def test_records_that_were_deleted_after_they_were_read_are_not_an_overrun(
     clock: Clock, overruns: Overruns, found: list[None]
 ) -> None:
     broker = Broker(clock, latency=None, committed_offsets={0: 5}, low={0: 9})
@@ -162,7 +146,7 @@ def test_records_that_were_deleted_after_they_were_read_are_no_overrun(
     assert found == []
 
 
-def test_a_partition_that_has_gone_is_not_asked_about(clock: Clock, overruns: Overruns) -> None:
+def test_nothing_is_asked_about_a_partition_that_is_not_assigned_any_more(clock: Clock, overruns: Overruns) -> None:
     broker = Broker(clock, latency=None)
     overruns.assigned([0])
     overruns.dropped(0)
@@ -173,70 +157,47 @@ def test_a_partition_that_has_gone_is_not_asked_about(clock: Clock, overruns: Ov
 class Consumer(steps.Consumer):
     """One membership of the group, at a broker that may be slow."""
 
-    broker: Broker
+    def __init__(self, world: steps.World, broker: Broker) -> None:
+        super().__init__(world)
+        self._broker = broker
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
-        return self.broker.committed(partitions, timeout)
+        return self._broker.committed(partitions, timeout)
 
     def get_watermark_offsets(self, partition: TopicPartition, timeout: float, *, cached: bool) -> tuple[int, int]:
-        return self.broker.get_watermark_offsets(partition, timeout, cached=cached)
+        return self._broker.get_watermark_offsets(partition, timeout, cached=cached)
 
 
 @dataclass
 class World(steps.World):
-    """Everything around the pump; no poll takes longer than the clock says."""
+    """Everything around the group loop. Time passes only while the loop waits for the broker."""
 
-    overrun: int = 0
+    step_seconds: float = 0.0
+    broker: Broker = field(kw_only=True)
 
-    def play(self, monkeypatch: pytest.MonkeyPatch, broker: Broker) -> None:
-        class Member(Consumer):
-            pass
+    def make_consumer(self, _config: dict[str, Any]) -> Consumer:
+        return Consumer(self, self.broker)
 
-        Member.broker = broker
-        monkeypatch.setattr(pump_module, "Consumer", lambda _config: Member(self))
-
-        def identify(seconds: float) -> str | None:
-            try:
-                broker.wait(seconds)
-            except KafkaException:
-                return None
-            return "first"
-
-        def count() -> None:
-            self.overrun += 1
-
-        loop: Any = self
-        self.pump = Pump(
-            {},
-            "topic",
-            loop,
-            self.records.extend,
-            self.ended.append,
-            count,
-            on_pressure=self.press,
-            identify=identify,
-            high_water=self.high_water,
-        )
-        self.pump._run()
-        assert self.ended == [None]
+    def identify(self, seconds: float) -> str | None:
+        try:
+            self.broker.wait(seconds)
+        except KafkaException:
+            return None
+        return "first"
 
 
-def test_a_silent_broker_holds_a_rebalance_for_three_seconds_at_most(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> None:
+def test_a_silent_broker_delays_a_rebalance_by_three_seconds_at_most(clock: Clock) -> None:
     broker = Broker(clock, latency=None, committed_offsets=dict.fromkeys(range(64), 5))
     began = clock.now
 
     def polled(world: steps.World) -> None:
         assert clock.now - began <= REBALANCE_SECONDS
-        assert world.pump.partitions == list(range(64))
+        assert list(world.group.oldest) == list(range(64))
 
-    World([polled], partitions=tuple(range(64))).play(monkeypatch, broker)
+    World([polled], partitions=tuple(range(64)), clock=clock, broker=broker).run()
 
 
-def test_a_slow_broker_is_asked_for_everything_within_one_deadline(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> None:
+def test_all_questions_to_a_slow_broker_share_one_deadline(clock: Clock) -> None:
     broker = Broker(clock, latency=0.5, committed_offsets=dict.fromkeys(range(64), 5), low=dict.fromkeys(range(64), 9))
     began = clock.now
 
@@ -246,15 +207,12 @@ def test_a_slow_broker_is_asked_for_everything_within_one_deadline(
     def pause(_world: steps.World) -> None:
         clock.now += 4
 
-    world = World([polled, *[pause] * 64], partitions=tuple(range(64)))
-    world.play(monkeypatch, broker)
-    assert world.overrun > 3
+    world = World([polled, *[pause] * 64], partitions=tuple(range(64)), clock=clock, broker=broker)
+    world.run()
+    assert world.overruns > 3
 
 
-def test_until_the_committed_offset_is_known_no_other_replaces_it(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> None:
-    monkeypatch.setattr(pump_module, "_COMMIT_SECONDS", 0.0)
+def test_no_commit_replaces_the_committed_offset_before_it_is_known(clock: Clock) -> None:
     broker = Broker(clock, latency=None, committed_offsets={0: 5}, low={0: 9})
 
     def uncommitted(world: steps.World) -> None:
@@ -265,20 +223,19 @@ def test_until_the_committed_offset_is_known_no_other_replaces_it(
     def committed(world: steps.World) -> None:
         assert world.committed == {0: 10}
 
-    world = World([steps.records(9), steps.done(9), steps.nothing, uncommitted, steps.nothing, committed])
-    world.play(monkeypatch, broker)
-    assert world.overrun == 1
+    played = [steps.records(9), steps.done(9), steps.nothing, uncommitted, steps.nothing, committed]
+    world = World(played, step_seconds=1.0, clock=clock, broker=broker)
+    world.run()
+    assert world.overruns == 1
 
 
-def test_the_commit_of_a_revoked_partition_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
-    monkeypatch.setattr(pump_module, "_COMMIT_SECONDS", 3600.0)
+def test_the_commit_of_a_revoked_partition_does_not_block(clock: Clock) -> None:
 
     def revoke(world: steps.World) -> None:
         member: Any = steps.Consumer(world)
         world.calls.clear()
-        world.pump._on_revoke(member, [TopicPartition("topic", 0)])
+        world.group._on_revoke(member, [TopicPartition("topic", 0)])
         assert world.calls == ["commit"]
         assert world.committed == {0: 5}
 
-    world = World([steps.nothing, steps.records(4), steps.done(4), revoke])
-    world.play(monkeypatch, Broker(clock))
+    World([steps.nothing, steps.records(4), steps.done(4), revoke], clock=clock, broker=Broker(clock)).run()

@@ -1,21 +1,22 @@
-"""Commands do not wait for ever for a schema registry that gives no answer; the running service does."""
+"""Commands stop waiting for a schema registry that does not answer; the running service does not."""
 
 import asyncio
+import time
 
 import pytest
 
 from consumer.domain.errors import TransientError
-from consumer.kafka import waiting
 from consumer.kafka.decode import Decoder
-from consumer.kafka.intake import decode
+from consumer.kafka.decode_with_registry import decode
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.registry import Registry
+from consumer.kafka.waiting import Backoff, Wait
 
 FRAMED = Record("jobs", 0, 0, b"J1", b"\x00\x00\x00\x00\x07rest", [], 0.0, Epoch(0))
 
 
 class Silent(Registry):
-    """A registry that gives no answer."""
+    """A registry that does not answer."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -31,7 +32,7 @@ class Silent(Registry):
         raise TransientError("no answer")
 
 
-async def test_a_command_gives_up_when_its_patience_is_over() -> None:
+async def test_a_command_gives_up_after_its_patience() -> None:
     registry = Silent()
     async with asyncio.timeout(10):
         with pytest.raises(TransientError, match="no answer"):
@@ -39,10 +40,10 @@ async def test_a_command_gives_up_when_its_patience_is_over() -> None:
     assert registry.asked == 1
 
 
-async def test_the_service_goes_on_asking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_FIRST_WAIT", 0.0)
+async def test_the_service_asks_until_it_is_answered() -> None:
+    wait = Wait(FRAMED, time.monotonic, Backoff(first=0.0))
     registry = Silent()
-    asking = asyncio.create_task(decode(Decoder(registry), registry, FRAMED))
+    asking = asyncio.create_task(decode(Decoder(registry), registry, FRAMED, wait))
     async with asyncio.timeout(10):
         await registry.asked_often.wait()
     assert not asking.done()

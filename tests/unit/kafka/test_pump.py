@@ -1,12 +1,12 @@
-"""The pump's commits, with a consumer that fails them as a broker does: later."""
+"""The pump's thread: its commits, with a consumer that reports their failure later, as a broker does; and its end."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from consumer.kafka import pump
 from consumer.kafka.pump import Pump
 from consumer.kafka.record import Record
 
@@ -35,7 +35,7 @@ class Message:
 
 
 class Consumer:
-    """One partition with one record; the first commit behind it fails after it was accepted."""
+    """One partition with one record. The first commit after it fails after it was accepted."""
 
     commits: list[int]
 
@@ -72,9 +72,19 @@ class Consumer:
         return lambda *_: None
 
 
-async def test_a_commit_that_the_broker_refuses_later_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pump, "Consumer", Consumer)
-    monkeypatch.setattr(pump, "_COMMIT_SECONDS", 0.0)
+class Clock:
+    """A second passes between any two looks at it, so that each step commits."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+
+    def monotonic(self) -> float:
+        self.now += 1
+        return self.now
+
+
+async def test_a_commit_that_the_broker_refuses_later_is_made_again() -> None:
+    make_consumer: Any = Consumer
     loop = asyncio.get_running_loop()
     taken: asyncio.Future[Record] = loop.create_future()
     ended: asyncio.Future[str | None] = loop.create_future()
@@ -87,6 +97,8 @@ async def test_a_commit_that_the_broker_refuses_later_is_made_again(monkeypatch:
         lambda: None,
         on_pressure=lambda: None,
         identify=lambda _seconds: "",
+        monotonic=Clock().monotonic,
+        make_consumer=make_consumer,
     )
     running.start()
     running.done(await taken)
@@ -95,3 +107,41 @@ async def test_a_commit_that_the_broker_refuses_later_is_made_again(monkeypatch:
             await asyncio.sleep(0.001)
     assert await asyncio.to_thread(running.stop, 5)
     assert await ended is None
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KafkaException(KafkaError(KafkaError._FATAL, "fenced")), "fenced"),
+        (ZeroDivisionError(), "ZeroDivisionError in the Kafka thread"),
+    ],
+)
+async def test_an_error_ends_the_thread_with_a_reason_and_closes_the_consumer(error: Exception, reason: str) -> None:
+    closed: list[None] = []
+
+    class Broken(Consumer):
+        def poll(self, timeout: float) -> Message | None:
+            raise error
+
+        def close(self) -> None:
+            closed.append(None)
+
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[str | None] = loop.create_future()
+    make_consumer: Any = Broken
+    running = Pump(
+        {},
+        "topic",
+        loop,
+        lambda _records: None,
+        ended.set_result,
+        lambda: None,
+        on_pressure=lambda: None,
+        identify=lambda _seconds: "",
+        monotonic=time.monotonic,
+        make_consumer=make_consumer,
+    )
+    running.start()
+    assert reason in str(await ended)
+    assert closed == [None]
+    assert await asyncio.to_thread(running.stop, 5)

@@ -1,4 +1,4 @@
-"""Schemas from a registry: references followed, what it does not know, and a registry that is away."""
+"""Schemas from a registry: references, unknown schemas, and a registry that is unavailable."""
 
 import json
 import time
@@ -18,6 +18,7 @@ from consumer.foreign import ForeignAnswers
 from consumer.http import Http
 from consumer.kafka import registry as module
 from consumer.kafka.registry import Registry
+from consumer.kafka.writer_schema import WriterSchema
 from sandbox.registry import Fault, Reference
 from sandbox.registry import Registry as Sandbox
 
@@ -76,7 +77,12 @@ def filled() -> tuple[Sandbox, int]:
     return held, held.register("jobs-value", json.dumps(ENVELOPE), [row, row])
 
 
-async def test_what_a_schema_refers_to_is_fetched_each_once_wherever_it_is_referred_to(connect: Connect) -> None:
+def reads(schema: WriterSchema) -> bool:
+    """Whether it decodes what was written with the envelope's schema."""
+    return bool(schema.decode(avro(ENVELOPE, {"after": DATUM}, ADDRESS, CLIENT, PLACE, ROW), 0) == {"after": DATUM})
+
+
+async def test_each_schema_that_others_refer_to_is_fetched_once(connect: Connect) -> None:
     held, schema_id = filled()
     schema = await (await connect(held.app())).fetch(schema_id)
     datum = schema.decode(avro(ENVELOPE, {"after": DATUM}, ADDRESS, CLIENT, PLACE, ROW), 0)
@@ -110,21 +116,19 @@ async def test_parts_of_two_schemas_are_fetched_once(connect: Connect) -> None:
         ({"type": "array", "items": "a.Address"}, b"\x02\x02x\x00", [{"line": "x"}]),
     ],
 )
-async def test_a_schema_may_be_nothing_but_names_of_others(
-    connect: Connect, schema: Any, data: bytes, datum: Any
-) -> None:
+async def test_a_schema_may_consist_of_references_only(connect: Connect, schema: Any, data: bytes, datum: Any) -> None:
     held, _ = filled()
     schema_id = held.register("names", json.dumps(schema), [Reference("a.Address", "addresses/of all:places", 1)])
     assert (await (await connect(held.app())).fetch(schema_id)).decode(data, 0) == datum
 
 
-async def test_the_encoding_of_times_is_known_from_a_part_too(connect: Connect) -> None:
+async def test_the_encoding_of_times_may_be_in_a_referenced_schema(connect: Connect) -> None:
     held, schema_id = filled()
     schema = await (await connect(held.app())).fetch(schema_id)
     assert schema.row({"starts_at": 1_000})["starts_at"].isoformat() == "1970-01-01T00:00:01+00:00"
 
 
-async def test_a_registry_that_is_away_is_asked_again(connect: Connect) -> None:
+async def test_a_registry_that_was_unavailable_is_asked_again(connect: Connect) -> None:
     held, schema_id = filled()
     registry = await connect(held.app())
     for fault in (Fault("down"), Fault("error", 503)):
@@ -163,7 +167,7 @@ async def test_a_reference_that_the_registry_does_not_know_is_named(connect: Con
         await registry.fetch(7)
 
 
-async def test_a_reference_that_cannot_be_had_now_is_asked_for_again(connect: Connect) -> None:
+async def test_a_reference_that_could_not_be_fetched_is_asked_for_again(connect: Connect) -> None:
     documents: dict[str, Any] = {
         "/schemas/ids/7": referring(PLACE, "a.Address"),
         "/subjects/a.Address/versions/2": 500,
@@ -172,7 +176,8 @@ async def test_a_reference_that_cannot_be_had_now_is_asked_for_again(connect: Co
     with pytest.raises(TransientError, match="HTTP 500"):
         await registry.fetch(7)
     documents["/subjects/a.Address/versions/2"] = referring(ADDRESS)
-    assert await registry.fetch(7)
+    schema = await registry.fetch(7)
+    assert schema.decode(avro(PLACE, DATUM["place"], ADDRESS), 0) == DATUM["place"]
 
 
 async def test_schemas_that_refer_to_one_another_in_a_circle_are_refused(connect: Connect) -> None:
@@ -197,11 +202,9 @@ async def test_schemas_that_refer_to_one_another_in_a_circle_are_refused(connect
             "/subjects/a.Address/versions/2": {"schema": "{}", "schemaType": "JSON"},
         },
     ],
-    ids=["unknown", "names what nobody defines", "another language", "a part in another language"],
+    ids=["unknown", "refers to an undefined name", "another language", "a part in another language"],
 )
-async def test_a_schema_of_no_use_is_asked_for_again_only_after_a_while(
-    connect: Connect, documents: dict[str, Any]
-) -> None:
+async def test_an_unusable_schema_is_not_asked_for_again_at_once(connect: Connect, documents: dict[str, Any]) -> None:
     asked: Counter[str] = Counter()
     registry = await connect(answering(documents, asked))
     reasons = set()
@@ -222,16 +225,14 @@ class Lagging(dict[str, Any]):
         return found
 
 
-async def test_a_schema_that_a_follower_of_the_registry_learns_a_moment_later_is_read(connect: Connect) -> None:
+async def test_a_schema_that_a_lagging_registry_has_a_moment_later_is_read(connect: Connect) -> None:
     asked: Counter[str] = Counter()
     registry = await connect(answering(Lagging(), asked))
     assert await registry.fetch(7) is registry.get(7)
     assert asked["/schemas/ids/7"] == 2
 
 
-async def test_a_schema_that_the_registry_has_come_to_know_is_read(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_schema_that_was_registered_later_is_read(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_UNUSABLE_SECONDS", 0.0)
     documents: dict[str, Any] = {}
     registry = await connect(answering(documents))
@@ -265,14 +266,14 @@ async def test_a_schema_that_the_registry_has_come_to_know_is_read(
         {"schema": '"string"', "schemaType": {}},
     ],
 )
-async def test_an_answer_that_is_no_schema_is_a_fault_of_the_registry(connect: Connect, answer: Any) -> None:
+async def test_an_answer_that_is_not_a_schema_is_a_fault_of_the_registry(connect: Connect, answer: Any) -> None:
     registry = await connect(answering({"/schemas/ids/7": answer}))
     with pytest.raises(TransientError, match="not a schema"):
         await registry.fetch(7)
 
 
 @pytest.mark.parametrize("version", ["1e999", "-1e999", "9" * 400])
-async def test_a_version_that_no_registry_gives_is_a_fault_of_the_registry(connect: Connect, version: str) -> None:
+async def test_an_impossible_version_is_a_fault_of_the_registry(connect: Connect, version: str) -> None:
     held, schema_id = filled()
     body = json.dumps({"schema": '"string"', "references": [{"subject": "s", "version": "V"}]}).replace('"V"', version)
     held.ingress.add(status=200, content_type="application/json", body=body)
@@ -334,7 +335,7 @@ FOREIGN: list[tuple[int, str, str]] = [
 
 
 @pytest.mark.parametrize(("status", "content_type", "body"), FOREIGN)
-async def test_what_is_not_the_registrys_own_no_is_waited_out(
+async def test_an_error_other_than_the_registrys_own_not_found_is_transient(
     connect: Connect, status: int, content_type: str, body: str
 ) -> None:
     held, schema_id = filled()
@@ -348,7 +349,9 @@ async def test_what_is_not_the_registrys_own_no_is_waited_out(
 
 
 @pytest.mark.parametrize("code", [40401, 40402, 40403])
-async def test_the_registrys_own_no_is_one(connect: Connect, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_registrys_own_not_found_is_final(
+    connect: Connect, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_AGAIN_SECONDS", 0.0)
     held, schema_id = filled()
     held.ingress.add(status=404, content_type="application/json", body=json.dumps({"error_code": code}))
@@ -357,7 +360,7 @@ async def test_the_registrys_own_no_is_one(connect: Connect, code: int, monkeypa
         await registry.fetch(schema_id)
 
 
-async def test_foreign_answers_are_counted_and_the_registrys_own_trouble_is_not() -> None:
+async def test_foreign_answers_are_counted_and_the_registrys_own_errors_are_not() -> None:
     seen: list[str] = []
     http = Http(ca_file=None, timeout=5.0)
     held, schema_id = filled()
@@ -399,15 +402,15 @@ async def test_several_urls_are_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -
         leading, lagging = str(server.make_url("")), str(follower.make_url(""))
         for urls in (f"http://127.0.0.1:9, {leading},", ["http://127.0.0.1:9/", leading]):
             registry = Registry(urls, None, http)
-            assert await registry.fetch(schema_id)
+            assert reads(await registry.fetch(schema_id))
         behind.fault = Fault("error", 500)
-        assert await Registry(f"{lagging},{leading}", None, http).fetch(schema_id)
+        assert reads(await Registry(f"{lagging},{leading}", None, http).fetch(schema_id))
         behind.fault = None
         rule = behind.ingress.add(status=404)
-        assert await Registry(f"{lagging},{leading}", None, http).fetch(schema_id)
+        assert reads(await Registry(f"{lagging},{leading}", None, http).fetch(schema_id))
         assert behind.ingress.hits(rule) > 0
         behind.ingress.clear()
-        assert await Registry(f"{lagging},{leading}", None, http).fetch(schema_id), "a follower that lags"
+        assert reads(await Registry(f"{lagging},{leading}", None, http).fetch(schema_id)), "a follower that lags"
         with pytest.raises(UndecodableError):
             await Registry(f"{lagging},{leading}", None, http).fetch(77)
         held.fault = Fault("down")
@@ -417,6 +420,21 @@ async def test_several_urls_are_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_without_a_url_an_id_cannot_be_resolved() -> None:
-    for urls in (None, "", " , ", []):
+    nowhere: list[str | list[str] | None] = [None, "", " , ", []]
+    for urls in nowhere:
         with pytest.raises(UndecodableError, match="CALSYNC_SCHEMA_REGISTRY_URL"):
             await Registry(urls, None, Http(ca_file=None, timeout=1)).fetch(1)
+
+
+async def test_the_oldest_schema_is_dropped_above_the_bound_and_fetched_again(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST", 2)
+    asked: Counter[str] = Counter()
+    documents = {f"/schemas/ids/{schema_id}": {"schema": '"string"'} for schema_id in (1, 2, 3)}
+    registry = await connect(answering(documents, asked))
+    for schema_id in (1, 2, 3):
+        await registry.fetch(schema_id)
+    assert [registry.get(schema_id) is not None for schema_id in (1, 2, 3)] == [False, True, True]
+    assert await registry.fetch(1) is registry.get(1)
+    assert asked["/schemas/ids/1"] == 2

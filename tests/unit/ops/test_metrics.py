@@ -8,7 +8,7 @@ import pytest
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.ops.metrics import Metrics
-from consumer.sync.ports import Parking
+from consumer.sync.parking import Parking
 
 ACME, BETA = (Site(name, name.title(), "UTC", f"tenant-{name}", "app", "secret") for name in ("acme", "beta"))
 

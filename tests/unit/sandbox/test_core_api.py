@@ -11,7 +11,7 @@ import pytest
 import yaml
 from aiohttp.test_utils import TestServer
 from openapi_schema_validator import OAS31Validator
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 import schemas
@@ -23,7 +23,7 @@ NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 TOKEN = {"Authorization": "Bearer secret"}
 API: dict[str, Any] = yaml.safe_load((schemas.FOLDER / "core-api.yaml").read_text(encoding="utf-8"))
-REGISTRY: Registry[Any] = Registry().with_resource("api", Resource(contents=API, specification=DRAFT202012))
+REGISTRY: Registry[Any] = Registry().with_resource("api", DRAFT202012.create_resource(API))
 RANGE = {"from": NOW.isoformat(), "to": (NOW + timedelta(days=21)).isoformat()}
 
 

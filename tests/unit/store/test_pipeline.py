@@ -1,4 +1,4 @@
-"""Whoever asks the store gets an answer, whatever happens."""
+"""Each caller of the store gets an answer, even after an unexpected error."""
 
 import asyncio
 from typing import Any
@@ -10,13 +10,13 @@ from consumer.store.pipeline import Pipeline
 
 
 class Broken:
-    """A client that fails in a way nobody has thought of."""
+    """A client that raises an unexpected error."""
 
     def pipeline(self, *, transaction: bool) -> Any:
         raise AttributeError("'NoneType' object has no attribute 'is_connected'")
 
 
-async def test_a_fault_nobody_has_thought_of_leaves_nobody_waiting() -> None:
+async def test_an_unexpected_error_leaves_no_caller_waiting() -> None:
     pipeline = Pipeline(Broken(), [])  # type: ignore[arg-type]
     async with asyncio.timeout(5):
         for _ in range(2):

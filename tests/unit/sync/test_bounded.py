@@ -9,7 +9,7 @@ from consumer.domain.errors import TransientError
 from consumer.sync.bounded import each
 
 
-async def test_no_more_items_are_taken_than_there_is_room_for() -> None:
+async def test_no_more_items_are_read_than_there_is_room_for() -> None:
     taken, running, most = 0, 0, 0
     go_on = asyncio.Event()
 
@@ -39,7 +39,7 @@ async def test_no_more_items_are_taken_than_there_is_room_for() -> None:
 
 
 @pytest.mark.parametrize("error", [TransientError("down"), KeyError("bug")])
-async def test_a_failure_cancels_the_others_and_takes_no_further_item(error: Exception) -> None:
+async def test_a_failure_cancels_the_others_and_reads_no_further_item(error: Exception) -> None:
     cancelled, closed = [], []
 
     async def items() -> AsyncGenerator[int, None]:

@@ -76,7 +76,7 @@ def test_a_record_whose_partition_has_moved_covers_nothing() -> None:
 @pytest.mark.parametrize("sweep_first", [True, False])
 def test_of_equal_states_what_a_sweep_saw_is_kept(sweep_first: bool) -> None:
     ledger = Ledger()
-    sweep_view = SweepView(None, ("event",))
+    sweep_view = SweepView(None, ("event",), "edited")
     seen, record = ledger.change(1, 10, sweep_view=sweep_view), ledger.change(1, 11)
     kept = seen.merge(record) if sweep_first else record.merge(ledger.change(1, 9, sweep_view=sweep_view))
     assert kept.sweep_view == sweep_view
@@ -84,7 +84,7 @@ def test_of_equal_states_what_a_sweep_saw_is_kept(sweep_first: bool) -> None:
 
 def test_what_a_sweep_saw_does_not_outlive_a_newer_state() -> None:
     ledger = Ledger()
-    kept = ledger.change(1, 10, sweep_view=SweepView(None, ("event",))).merge(ledger.change(2, 11))
+    kept = ledger.change(1, 10, sweep_view=SweepView(None, ("event",), "edited")).merge(ledger.change(2, 11))
     assert kept.sweep_view is None
 
 
@@ -120,7 +120,7 @@ def test_only_a_sweep_learns_that_core_may_be_right_against_a_newer_state(sweep_
     answers: list[str] = []
     state: State = Job("J1", "acme", 1, "scheduled")
     receipt = Receipt(None, lambda _, result: answers.append(result), lambda: True)
-    swept, record = Change("J1", state, receipt, sweep_view=SweepView(None, ())), ledger.change(1, 10)
+    swept, record = Change("J1", state, receipt, sweep_view=SweepView(None, (), "missed")), ledger.change(1, 10)
     kept = swept.merge(record) if sweep_first else record.merge(swept)
     kept.done("outranked")
     assert answers == ["outranked"]

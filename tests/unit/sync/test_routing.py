@@ -12,7 +12,7 @@ from consumer.domain.job import Deletion, Job, rank
 from consumer.domain.mailbox import Mailbox
 from consumer.sync import routing
 from consumer.sync.change import Change
-from consumer.sync.ports import RankRequest, Routed
+from consumer.sync.ranks import RankRequest, Routed
 from consumer.sync.receipts import Receipt
 from consumer.sync.routing import Arrival, Router
 
@@ -109,11 +109,11 @@ async def test_a_deletion_goes_to_every_mailbox_that_has_the_job_and_comes_after
     assert {change.state for _, change in world.added} == {Deletion("J", rank(9) | 1)}
 
 
-async def test_a_job_beyond_the_window_goes_only_where_it_is_held() -> None:
+async def test_a_job_beyond_the_window_goes_only_to_its_holders() -> None:
     assert await World(holders=(ANNA,)).arrive(job(ANNA, BEN, days=30)) == [ANNA]
 
 
-async def test_a_state_that_is_no_longer_the_newest_is_stale() -> None:
+async def test_a_state_that_is_not_the_newest_any_more_is_stale() -> None:
     world = World(holders=(ANNA,), newest=rank(6))
     assert await world.arrive(job(ANNA)) == []
     assert world.back == ["stale"]
@@ -144,8 +144,8 @@ async def test_the_topics_id_goes_along_with_the_offset() -> None:
     assert world.sightings == [RankRequest("J", rank(5), 3, 7, log="the topic's id")]
 
 
-def test_sites_that_are_not_named_are_logged_once_each_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routing, "_TOLD_AT_MOST", 2)
+def test_unknown_sites_are_logged_once_each_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "_REPORTED_AT_MOST", 2)
     part: Any = World()
     router = Router(part, part, part, part, window_days=21, fuse_seconds=300)
     with capture_logs() as logs:

@@ -1,14 +1,18 @@
 """JSON batching."""
 
 import time
+from typing import Any
 
+import httpx
 import pytest
+
+from tests.unit.sandbox.graph.client import MakeEvent, Outlook
 
 ANN, BOB = "ann@acme.example", "bob@acme.example"
 JSON = {"Content-Type": "application/json"}
 
 
-def post(number, body, mailbox=ANN, **more):
+def post(number: int, body: Any, mailbox: str = ANN, **more: Any) -> dict[str, Any]:
     headers = {**JSON, "Prefer": 'IdType="ImmutableId"'}
     return {
         "id": str(number),
@@ -20,16 +24,16 @@ def post(number, body, mailbox=ANN, **more):
     }
 
 
-def get(number, path="/events", mailbox=ANN, **more):
+def get(number: int | str, path: str = "/events", mailbox: str = ANN, **more: Any) -> dict[str, Any]:
     return {"id": str(number), "method": "GET", "url": f"/users/{mailbox}{path}", **more}
 
 
-def by_id(answer):
+def by_id(answer: httpx.Response) -> dict[str, dict[str, Any]]:
     assert answer.status_code == 200
     return {each["id"]: each for each in answer.json()["responses"]}
 
 
-async def test_each_request_has_its_own_answer(outlook, make_event):
+async def test_each_request_has_its_own_answer(outlook: Outlook, make_event: MakeEvent) -> None:
     answers = by_id(
         await outlook.batch(
             post(1, make_event()),
@@ -42,15 +46,15 @@ async def test_each_request_has_its_own_answer(outlook, make_event):
     assert answers["1"]["body"]["id"] == (await outlook.control.events(ANN))[ANN][0]["id"]
     assert answers["1"]["headers"]["Content-Type"] == "application/json"
     assert answers["3"]["body"]["error"]["code"] == "ErrorInvalidUser"
-    delete = {"id": "d", "method": "DELETE", "url": f"/users/{ANN}/events/{answers['1']['body']['id']}"}
-    delete["headers"] = {"Prefer": 'IdType="ImmutableId"'}
+    url, immutable = f"/users/{ANN}/events/{answers['1']['body']['id']}", {"Prefer": 'IdType="ImmutableId"'}
+    delete = {"id": "d", "method": "DELETE", "url": url, "headers": immutable}
     [answer] = (await outlook.batch(delete)).json()["responses"]
     assert (answer["status"], "body" in answer) == (204, False)
     stats = await outlook.control.stats()
     assert stats["batches"] == {"count": 2, "sizes": {"1": 1, "4": 1}}
 
 
-async def test_only_the_inner_prefer_counts(outlook, make_event):
+async def test_only_the_inner_prefer_counts(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.create(make_event())
     zone = 'outlook.timezone="Tokyo Standard Time", outlook.body-content-type="text"'
     headers = {"Authorization": f"Bearer {outlook.token}", "Prefer": zone}
@@ -78,13 +82,13 @@ async def test_only_the_inner_prefer_counts(outlook, make_event):
         [get(1, dependsOn=["2"]), get(2, dependsOn=["1"])],
     ],
 )
-async def test_a_wrong_batch_is_refused_whole(outlook, requests):
+async def test_a_wrong_batch_is_refused_whole(outlook: Outlook, requests: list[Any] | list[dict[str, Any]]) -> None:
     answer = await outlook.batch(*requests)
     assert answer.status_code == 400
     assert answer.json()["error"]["code"]
 
 
-async def test_twenty_run_four_at_a_time(outlook):
+async def test_twenty_run_four_at_a_time(outlook: Outlook) -> None:
     await outlook.control.set_switches(latency_ms=20)
     began = time.perf_counter()
     answers = by_id(await outlook.batch(*(get(number) for number in range(20))))
@@ -94,7 +98,7 @@ async def test_twenty_run_four_at_a_time(outlook):
     assert (await outlook.control.stats())["max_in_flight"] == 4
 
 
-async def test_a_failure_fails_its_dependants(outlook, make_event):
+async def test_a_failure_fails_its_dependants(outlook: Outlook, make_event: MakeEvent) -> None:
     answers = by_id(
         await outlook.batch(
             get(3, dependsOn=["2"]),
@@ -107,14 +111,14 @@ async def test_a_failure_fails_its_dependants(outlook, make_event):
     assert len((await outlook.control.events(ANN))[ANN]) == 1
 
 
-async def test_dependent_requests_run_one_at_a_time(outlook):
+async def test_dependent_requests_run_one_at_a_time(outlook: Outlook) -> None:
     await outlook.control.set_switches(latency_ms=5)
     requests = [get(number, dependsOn=[str(number - 1)] if number else []) for number in range(4)]
     by_id(await outlook.batch(*requests))
     assert (await outlook.control.stats())["max_in_flight"] == 1
 
 
-async def test_faults_strike_inside_a_batch(outlook, make_event):
+async def test_faults_strike_inside_a_batch(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.control.set_fault(503, mailbox=ANN, operation="create", retry_after=7, times=1)
     fault = await outlook.control.set_fault("empty-503", mailbox=BOB, when="after", times=1)
     answers = by_id(await outlook.batch(post(1, make_event(), BOB), post(2, make_event()), post(3, make_event())))
@@ -126,7 +130,7 @@ async def test_faults_strike_inside_a_batch(outlook, make_event):
     await outlook.control.wait_for_fault(fault)
 
 
-async def test_faults_strike_whole_batches(outlook, make_event):
+async def test_faults_strike_whole_batches(outlook: Outlook, make_event: MakeEvent) -> None:
     for when, made in (("before", 0), ("after", 1)):
         await outlook.control.set_fault(504, operation="batch", when=when, times=1)
         assert (await outlook.batch(post(1, make_event()))).status_code == 504
@@ -136,7 +140,7 @@ async def test_faults_strike_whole_batches(outlook, make_event):
     assert answer.status_code == 401
 
 
-async def test_responses_come_in_any_order(outlook):
+async def test_responses_come_in_any_order(outlook: Outlook) -> None:
     requests = [get(number) for number in range(20)]
     asked = [each["id"] for each in requests]
     assert [each["id"] for each in (await outlook.batch(*requests)).json()["responses"]] != asked
@@ -145,7 +149,9 @@ async def test_responses_come_in_any_order(outlook):
 
 
 @pytest.mark.parametrize("status", [200, 424])
-async def test_the_status_of_a_batch_with_a_throttled_request_is_a_switch(outlook, make_event, status):
+async def test_the_status_of_a_batch_with_a_throttled_request_is_a_switch(
+    outlook: Outlook, make_event: MakeEvent, status: int
+) -> None:
     await outlook.control.set_switches(throttled_batch_status=status)
     await outlook.control.set_fault(429, mailbox=ANN, times=1)
     answer = await outlook.batch(post(1, make_event()), post(2, make_event(), BOB))
@@ -154,7 +160,7 @@ async def test_the_status_of_a_batch_with_a_throttled_request_is_a_switch(outloo
     assert (await outlook.batch(post(1, make_event()))).status_code == 200
 
 
-async def test_only_the_first_preference_may_count(outlook, make_event):
+async def test_only_the_first_preference_may_count(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.create(make_event())
     preferred = {"Prefer": 'outlook.timezone="Tokyo Standard Time", outlook.body-content-type="text"'}
     for switch, kind in (("all", "text"), ("first", "html")):

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import ssl
 import sys
+from asyncio.subprocess import Process
 from pathlib import Path
 
 import httpx
@@ -17,11 +18,12 @@ from sandbox.graph.recording import Recording, Request
 from sandbox.graph.switches import Switches
 from sandbox.graph.users import ACTIONS
 from sandbox.graph.world import MAILBOX_STATES
+from tests.unit.sandbox.graph.client import MakeEvent, Outlook
 
 ANN = "ann@acme.example"
 
 
-async def test_switches_have_a_meaning_and_refuse_wrong_values(outlook):
+async def test_switches_have_a_meaning_and_refuse_wrong_values(outlook: Outlook) -> None:
     switches = await outlook.control.switches()
     assert all(each["meaning"] for each in switches.values())
     for values in ({"colour": 1}, {"latency_ms": "slow"}, {"body_style": "loud"}, {"page_size": -1}):
@@ -30,14 +32,14 @@ async def test_switches_have_a_meaning_and_refuse_wrong_values(outlook):
     assert await outlook.control.switches() == switches
 
 
-async def test_many_mailboxes_at_once(outlook):
+async def test_many_mailboxes_at_once(outlook: Outlook) -> None:
     await outlook.control.add_many_mailboxes("t2", "w{n}@x.example", 300, time_zone="Tokyo Standard Time")
     mailboxes = (await outlook.control.tenants())["t2"]["mailboxes"]
     assert len(mailboxes) == 300
     assert mailboxes["w300@x.example"]["time_zone"] == "Tokyo Standard Time"
 
 
-async def test_requests_are_counted_and_logged(outlook):
+async def test_requests_are_counted_and_logged(outlook: Outlook) -> None:
     await outlook.control.reset_stats()
     await outlook.create()
     await outlook.view()
@@ -54,7 +56,7 @@ async def test_requests_are_counted_and_logged(outlook):
     assert {each["mailbox"] for each in log} == {ANN}
 
 
-async def test_a_recording_keeps_whole_requests_without_secrets(outlook, make_event):
+async def test_a_recording_keeps_whole_requests_without_secrets(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.create()
     await outlook.control.record(on=True)
     await outlook.create(make_event(subject="kept"), prefer='IdType="ImmutableId"')
@@ -78,7 +80,7 @@ async def test_a_recording_keeps_whole_requests_without_secrets(outlook, make_ev
     assert await outlook.control.recording() == []
 
 
-def test_a_recording_keeps_only_the_last_requests():
+def test_a_recording_keeps_only_the_last_requests() -> None:
     recording = Recording()
     recording.start()
     for number in range(40):
@@ -88,7 +90,7 @@ def test_a_recording_keeps_only_the_last_requests():
     assert 20 < len(kept) < 33
 
 
-async def test_wrong_control_requests(outlook):
+async def test_wrong_control_requests(outlook: Outlook) -> None:
     http = outlook.http
     assert (await http.put("/_sandbox/switches", content=b"{")).status_code == 400
     assert (await http.put("/_sandbox/tenants/t/apps/a", json={"colour": 1})).status_code == 400
@@ -98,21 +100,22 @@ async def test_wrong_control_requests(outlook):
     assert (await http.delete("/_sandbox/faults/f9")).status_code == 404
 
 
-async def started(*options):
+async def started(*options: str) -> tuple[Process, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "sandbox.graph", *options, stdout=asyncio.subprocess.PIPE
     )
+    assert process.stdout
     line = await asyncio.wait_for(process.stdout.readline(), 20)
     assert line.startswith(b"listening ")
     return process, line.split()[1].decode()
 
 
-async def stopped(process):
+async def stopped(process: Process) -> None:
     process.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
-async def test_the_process_ends_at_sigterm_even_while_answers_are_held():
+async def test_the_process_ends_at_sigterm_even_while_answers_are_held() -> None:
     process, url = await started("--latency-ms", "1")
     async with GraphControl(url) as control, httpx.AsyncClient(base_url=url) as http:
         assert (await control.switches())["latency_ms"]["value"] == 1
@@ -124,7 +127,7 @@ async def test_the_process_ends_at_sigterm_even_while_answers_are_held():
         assert (await held).status_code == 200
 
 
-async def test_the_process_serves_https(tmp_path):
+async def test_the_process_serves_https(tmp_path: Path) -> None:
     authority = trustme.CA()
     issued = authority.issue_cert("localhost", "127.0.0.1")
     issued.private_key_pem.write_to_path(tmp_path / "key.pem")
@@ -138,7 +141,7 @@ async def test_the_process_serves_https(tmp_path):
     await stopped(process)
 
 
-def test_the_documentation_names_everything():
+def test_the_documentation_names_everything() -> None:
     text = (Path(__file__).parents[4] / "docs" / "sandbox-graph.md").read_text("utf-8")
     names = [*Switches().describe(), *SPOKEN, *SILENT, *REDIRECTS, *REFUSALS, *OPERATIONS, *MAILBOX_STATES, *ACTIONS]
     assert [name for name in names if f"`{name}`" not in text] == []

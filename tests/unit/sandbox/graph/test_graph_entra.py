@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from typing import Any
 
 import msal
 import orjson
@@ -9,6 +10,7 @@ import pytest
 import requests
 
 from sandbox.control import Secret
+from tests.unit.sandbox.graph.client import Outlook
 
 TENANT, APP = "11111111-2222-4333-8444-555555555555", "aaaaaaaa-0000-4000-8000-000000000001"
 OTHER = "99999999-2222-4333-8444-555555555555"
@@ -16,7 +18,7 @@ ANN = "ann@acme.example"
 SCOPE = "https://graph.microsoft.com/.default"
 
 
-async def test_the_openid_document_names_the_real_authority(outlook):
+async def test_the_openid_document_names_the_real_authority(outlook: Outlook) -> None:
     answer = await outlook.http.get(f"/{TENANT}/v2.0/.well-known/openid-configuration")
     document = answer.json()
     assert document["issuer"] == f"https://login.microsoftonline.com/{TENANT}/v2.0"
@@ -26,7 +28,7 @@ async def test_the_openid_document_names_the_real_authority(outlook):
     assert missing.json()["error_codes"] == [90002]
 
 
-async def test_a_token_is_issued(outlook):
+async def test_a_token_is_issued(outlook: Outlook) -> None:
     document = (await outlook.log_in()).json()
     assert document.keys() == {"token_type", "expires_in", "ext_expires_in", "access_token"}
     assert (document["token_type"], document["expires_in"]) == ("Bearer", 3599)
@@ -45,7 +47,9 @@ async def test_a_token_is_issued(outlook):
         ({"secret": ""}, 400, "invalid_request", 900144),
     ],
 )
-async def test_a_refused_token_request_gets_its_aadsts_error(outlook, wrong, status, error, code):
+async def test_a_refused_token_request_gets_its_aadsts_error(
+    outlook: Outlook, wrong: dict[str, Any], status: int, error: str, code: int
+) -> None:
     await outlook.control.add_app(TENANT, APP, [Secret("s3cret", id="the-id"), Secret("old", expires=1_700_000_000)])
     answer = await outlook.log_in(**wrong)
     document = answer.json()
@@ -55,7 +59,7 @@ async def test_a_refused_token_request_gets_its_aadsts_error(outlook, wrong, sta
     assert (await outlook.log_in()).status_code == 200
 
 
-async def test_tokens_expire_and_are_revoked(outlook):
+async def test_tokens_expire_and_are_revoked(outlook: Outlook) -> None:
     await outlook.control.set_switches(token_lifetime_seconds=0)
     await outlook.log_in()
     answer = await outlook.ask("GET", "/events")
@@ -78,7 +82,7 @@ async def test_tokens_expire_and_are_revoked(outlook):
         (["Calendars.Read"], 403, 403),
     ],
 )
-async def test_roles_open_their_paths(outlook, roles, calendar, settings):
+async def test_roles_open_their_paths(outlook: Outlook, roles: list[str], calendar: int, settings: int) -> None:
     await outlook.control.add_app(TENANT, APP, roles=roles)
     assert (await outlook.create()).status_code == 201  # the token keeps the roles it was issued with
     await outlook.log_in()
@@ -91,7 +95,7 @@ async def test_roles_open_their_paths(outlook, roles, calendar, settings):
             assert answer.json()["error"]["code"] == "ErrorAccessDenied"
 
 
-async def test_a_token_opens_its_own_tenant_only(outlook):
+async def test_a_token_opens_its_own_tenant_only(outlook: Outlook) -> None:
     await outlook.control.add_app(OTHER, APP, [Secret("other")])
     await outlook.log_in(tenant=OTHER, secret="other")
     answer = await outlook.ask("GET", "/events")
@@ -109,7 +113,7 @@ async def test_a_token_opens_its_own_tenant_only(outlook):
         ("access-denied", 403, "ErrorAccessDenied", "credentials"),
     ],
 )
-async def test_states_of_a_mailbox(outlook, state, status, code, words):
+async def test_states_of_a_mailbox(outlook: Outlook, state: str, status: int, code: str, words: str) -> None:
     await outlook.control.set_mailbox(TENANT, ANN, state=state)
     answer = await outlook.create()
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
@@ -119,7 +123,7 @@ async def test_states_of_a_mailbox(outlook, state, status, code, words):
 
 
 @pytest.mark.parametrize("zone", ["Tokyo Standard Time", "Europe/Amsterdam", "", "Customized Time Zone"])
-async def test_the_time_zone_of_a_mailbox(outlook, zone):
+async def test_the_time_zone_of_a_mailbox(outlook: Outlook, zone: str) -> None:
     await outlook.control.set_mailbox(TENANT, ANN, time_zone=zone)
     answer = await outlook.ask("GET", "/mailboxSettings/timeZone")
     assert answer.json()["value"] == zone
@@ -132,24 +136,24 @@ async def test_the_time_zone_of_a_mailbox(outlook, zone):
 class Redirected:
     """An http_client for MSAL that sends every request for the real authority to the sandbox."""
 
-    def __init__(self, url):
+    def __init__(self, url: str) -> None:
         self.url, self.session = url, requests.Session()
 
-    def get(self, url, **options):
+    def get(self, url: str, **options: Any) -> requests.Response:
         return self.session.get(self._here(url), **options)
 
-    def post(self, url, **options):
+    def post(self, url: str, **options: Any) -> requests.Response:
         return self.session.post(self._here(url), **options)
 
-    def close(self):
+    def close(self) -> None:
         self.session.close()
 
-    def _here(self, url):
+    def _here(self, url: str) -> str:
         return url.replace("https://login.microsoftonline.com", self.url, 1)
 
 
-async def test_msal_gets_tokens(outlook):
-    def acquire(tenant, secret):
+async def test_msal_gets_tokens(outlook: Outlook) -> None:
+    def acquire(tenant: str, secret: str) -> dict[str, Any]:
         client = Redirected(outlook.url)
         try:
             app = msal.ConfidentialClientApplication(
@@ -158,7 +162,8 @@ async def test_msal_gets_tokens(outlook):
                 authority=f"https://login.microsoftonline.com/{tenant}",
                 http_client=client,
             )
-            return app.acquire_token_for_client([SCOPE])
+            granted: dict[str, Any] = app.acquire_token_for_client([SCOPE])
+            return granted
         finally:
             client.close()
 
@@ -175,7 +180,7 @@ async def test_msal_gets_tokens(outlook):
         await asyncio.to_thread(acquire, TENANT, "s3cret")
 
 
-async def test_faults_of_entra(outlook):
+async def test_faults_of_entra(outlook: Outlook) -> None:
     await outlook.control.set_fault("AADSTS7000222", operation="token", tenant=TENANT, times=1)
     answer = await outlook.log_in()
     assert (answer.status_code, answer.json()["error_codes"]) == (401, [7000222])
@@ -187,12 +192,12 @@ async def test_faults_of_entra(outlook):
     assert stats["requests"]["token"] == {"200": 2, "401": 1, "503": 1}
 
 
-def claims(token):
+def claims(token: str) -> Any:
     middle = token.split(".")[1]
     return orjson.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
 
 
-async def test_a_token_claims_its_roles_unless_there_are_none(outlook):
+async def test_a_token_claims_its_roles_unless_there_are_none(outlook: Outlook) -> None:
     await outlook.log_in()
     claimed = claims(outlook.token)
     assert (claimed["tid"], claimed["appid"], claimed["aud"]) == (TENANT, APP, "https://graph.microsoft.com")
@@ -203,7 +208,7 @@ async def test_a_token_claims_its_roles_unless_there_are_none(outlook):
     assert "roles" not in claims(outlook.token)
 
 
-async def test_a_token_can_end_before_expires_in(outlook):
+async def test_a_token_can_end_before_expires_in(outlook: Outlook) -> None:
     await outlook.control.set_switches(token_valid_seconds=0.001, token_refresh_seconds=1800)
     document = (await outlook.log_in()).json()
     assert (document["expires_in"], document["refresh_in"]) == (3599, 1800)
@@ -214,10 +219,10 @@ async def test_a_token_can_end_before_expires_in(outlook):
 
 
 @pytest.mark.parametrize("batched", [False, True])
-async def test_a_valid_token_is_refused_once(outlook, batched):
+async def test_a_valid_token_is_refused_once(outlook: Outlook, batched: bool) -> None:
     await outlook.control.set_fault(401, times=1)
 
-    async def status():
+    async def status() -> Any:
         if not batched:
             return (await outlook.ask("GET", "/events")).status_code
         request = {"id": "1", "method": "GET", "url": f"/users/{ANN}/events"}
@@ -227,7 +232,7 @@ async def test_a_valid_token_is_refused_once(outlook, batched):
 
 
 @pytest.mark.parametrize(("code", "status"), [("NoPermissionsInAccessToken", 401), ("ErrorAccessDenied", 403)])
-async def test_the_error_for_a_token_without_roles_is_a_switch(outlook, code, status):
+async def test_the_error_for_a_token_without_roles_is_a_switch(outlook: Outlook, code: str, status: int) -> None:
     await outlook.control.set_switches(no_roles_code=code, no_roles_status=status)
     await outlook.control.add_app(TENANT, APP, roles=[])
     await outlook.log_in()
@@ -235,7 +240,7 @@ async def test_the_error_for_a_token_without_roles_is_a_switch(outlook, code, st
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-async def test_stale_settings_by_address_but_not_by_object_id(outlook):
+async def test_stale_settings_by_address_but_not_by_object_id(outlook: Outlook) -> None:
     await outlook.control.set_mailbox(TENANT, ANN, state="info-stale")
     guid = (await outlook.control.tenants())[TENANT]["mailboxes"][ANN]["guid"]
     stale = await outlook.ask("GET", "/mailboxSettings/timeZone")
@@ -244,6 +249,6 @@ async def test_stale_settings_by_address_but_not_by_object_id(outlook):
     assert (await outlook.create()).status_code == 201
 
 
-async def test_the_list_of_zones_needs_a_role_that_nobody_has(outlook):
+async def test_the_list_of_zones_needs_a_role_that_nobody_has(outlook: Outlook) -> None:
     answer = await outlook.ask("GET", "/outlook/supportedTimeZones")
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "Authorization_RequestDenied")

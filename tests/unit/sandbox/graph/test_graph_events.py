@@ -1,8 +1,11 @@
 """Creating, reading, changing and deleting single events."""
 
 import re
+from typing import Any
 
 import pytest
+
+from tests.unit.sandbox.graph.client import MakeEvent, Outlook
 
 TENANT = "11111111-2222-4333-8444-555555555555"
 IMMUTABLE = 'IdType="ImmutableId"'
@@ -17,7 +20,7 @@ KEYS = {
 }  # fmt: skip
 
 
-async def test_an_event_comes_back_whole(outlook, make_event):
+async def test_an_event_comes_back_whole(outlook: Outlook, make_event: MakeEvent) -> None:
     answer = await outlook.create(make_event(transactionId="t1"))
     assert answer.status_code == 201
     made = answer.json()
@@ -32,7 +35,7 @@ async def test_an_event_comes_back_whole(outlook, make_event):
     assert answer.headers["request-id"]
 
 
-async def test_properties_that_are_left_out_get_defaults(outlook):
+async def test_properties_that_are_left_out_get_defaults(outlook: Outlook) -> None:
     made = (
         await outlook.create(
             {
@@ -45,7 +48,7 @@ async def test_properties_that_are_left_out_get_defaults(outlook):
     assert (made["importance"], made["sensitivity"], made["transactionId"]) == ("normal", "normal", None)
 
 
-async def test_bodies_come_back_rewritten(outlook):
+async def test_bodies_come_back_rewritten(outlook: Outlook) -> None:
     made = (await outlook.create()).json()
     assert made["body"]["contentType"] == "html"
     assert made["body"]["content"].startswith("<html>\r\n<head>\r\n<meta ")
@@ -56,7 +59,7 @@ async def test_bodies_come_back_rewritten(outlook):
     assert answer.headers["Preference-Applied"] == 'outlook.body-content-type="text"'
 
 
-async def test_a_text_body_is_echoed_by_the_write_and_html_afterwards(outlook, make_event):
+async def test_a_text_body_is_echoed_by_the_write_and_html_afterwards(outlook: Outlook, make_event: MakeEvent) -> None:
     body = {"contentType": "text", "content": "a & b\nc"}
     made = (await outlook.create(make_event(body=body))).json()
     assert made["body"] == body
@@ -66,7 +69,7 @@ async def test_a_text_body_is_echoed_by_the_write_and_html_afterwards(outlook, m
 
 
 @pytest.mark.parametrize("style", ["exchange", "minimal", "converted-text", "strange", "none"])
-async def test_every_style_keeps_the_text(outlook, style):
+async def test_every_style_keeps_the_text(outlook: Outlook, style: str) -> None:
     await outlook.control.set_switches(body_style=style)
     await outlook.create()
     [held] = (await outlook.control.events())["ann@acme.example"]
@@ -82,14 +85,14 @@ async def test_every_style_keeps_the_text(outlook, style):
         ("joined", ["Job: Boiler Notes: it's hot"]),
     ],
 )
-async def test_a_style_can_change_what_a_reader_sees(outlook, style, lines):
+async def test_a_style_can_change_what_a_reader_sees(outlook: Outlook, style: str, lines: list[str]) -> None:
     await outlook.control.set_switches(body_style=style)
     await outlook.create()
     [held] = (await outlook.control.events())["ann@acme.example"]
     assert re.fullmatch("\r\n".join(lines), held["body_text"])
 
 
-async def test_a_patch_changes_what_it_names(outlook):
+async def test_a_patch_changes_what_it_names(outlook: Outlook) -> None:
     made = (await outlook.create()).json()
     answer = await outlook.ask("PATCH", f"/events/{made['id']}", {"location": {"displayName": "Elsewhere"}})
     assert answer.status_code == 200
@@ -100,7 +103,7 @@ async def test_a_patch_changes_what_it_names(outlook):
     assert changed["changeKey"] != made["changeKey"]
 
 
-async def test_a_deleted_event_is_not_found(outlook):
+async def test_a_deleted_event_is_not_found(outlook: Outlook) -> None:
     made = (await outlook.create()).json()
     assert (await outlook.ask("DELETE", f"/events/{made['id']}")).status_code == 204
     for method in ("DELETE", "GET"):
@@ -111,7 +114,7 @@ async def test_a_deleted_event_is_not_found(outlook):
         assert error["innerError"].keys() == {"date", "request-id", "client-request-id"}
 
 
-async def test_a_stale_etag_is_refused(outlook):
+async def test_a_stale_etag_is_refused(outlook: Outlook) -> None:
     made = (await outlook.create()).json()
     path, stale = f"/events/{made['id']}", {"If-Match": made["@odata.etag"]}
     assert (await outlook.ask("PATCH", path, {"subject": "x"}, headers=stale)).status_code == 200
@@ -148,13 +151,15 @@ async def test_a_stale_etag_is_refused(outlook):
         ({"singleValueExtendedProperties": [{"id": "CoreJob", "value": "1"}]}, "ErrorInvalidProperty"),
     ],
 )
-async def test_payloads_that_graph_refuses(outlook, make_event, change, code):
+async def test_payloads_that_graph_refuses(
+    outlook: Outlook, make_event: MakeEvent, change: dict[str, Any], code: str
+) -> None:
     answer = await outlook.create(make_event(**change))
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
     assert await outlook.control.events() == {"ann@acme.example": [], "bob@acme.example": []}
 
 
-async def test_a_patch_is_refused_whole(outlook):
+async def test_a_patch_is_refused_whole(outlook: Outlook) -> None:
     made = (await outlook.create()).json()
     for change, code in (
         ({"transactionId": "t"}, "ErrorInvalidRequest"),
@@ -175,15 +180,15 @@ async def test_a_patch_is_refused_whole(outlook):
         ("2026-07-01T12:00:00", "Asia/Toshkent (Tashkent)", "2026-07-01T07:00:00Z"),
     ],
 )
-async def test_local_times(outlook, make_event, local, zone, instant):
+async def test_local_times(outlook: Outlook, make_event: MakeEvent, local: str, zone: str, instant: str) -> None:
     time = {"dateTime": local, "timeZone": zone}
     assert (await outlook.create(make_event(start=time, end=time))).status_code == 201
     [held] = (await outlook.control.events())["ann@acme.example"]
     assert (held["start"], held["end"]) == (instant, instant)
 
 
-async def test_which_iana_names_a_body_may_have_is_a_switch(outlook, make_event):
-    async def status(zone):
+async def test_which_iana_names_a_body_may_have_is_a_switch(outlook: Outlook, make_event: MakeEvent) -> None:
+    async def status(zone: str) -> int:
         time = {"dateTime": "2026-07-01T12:00:00", "timeZone": zone}
         return (await outlook.create(make_event(start=time, end=time))).status_code
 
@@ -194,7 +199,7 @@ async def test_which_iana_names_a_body_may_have_is_a_switch(outlook, make_event)
     assert await status("Europe/Berlin") == 400
 
 
-async def test_prefer_on_several_lines_and_on_one(outlook):
+async def test_prefer_on_several_lines_and_on_one(outlook: Outlook) -> None:
     made = (await outlook.create(prefer=IMMUTABLE)).json()
     zone = 'outlook.timezone="Tokyo Standard Time"'
     for prefer in ([zone, IMMUTABLE], f"{IMMUTABLE}, {zone}"):
@@ -207,7 +212,7 @@ async def test_prefer_on_several_lines_and_on_one(outlook):
     assert "'Mars'" in answer.json()["error"]["message"]
 
 
-async def test_ids_come_in_two_formats(outlook):
+async def test_ids_come_in_two_formats(outlook: Outlook) -> None:
     regular = (await outlook.create()).json()["id"]
     [held] = (await outlook.control.events())["ann@acme.example"]
     immutable = held["id"]
@@ -222,7 +227,7 @@ async def test_ids_come_in_two_formats(outlook):
     assert (await outlook.ask("GET", f"/events/{immutable}", prefer=IMMUTABLE)).status_code == 200
 
 
-async def test_all_day_events_have_no_zone(outlook, make_event):
+async def test_all_day_events_have_no_zone(outlook: Outlook, make_event: MakeEvent) -> None:
     day = {"start": {"dateTime": "2026-10-12T00:00:00", "timeZone": "Tokyo Standard Time"}}
     day["end"] = {"dateTime": "2026-10-13T00:00:00", "timeZone": "Tokyo Standard Time"}
     made = (await outlook.create(make_event(isAllDay=True, **day))).json()
@@ -235,7 +240,7 @@ async def test_all_day_events_have_no_zone(outlook, make_event):
     assert answer.json()["error"]["code"] == "ErrorPropertyValidationFailure"
 
 
-async def test_a_background_write_bumps_the_change_key(outlook):
+async def test_a_background_write_bumps_the_change_key(outlook: Outlook) -> None:
     await outlook.control.set_switches(background_bumps=2)
     made = (await outlook.create()).json()
     read = (await outlook.ask("GET", f"/events/{made['id']}")).json()
@@ -244,20 +249,20 @@ async def test_a_background_write_bumps_the_change_key(outlook):
     assert {k: v for k, v in read.items() if k not in ignored} == {k: v for k, v in made.items() if k not in ignored}
 
 
-async def test_addresses_ignore_case_and_may_be_encoded(outlook):
+async def test_addresses_ignore_case_and_may_be_encoded(outlook: Outlook) -> None:
     assert (await outlook.create(mailbox="ANN%40Acme.example")).status_code == 201
     guid = (await outlook.control.tenants())[TENANT]["mailboxes"]["ann@acme.example"]["guid"]
     assert len((await outlook.ask("GET", "/events", mailbox=guid)).json()["value"]) == 1
 
 
-async def test_an_alias_leads_to_the_same_mailbox(outlook):
+async def test_an_alias_leads_to_the_same_mailbox(outlook: Outlook) -> None:
     await outlook.control.set_mailbox(TENANT, "ann@acme.example", aliases=["Annie@acme.example"])
     made = (await outlook.create(mailbox="annie@ACME.example")).json()
     assert (await outlook.ask("GET", f"/events/{made['id']}")).status_code == 200
     assert list(await outlook.control.events()) == ["ann@acme.example", "bob@acme.example"]
 
 
-async def test_a_body_must_be_json(outlook):
+async def test_a_body_must_be_json(outlook: Outlook) -> None:
     headers = {"Authorization": f"Bearer {outlook.token}"}
     url = "/v1.0/users/ann@acme.example/events"
     for kind, content in (("text/plain", b"{}"), ("application/json", b"{")):
@@ -269,7 +274,7 @@ async def test_a_body_must_be_json(outlook):
     assert (await outlook.ask("PUT", "/events")).status_code == 405
 
 
-async def test_zones_that_a_write_may_not_name(outlook, make_event):
+async def test_zones_that_a_write_may_not_name(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.control.set_switches(zones_refused_in_bodies="Fiji Standard Time,GMT Standard Time")
     answer = await outlook.create(make_event())
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "TimeZoneNotSupportedException")
@@ -280,7 +285,7 @@ async def test_zones_that_a_write_may_not_name(outlook, make_event):
     assert preferred.status_code == 200
 
 
-async def test_the_default_reminder_is_a_switch(outlook, make_event):
+async def test_the_default_reminder_is_a_switch(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.control.set_switches(default_reminder_minutes=30)
     unset = make_event()
     unset.pop("reminderMinutesBeforeStart")
@@ -291,7 +296,7 @@ async def test_the_default_reminder_is_a_switch(outlook, make_event):
 @pytest.mark.parametrize(
     ("style", "code"), [("documented", "ErrorItemNotFound"), ("camel", "errorItemNotFound"), ("bare", "ItemNotFound")]
 )
-async def test_how_codes_are_spelt_is_a_switch(outlook, style, code):
+async def test_how_codes_are_spelt_is_a_switch(outlook: Outlook, style: str, code: str) -> None:
     made = (await outlook.create()).json()
     await outlook.ask("DELETE", f"/events/{made['id']}")
     await outlook.control.set_switches(code_style=style)
@@ -309,7 +314,7 @@ async def test_how_codes_are_spelt_is_a_switch(outlook, style, code):
         ("mailbox", "Tokyo Standard Time", "2026-10-12T17:00:00.0000000"),
     ],
 )
-async def test_the_zone_of_the_answer_to_a_write(outlook, switch, zone, time):
+async def test_the_zone_of_the_answer_to_a_write(outlook: Outlook, switch: str, zone: str, time: str) -> None:
     await outlook.control.set_mailbox(TENANT, "ann@acme.example", time_zone="Tokyo Standard Time")
     await outlook.control.set_switches(answer_zone=switch)
     made = (await outlook.create()).json()

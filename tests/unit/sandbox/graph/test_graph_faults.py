@@ -1,16 +1,18 @@
 """Faults that are set over HTTP."""
 
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
 
 from sandbox.graph.fault_kinds import SPOKEN
+from tests.unit.sandbox.graph.client import MakeEvent, Outlook
 
 ANN, BOB = "ann@acme.example", "bob@acme.example"
 
 
-async def held(outlook, mailbox=ANN):
+async def held(outlook: Outlook, mailbox: str = ANN) -> int:
     return len((await outlook.control.events(mailbox))[mailbox])
 
 
@@ -34,7 +36,9 @@ async def held(outlook, mailbox=ANN):
     ],
 )
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_fault_has_its_error_and_may_apply_the_write(outlook, fault, status, code, when):
+async def test_a_fault_has_its_error_and_may_apply_the_write(
+    outlook: Outlook, fault: int | str, status: int, code: str, when: str
+) -> None:
     await outlook.control.set_fault(fault, operation="create", when=when)
     answer = await outlook.create()
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
@@ -42,7 +46,7 @@ async def test_a_fault_has_its_error_and_may_apply_the_write(outlook, fault, sta
     assert await held(outlook) == (when == "after")
 
 
-async def test_an_empty_503(outlook):
+async def test_an_empty_503(outlook: Outlook) -> None:
     await outlook.control.set_fault("empty-503", when="after", retry_after=3)
     answer = await outlook.create()
     assert (answer.status_code, answer.content) == (503, b"")
@@ -52,7 +56,7 @@ async def test_an_empty_503(outlook):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_cut_connection(outlook, when):
+async def test_a_cut_connection(outlook: Outlook, when: str) -> None:
     await outlook.control.set_fault("cut", when=when, times=1)
     with pytest.raises(httpx.TransportError):
         await outlook.create()
@@ -61,7 +65,7 @@ async def test_a_cut_connection(outlook, when):
     assert (await outlook.create()).status_code == 201
 
 
-async def test_a_hanging_answer_is_cut_and_frees_its_place(outlook):
+async def test_a_hanging_answer_is_cut_and_frees_its_place(outlook: Outlook) -> None:
     await outlook.control.set_fault("timeout", when="after", times=1, hold_seconds=0.05)
     with pytest.raises(httpx.TransportError):
         await outlook.create()
@@ -70,7 +74,7 @@ async def test_a_hanging_answer_is_cut_and_frees_its_place(outlook):
     assert await held(outlook) == 1
 
 
-async def test_a_held_answer(outlook):
+async def test_a_held_answer(outlook: Outlook) -> None:
     fault = await outlook.control.set_fault("hold", operation="create")
     task = asyncio.create_task(outlook.create())
     await outlook.control.wait_for_fault(fault)
@@ -80,7 +84,7 @@ async def test_a_held_answer(outlook):
     assert (await task).status_code == 201
 
 
-async def test_a_late_write(outlook):
+async def test_a_late_write(outlook: Outlook) -> None:
     late = await outlook.control.set_fault("late", operation="create", times=1)
     answer = await outlook.create()
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "UnknownError")
@@ -89,7 +93,7 @@ async def test_a_late_write(outlook):
     assert await held(outlook) == 1
 
 
-async def test_a_slow_answer(outlook):
+async def test_a_slow_answer(outlook: Outlook) -> None:
     slow = await outlook.control.set_fault("slow", operation="create")
     task = asyncio.create_task(outlook.create())
     await outlook.control.wait_for_fault(slow)
@@ -98,7 +102,7 @@ async def test_a_slow_answer(outlook):
     assert (await task).status_code == 201
 
 
-async def test_a_fault_strikes_only_matching_requests(outlook):
+async def test_a_fault_strikes_only_matching_requests(outlook: Outlook) -> None:
     await outlook.control.set_fault(503, mailbox=BOB.upper(), operation="create", skip=1, times=1)
     statuses = [(await outlook.create(mailbox=BOB)).status_code for _ in range(3)]
     assert statuses == [201, 503, 201]
@@ -110,10 +114,10 @@ async def test_a_fault_strikes_only_matching_requests(outlook):
     assert (await outlook.create()).status_code == 201
 
 
-async def test_random_faults_repeat_with_the_seed(outlook):
+async def test_random_faults_repeat_with_the_seed(outlook: Outlook) -> None:
     await outlook.control.set_fault(500, operation="list", probability=0.5)
 
-    async def run():
+    async def run() -> list[int]:
         await outlook.control.seed(7)
         return [(await outlook.ask("GET", "/events")).status_code for _ in range(12)]
 
@@ -140,21 +144,21 @@ async def test_random_faults_repeat_with_the_seed(outlook):
         {"fault": "untagged"},
     ],
 )
-async def test_invalid_faults_are_refused(outlook, document):
+async def test_invalid_faults_are_refused(outlook: Outlook, document: dict[str, Any]) -> None:
     answer = await outlook.http.post("/_sandbox/faults", json=document)
     assert answer.status_code == 400
     assert answer.json()["error"]
 
 
 @pytest.mark.parametrize(("wait", "header"), [("", None), ("Wed, 21 Oct 2026 07:28:00 GMT",) * 2, (2.128, "2.128")])
-async def test_retry_after_is_sent_or_left_out(outlook, wait, header):
+async def test_retry_after_is_sent_or_left_out(outlook: Outlook, wait: float | str, header: str | None) -> None:
     await outlook.control.set_fault(429, retry_after=wait)
     assert (await outlook.create()).headers.get("Retry-After") == header
     [inner] = (await outlook.batch({"id": "1", "method": "GET", "url": f"/users/{ANN}/events"})).json()["responses"]
     assert inner["headers"].get("Retry-After") == header
 
 
-async def test_a_code_with_another_status(outlook):
+async def test_a_code_with_another_status(outlook: Outlook) -> None:
     await outlook.control.set_fault("server-busy", status=500)
     answer = await outlook.create()
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "ErrorServerBusy")
@@ -162,7 +166,7 @@ async def test_a_code_with_another_status(outlook):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_a_redirect(outlook, status, when):
+async def test_a_redirect(outlook: Outlook, status: int, when: str) -> None:
     await outlook.control.set_fault(status, location="https://elsewhere.example/v1.0", when=when)
     answer = await outlook.create()
     assert (answer.status_code, answer.headers["Location"]) == (status, "https://elsewhere.example/v1.0")
@@ -173,14 +177,14 @@ async def test_a_redirect(outlook, status, when):
 
 
 @pytest.mark.parametrize("operation", ["create", "token"])
-async def test_a_page_of_a_proxy(outlook, operation):
+async def test_a_page_of_a_proxy(outlook: Outlook, operation: str) -> None:
     await outlook.control.set_fault("proxy-page", operation=operation)
     path = f"/v1.0/users/{ANN}/events" if operation == "create" else "/t/oauth2/v2.0/token"
     answer = await outlook.http.post(path, json={}, headers={"Authorization": f"Bearer {outlook.token}"})
     assert (answer.status_code, answer.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
 
 
-async def test_an_event_can_be_created_without_its_tag(outlook, make_tagged):
+async def test_an_event_can_be_created_without_its_tag(outlook: Outlook, make_tagged: MakeEvent) -> None:
     await outlook.control.set_fault("untagged", operation="create", times=1)
     answer = await outlook.create(make_tagged("acme/1", transactionId="t1"))
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ConcurrentItemSave")
@@ -189,7 +193,7 @@ async def test_an_event_can_be_created_without_its_tag(outlook, make_tagged):
     assert (again.status_code, event["tag"]) == (201, None)
 
 
-async def test_a_faulty_answer_can_be_delayed(outlook):
+async def test_a_faulty_answer_can_be_delayed(outlook: Outlook) -> None:
     fault = await outlook.control.set_fault("empty-503", when="after", delay_seconds=60)
     task = asyncio.create_task(outlook.create())
     await outlook.control.wait_for_fault(fault)
@@ -199,7 +203,7 @@ async def test_a_faulty_answer_can_be_delayed(outlook):
     assert (await task).status_code == 503
 
 
-async def test_every_kind_strikes_before_and_after_the_write(outlook):
+async def test_every_kind_strikes_before_and_after_the_write(outlook: Outlook) -> None:
     made = 0
     for kind in (kind for kind in SPOKEN if kind != "untagged"):
         for when in ("before", "after"):
@@ -220,7 +224,9 @@ async def test_every_kind_strikes_before_and_after_the_write(outlook):
     ],
 )
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_an_answer_without_a_code(outlook, fault, status, status_sent, body, when):
+async def test_an_answer_without_a_code(
+    outlook: Outlook, fault: int | str, status: int | None, status_sent: int, body: bytes, when: str
+) -> None:
     await outlook.control.set_fault(fault, operation="create", when=when, status=status)
     answer = await outlook.create()
     assert (answer.status_code, answer.content[: len(body)]) == (status_sent, body)
@@ -228,7 +234,7 @@ async def test_an_answer_without_a_code(outlook, fault, status, status_sent, bod
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_batch_without_one_answer(outlook, make_event, when):
+async def test_a_batch_without_one_answer(outlook: Outlook, make_event: MakeEvent, when: str) -> None:
     await outlook.control.set_fault("omitted", operation="create", mailbox=BOB, when=when)
     requests = [
         {
@@ -247,7 +253,7 @@ async def test_a_batch_without_one_answer(outlook, make_event, when):
         await outlook.create(mailbox=BOB)
 
 
-async def test_a_page_inside_a_batch_is_a_text(outlook, make_event):
+async def test_a_page_inside_a_batch_is_a_text(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.control.set_fault("page", operation="get")
     answer = await outlook.batch({"id": "0", "method": "GET", "url": f"/users/{ANN}/events/x"})
     [reply] = answer.json()["responses"]

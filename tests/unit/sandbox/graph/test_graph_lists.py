@@ -2,11 +2,13 @@
 
 import pytest
 
+from tests.unit.sandbox.graph.client import MakeEvent, Outlook
+
 TAG = "String {7d0c3f5e-52a4-4c1b-9d55-0b1f5c2e9a60} Name CoreJob"
 ANN = "ann@acme.example"
 
 
-def at(start, end, zone="UTC"):
+def at(start: str, end: str, zone: str = "UTC") -> dict[str, dict[str, str]]:
     return {
         "start": {"dateTime": start, "timeZone": zone},
         "end": {"dateTime": end, "timeZone": zone},
@@ -23,7 +25,9 @@ def at(start, end, zone="UTC"):
         ("2026-10-01T00:00:00", "2026-10-20T00:00:00", True),
     ],
 )
-async def test_a_view_shows_what_overlaps_the_window(outlook, make_event, start, end, seen):
+async def test_a_view_shows_what_overlaps_the_window(
+    outlook: Outlook, make_event: MakeEvent, start: str, end: str, seen: bool
+) -> None:
     await outlook.create(make_event(**at(start, end)))
     for first, last in (
         ("2026-10-10T00:00:00Z", "2026-10-11T00:00:00Z"),
@@ -34,7 +38,7 @@ async def test_a_view_shows_what_overlaps_the_window(outlook, make_event, start,
         assert len(value) == seen
 
 
-async def test_all_day_events_count_as_utc_midnights(outlook, make_event):
+async def test_all_day_events_count_as_utc_midnights(outlook: Outlook, make_event: MakeEvent) -> None:
     day = at("2026-10-12T00:00:00", "2026-10-13T00:00:00", "Tokyo Standard Time")
     await outlook.create(make_event(isAllDay=True, **day))
     tokyo_day_before = ("2026-10-12T00:00:00+09:00", "2026-10-12T08:59:00+09:00")
@@ -42,7 +46,7 @@ async def test_all_day_events_count_as_utc_midnights(outlook, make_event):
     assert len((await outlook.view("2026-10-12T23:00:00Z", "2026-10-12T23:30:00Z")).json()["value"]) == 1
 
 
-async def test_windows_that_graph_refuses(outlook):
+async def test_windows_that_graph_refuses(outlook: Outlook) -> None:
     assert (await outlook.ask("GET", "/calendarView")).status_code == 400
     assert (await outlook.view(start="soon")).status_code == 400
     assert (await outlook.view("2026-10-02T00:00:00Z", "2026-10-01T00:00:00Z")).status_code == 400
@@ -52,7 +56,7 @@ async def test_windows_that_graph_refuses(outlook):
     assert (await outlook.view("2026-01-01T00:00:00Z", "2030-12-31T00:00:00Z")).status_code == 200
 
 
-async def pages(outlook, **params):
+async def pages(outlook: Outlook, **params: str) -> list[list[str]]:
     answer, found = await outlook.view(params=params), []
     while True:
         page = answer.json()
@@ -64,7 +68,7 @@ async def pages(outlook, **params):
         answer = await outlook.http.get(link, headers={"Authorization": f"Bearer {outlook.token}"})
 
 
-async def test_pages(outlook, make_event):
+async def test_pages(outlook: Outlook, make_event: MakeEvent) -> None:
     for _ in range(23):
         await outlook.create(make_event())
     assert [len(page) for page in await pages(outlook)] == [10, 10, 3]
@@ -77,7 +81,7 @@ async def test_pages(outlook, make_event):
     assert len({*first, *second, *third}) == 23
 
 
-async def test_selected_fields(outlook, make_event):
+async def test_selected_fields(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.create(make_event())
     [item] = (await outlook.view(params={"$select": "subject,createdDateTime"})).json()["value"]
     assert item.keys() == {"@odata.etag", "id", "subject"}
@@ -87,7 +91,9 @@ async def test_selected_fields(outlook, make_event):
         assert (await outlook.view(params=params)).status_code == 400
 
 
-async def test_the_tag_is_returned_if_it_is_expanded_by_id(outlook, make_event, make_tagged):
+async def test_the_tag_is_returned_if_it_is_expanded_by_id(
+    outlook: Outlook, make_event: MakeEvent, make_tagged: MakeEvent
+) -> None:
     await outlook.create(make_event())
     made = (await outlook.create(make_tagged("acme/1"))).json()
     assert "singleValueExtendedProperties" not in made
@@ -113,7 +119,9 @@ async def test_the_tag_is_returned_if_it_is_expanded_by_id(outlook, make_event, 
         (TAG, "ep/value ne 'acme/2'", 1),
     ],
 )
-async def test_events_are_found_by_their_tag(outlook, make_event, make_tagged, name, test, found):
+async def test_events_are_found_by_their_tag(
+    outlook: Outlook, make_event: MakeEvent, make_tagged: MakeEvent, name: str, test: str, found: int
+) -> None:
     await outlook.create(make_event())
     await outlook.create(make_tagged("acme/O'Hara"))
     condition = f"singleValueExtendedProperties/Any(ep: ep/id eq '{name}' and {test})"
@@ -122,14 +130,16 @@ async def test_events_are_found_by_their_tag(outlook, make_event, make_tagged, n
     assert len(answer.json()["value"]) == found
 
 
-async def test_filters_that_fail(outlook):
+async def test_filters_that_fail(outlook: Outlook) -> None:
     condition = f"singleValueExtendedProperties/Any(ep: ep/id eq '{TAG}' and ep/value eq '1')"
     answer = await outlook.view(params={"$filter": condition})
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "ErrorInternalServerError")
     assert (await outlook.ask("GET", "/events", params={"$filter": "id eq 1"})).status_code == 400
 
 
-async def test_the_view_shows_the_default_calendar_and_events_the_mailbox(outlook, make_tagged):
+async def test_the_view_shows_the_default_calendar_and_events_the_mailbox(
+    outlook: Outlook, make_tagged: MakeEvent
+) -> None:
     await outlook.create(make_tagged("acme/1"))
     moved = await outlook.control.user_move(ANN, "Private", tag="acme/1")
     assert (await outlook.view()).json()["value"] == []
@@ -145,14 +155,14 @@ async def test_the_view_shows_the_default_calendar_and_events_the_mailbox(outloo
     assert (await outlook.ask("GET", "/calendar/events")).json()["value"] == []
 
 
-async def test_order(outlook, make_event):
+async def test_order(outlook: Outlook, make_event: MakeEvent) -> None:
     for hour in (3, 1, 2):
         await outlook.create(make_event(**at(f"2026-10-12T0{hour}:00", f"2026-10-12T0{hour}:30")))
     value = (await outlook.view(params={"$orderby": "start/dateTime"})).json()["value"]
     assert [each["start"]["dateTime"][11:13] for each in value] == ["01", "02", "03"]
 
 
-async def test_next_links_may_lead_to_another_origin_or_in_a_circle(outlook, make_event):
+async def test_next_links_may_lead_to_another_origin_or_in_a_circle(outlook: Outlook, make_event: MakeEvent) -> None:
     for _ in range(3):
         await outlook.create(make_event())
     await outlook.control.set_switches(page_size=2, next_link_origin="https://graph.example")

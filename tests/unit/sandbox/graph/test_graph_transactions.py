@@ -1,15 +1,19 @@
 """transactionId: identical and different requests with a used one."""
 
+from typing import Any
+
 import pytest
+
+from tests.unit.sandbox.graph.client import MakeEvent, Outlook
 
 ANN = "ann@acme.example"
 
 
-async def count(outlook):
+async def count(outlook: Outlook) -> int:
     return len([each for each in (await outlook.control.events())[ANN] if not each["in_deleted_items"]])
 
 
-async def test_an_identical_request_creates_no_second_event(outlook, make_event):
+async def test_an_identical_request_creates_no_second_event(outlook: Outlook, make_event: MakeEvent) -> None:
     first, second = [await outlook.create(make_event(transactionId="t1")) for _ in range(2)]
     assert (first.status_code, second.status_code) == (201, 201)
     assert first.json()["id"] == second.json()["id"]
@@ -18,7 +22,9 @@ async def test_an_identical_request_creates_no_second_event(outlook, make_event)
 
 @pytest.mark.parametrize("status", [400, 409])
 @pytest.mark.parametrize("annotated", [True, False])
-async def test_another_event_with_the_same_transaction_id_is_refused(outlook, make_event, status, annotated):
+async def test_another_event_with_the_same_transaction_id_is_refused(
+    outlook: Outlook, make_event: MakeEvent, status: int, annotated: bool
+) -> None:
     await outlook.control.set_switches(transaction_status=status, transaction_annotation=annotated)
     await outlook.create(make_event(transactionId="t1"))
     answer = await outlook.create(make_event(transactionId="t1", subject="another"))
@@ -30,7 +36,9 @@ async def test_another_event_with_the_same_transaction_id_is_refused(outlook, ma
 
 @pytest.mark.parametrize(("behaviour", "status", "events"), [("new", 201, 1), ("same", 201, 0), ("error", 400, 0)])
 @pytest.mark.parametrize("by_user", [True, False])
-async def test_a_transaction_id_whose_event_was_deleted(outlook, make_event, behaviour, status, events, by_user):
+async def test_a_transaction_id_whose_event_was_deleted(
+    outlook: Outlook, make_event: MakeEvent, behaviour: str, status: int, events: int, by_user: bool
+) -> None:
     await outlook.control.set_switches(transaction_after_delete=behaviour)
     made = (await outlook.create(make_event(transactionId="t1"))).json()
     if by_user:
@@ -42,7 +50,9 @@ async def test_a_transaction_id_whose_event_was_deleted(outlook, make_event, beh
 
 
 @pytest.mark.parametrize(("behaviour", "status"), [("same", 201), ("error", 400)])
-async def test_a_transaction_id_whose_event_was_edited(outlook, make_event, behaviour, status):
+async def test_a_transaction_id_whose_event_was_edited(
+    outlook: Outlook, make_event: MakeEvent, behaviour: str, status: int
+) -> None:
     await outlook.control.set_switches(transaction_after_edit=behaviour)
     made = (await outlook.create(make_event(transactionId="t1"))).json()
     await outlook.control.user_edit(ANN, {"subject": "mine"}, event_id=made["id"])
@@ -62,7 +72,9 @@ async def test_a_transaction_id_whose_event_was_edited(outlook, make_event, beha
         ("nothing", {"subject": "another"}, 201),
     ],
 )
-async def test_what_must_be_repeated_is_a_switch(outlook, make_event, same, change, status):
+async def test_what_must_be_repeated_is_a_switch(
+    outlook: Outlook, make_event: MakeEvent, same: str, change: dict[str, Any], status: int
+) -> None:
     await outlook.control.set_switches(transaction_same=same)
     made = (await outlook.create(make_event(transactionId="t1"))).json()
     answer = await outlook.create(make_event(transactionId="t1", **change))
@@ -72,7 +84,7 @@ async def test_what_must_be_repeated_is_a_switch(outlook, make_event, same, chan
     assert await count(outlook) == 1
 
 
-async def test_a_forgotten_transaction_id_creates_another_event(outlook, make_event):
+async def test_a_forgotten_transaction_id_creates_another_event(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.control.set_switches(transaction_memory_seconds=0)
     first, second = [await outlook.create(make_event(transactionId="t1")) for _ in range(2)]
     assert first.json()["id"] != second.json()["id"]

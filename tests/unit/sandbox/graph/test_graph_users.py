@@ -1,20 +1,24 @@
 """User actions in Outlook, and what Graph then shows."""
 
+from typing import Any
+
 import pytest
+
+from tests.unit.sandbox.graph.client import MakeEvent, Outlook
 
 ANN = "ann@acme.example"
 IMMUTABLE = 'IdType="ImmutableId"'
 
 
-async def viewed(outlook):
+async def viewed(outlook: Outlook) -> Any:
     return (await outlook.view(prefer=IMMUTABLE)).json()["value"]
 
 
-async def duplicates(outlook):
+async def duplicates(outlook: Outlook) -> Any:
     return (await outlook.control.stats())["duplicates"]
 
 
-async def test_an_edit(outlook, make_tagged):
+async def test_an_edit(outlook: Outlook, make_tagged: MakeEvent) -> None:
     made = (await outlook.create(make_tagged("acme/1"))).json()
     edited = await outlook.control.user_edit(ANN, {"subject": "mine", "categories": ["Red"]}, tag="acme/1")
     [seen] = await viewed(outlook)
@@ -27,7 +31,9 @@ async def test_an_edit(outlook, make_tagged):
 
 
 @pytest.mark.parametrize("carries", [True, False])
-async def test_a_copy_carries_the_tag_and_does_not_count_as_a_duplicate(outlook, make_tagged, carries):
+async def test_a_copy_carries_the_tag_and_does_not_count_as_a_duplicate(
+    outlook: Outlook, make_tagged: MakeEvent, carries: bool
+) -> None:
     await outlook.control.set_switches(copy_carries_tag=carries)
     made = (await outlook.create(make_tagged("acme/1", transactionId="t"), prefer=IMMUTABLE)).json()
     copy = await outlook.control.user_copy(ANN, tag="acme/1")
@@ -37,7 +43,7 @@ async def test_a_copy_carries_the_tag_and_does_not_count_as_a_duplicate(outlook,
     assert await duplicates(outlook) == []
 
 
-async def test_two_events_with_one_tag_are_a_duplicate(outlook, make_tagged):
+async def test_two_events_with_one_tag_are_a_duplicate(outlook: Outlook, make_tagged: MakeEvent) -> None:
     await outlook.create(make_tagged("acme/1"))
     await outlook.control.user_delete(ANN, tag="acme/1")
     await outlook.create(make_tagged("acme/1"))
@@ -50,7 +56,7 @@ async def test_two_events_with_one_tag_are_a_duplicate(outlook, make_tagged):
 
 
 @pytest.mark.parametrize("found", [True, False])
-async def test_a_deleted_event_is_in_deleted_items(outlook, make_tagged, found):
+async def test_a_deleted_event_is_in_deleted_items(outlook: Outlook, make_tagged: MakeEvent, found: bool) -> None:
     await outlook.control.set_switches(deleted_items_by_id=found)
     made = (await outlook.create(make_tagged("acme/1"), prefer=IMMUTABLE)).json()
     deleted = await outlook.control.user_delete(ANN, tag="acme/1")
@@ -64,7 +70,7 @@ async def test_a_deleted_event_is_in_deleted_items(outlook, make_tagged, found):
         assert len(await viewed(outlook)) == 1
 
 
-async def test_an_event_can_be_made_all_day(outlook, make_tagged):
+async def test_an_event_can_be_made_all_day(outlook: Outlook, make_tagged: MakeEvent) -> None:
     await outlook.create(make_tagged("acme/1"))
     await outlook.control.user_make_all_day(ANN, tag="acme/1")
     [seen] = await viewed(outlook)
@@ -77,7 +83,7 @@ async def test_an_event_can_be_made_all_day(outlook, make_tagged):
     assert (answer.json()["isAllDay"], answer.json()["start"]["dateTime"][11:16]) == (False, "08:00")
 
 
-async def test_a_series_shows_occurrences_in_place_of_its_master(outlook, make_tagged):
+async def test_a_series_shows_occurrences_in_place_of_its_master(outlook: Outlook, make_tagged: MakeEvent) -> None:
     made = (await outlook.create(make_tagged("acme/1"), prefer=IMMUTABLE)).json()
     await outlook.control.user_make_series(ANN, tag="acme/1", pattern="weekly", count=4)
     seen = await viewed(outlook)
@@ -99,7 +105,7 @@ async def test_a_series_shows_occurrences_in_place_of_its_master(outlook, make_t
     assert await outlook.control.events(ANN) == {ANN: []}
 
 
-async def test_recurrence_null_ends_a_series(outlook, make_tagged):
+async def test_recurrence_null_ends_a_series(outlook: Outlook, make_tagged: MakeEvent) -> None:
     made = (await outlook.create(make_tagged("acme/1"), prefer=IMMUTABLE)).json()
     await outlook.control.user_make_series(ANN, tag="acme/1", pattern="daily", count=3)
     answer = await outlook.ask("PATCH", f"/events/{made['id']}", {"recurrence": None}, prefer=IMMUTABLE)
@@ -107,7 +113,9 @@ async def test_recurrence_null_ends_a_series(outlook, make_tagged):
     assert len(await viewed(outlook)) == 1
 
 
-async def test_a_persons_own_events_are_in_the_dump(outlook, make_event, make_tagged):
+async def test_a_persons_own_events_are_in_the_dump(
+    outlook: Outlook, make_event: MakeEvent, make_tagged: MakeEvent
+) -> None:
     await outlook.control.user_create(ANN, make_event(subject="Dentist"))
     await outlook.create(make_tagged("acme/1", transactionId="t1"))
     own, ours = (await outlook.control.events(ANN))[ANN]
@@ -132,19 +140,19 @@ async def test_a_persons_own_events_are_in_the_dump(outlook, make_event, make_ta
     assert expected.items() <= ours.items()
 
 
-async def test_attendees_would_be_mailed_and_are_counted(outlook, make_event):
+async def test_attendees_would_be_mailed_and_are_counted(outlook: Outlook, make_event: MakeEvent) -> None:
     attendee = {"emailAddress": {"address": "x@y.example", "name": "X"}, "type": "required"}
     await outlook.create(make_event(attendees=[attendee]))
     assert (await outlook.control.stats())["invitations"] == 1
 
 
-async def test_a_purged_event_is_in_no_folder(outlook, make_tagged):
+async def test_a_purged_event_is_in_no_folder(outlook: Outlook, make_tagged: MakeEvent) -> None:
     await outlook.create(make_tagged("acme/1"))
     await outlook.control.act("purge", ANN, tag="acme/1")
     assert await outlook.control.events(ANN) == {ANN: []}
 
 
-async def test_an_imported_event_has_new_ids_and_keeps_its_tag(outlook, make_tagged):
+async def test_an_imported_event_has_new_ids_and_keeps_its_tag(outlook: Outlook, make_tagged: MakeEvent) -> None:
     made = (await outlook.create(make_tagged("acme/1"), prefer=IMMUTABLE)).json()
     imported = await outlook.control.act("reimport", ANN, tag="acme/1")
     assert imported["id"] != made["id"]
@@ -154,7 +162,7 @@ async def test_an_imported_event_has_new_ids_and_keeps_its_tag(outlook, make_tag
     assert await duplicates(outlook) == []
 
 
-async def test_a_custom_zone_of_desktop_outlook(outlook, make_tagged):
+async def test_a_custom_zone_of_desktop_outlook(outlook: Outlook, make_tagged: MakeEvent) -> None:
     made = (await outlook.create(make_tagged("acme/1"), prefer=IMMUTABLE)).json()
     await outlook.control.act("custom_zone", ANN, tag="acme/1")
     [seen] = await viewed(outlook)

@@ -1,0 +1,33 @@
+"""From confluent-kafka's messages to records."""
+
+from confluent_kafka import Message
+
+from consumer.kafka.headers import headers_of
+from consumer.kafka.record import Epoch, Record
+
+
+def place_of(message: Message) -> tuple[int, int]:
+    """The partition and offset of a message that was consumed."""
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None and offset is not None  # noqa: S101, PT018 (only messages to produce have none)
+    return partition, offset
+
+
+def record_of(message: Message, topic: str, epoch: Epoch) -> Record:
+    """A message without an error as a record. Call it once for a message; see :func:`headers_of`."""
+    partition, offset = place_of(message)
+    timestamp = message.timestamp()[1] / 1000
+    return Record(
+        topic,
+        partition,
+        offset,
+        _bytes(message.key()),
+        _bytes(message.value()),
+        headers_of(message),
+        timestamp,
+        epoch,
+    )
+
+
+def _bytes(value: bytes | str | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

@@ -1,0 +1,86 @@
+"""The picture in docs/architecture.md, drawn from the imports: ``python -m tests.architecture`` draws it again."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import grimp
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "architecture.md"
+PARTS: Final = {
+    "wiring": ("cli", "app", "engine", "clock"),
+    "kafka": ("kafka",),
+    "graph": ("graph",),
+    "core": ("core",),
+    "store": ("store",),
+    "ops": ("ops",),
+    "sync": ("sync",),
+    "settings": ("settings", "setting_values", "sites", "operator_text"),
+    "http": ("http", "proxies", "tls", "retry_after", "foreign", "unusable"),
+    "domain": ("domain", "json_reader"),
+}
+"""What the picture shows as one: the modules and packages of ``consumer/``, each in one part."""
+LABELS: Final = {
+    "wiring": "cli/ app.py engine.py<br>commands; builds and wires everything",
+    "kafka": "kafka/<br>the topic, dead letters",
+    "graph": "graph/<br>Entra, calendars, batches",
+    "core": "core/<br>Core's API",
+    "store": "store/<br>Redis: links, leases, marks",
+    "ops": "ops/<br>metrics, health, logs",
+    "sync": "sync/<br>lanes, runs, sweeps, ports",
+    "settings": "settings.py sites.py<br>environment, sites file",
+    "http": "http.py foreign.py unusable.py<br>the HTTP client; what was counted as unusable",
+    "domain": "domain/<br>pure: jobs, events, plan, fuse",
+}
+_BEGIN, _END = "<!-- drawn by tests/architecture.py -->\n", "<!-- until here -->\n"
+
+
+def imports() -> set[tuple[str, str]]:
+    """Which part imports which, directly. Raises ``KeyError`` for a module that no part names."""
+    graph = grimp.build_graph("consumer")
+    part_of = {name: part for part, names in PARTS.items() for name in names}
+    found = set()
+    for module in graph.modules - {"consumer"}:
+        for imported in graph.find_modules_directly_imported_by(module) - {"consumer"}:
+            found.add((part_of[module.split(".")[1]], part_of[imported.split(".")[1]]))
+    return {(one, other) for one, other in found if one != other}
+
+
+def _reached(start: str, edges: set[tuple[str, str]]) -> set[str]:
+    found: set[str] = set()
+    fresh = {start}
+    while fresh:
+        fresh = {other for one, other in edges if one in fresh} - found
+        found |= fresh
+    return found
+
+
+def picture() -> str:
+    """A Mermaid flow chart. An arrow leads from a part to one that it imports, unless a longer way leads there too."""
+    edges = imports()
+    drawn = sorted(
+        (one, other)
+        for one, other in edges
+        if not any(between != other and other in _reached(between, edges) for start, between in edges if start == one)
+    )
+    lines = ["```mermaid", "flowchart TD"]
+    lines += [f'    {part}["{LABELS[part]}"]' for part in PARTS]
+    lines += [f"    {one} --> {other}" for one, other in drawn]
+    return "\n".join([*lines, "```", ""])
+
+
+def drawn_in(page: str) -> str:
+    """The part of the page that is drawn."""
+    found = re.search(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", page, re.DOTALL)
+    if found is None:
+        raise ValueError(f"{PAGE} lacks the marks {_BEGIN.strip()} and {_END.strip()}")
+    return found[1]
+
+
+def main() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(page.replace(f"{_BEGIN}{drawn_in(page)}{_END}", f"{_BEGIN}{picture()}{_END}"), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What each release wrote to Redis, and that this release reads it."""
