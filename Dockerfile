@@ -1,12 +1,12 @@
-# The service (target `service`, the last and so the default), and the world to develop it against (`sandbox`).
-# Bases are pinned by version; for production pin digests too, and scan what you built.
+# Two targets: the service (`service`, the last one and so the default), and the sandbox for development (`sandbox`).
+# Base images are pinned by version. For production, also pin their digests, and scan the images that you build.
 ARG PYTHON=python:3.13.9-slim-bookworm
 
 FROM ${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /source
 
-# What is installed has the hashes of requirements/, and wheels alone: nothing is compiled.
+# Only wheels with the hashes in requirements/ are installed. Nothing is compiled.
 FROM build AS build-service
 RUN python -m venv --without-pip /opt/calsync
 COPY requirements/service.txt requirements/
@@ -29,7 +29,7 @@ FROM ${PYTHON} AS sandbox
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends postgresql-client \
  && rm -rf /var/lib/apt/lists/*
-# (A new volume that is mounted on /world takes its owner from here.)
+# (A new volume that is mounted on /world takes its owner from this folder.)
 RUN useradd --uid 10002 --user-group --no-create-home --shell /usr/sbin/nologin sandbox \
  && install --directory --owner=sandbox --group=sandbox /world
 COPY --from=build-sandbox /opt/sandbox /opt/sandbox

@@ -1,4 +1,4 @@
-# `make` lists the targets. Each that needs the development environment makes it first, in .venv.
+# `make` lists the targets. A target that needs the development environment creates it first, in .venv.
 
 PYTHON ?= python3
 UV     ?= uv
@@ -13,28 +13,28 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: .venv/.installed ## Make the development environment (PYTHON=… chooses the interpreter)
+install: .venv/.installed ## Create the development environment (PYTHON=… chooses the interpreter)
 
-demo: .venv/.installed ## Run the service against a world of its own, to watch (ONCE=1: once through, then end)
+demo: .venv/.installed ## Run the service in a simulated world, to watch it work (ONCE=1: play the story once, then end)
 	@$(BIN)/python -m sandbox.demo $(if $(ONCE),--once)
 
-# Twice as many workers as processors: the tests of the whole service mostly wait.
-test: .venv/.installed ## Run all tests that need nothing but this environment (ARGS=… goes to pytest)
+# Two test workers for each processor, because the tests of the whole service mostly wait.
+test: .venv/.installed ## Run all tests that need only this environment (ARGS=… goes to pytest)
 	@$(BIN)/pytest --numprocesses $$($(BIN)/python -c 'import os; print(2 * (os.cpu_count() or 1))') --dist worksteal $(ARGS)
 
 test-long: .venv/.installed ## Run the tests of the whole service that take minutes
 	@$(BIN)/pytest tests/long $(ARGS)
 
-sim: .venv/.installed ## Play many stories of faults in simulated time (SEEDS=…, of each kind; ARGS="--first 500")
+sim: .venv/.installed ## Play many stories of faults in simulated time (SEEDS=… of each kind; ARGS="--first 500")
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),100) $(ARGS)
 
-mutants: .venv/.installed ## Plant faults in the protocol and see that the quick tests notice each (ARGS=… names some)
+mutants: .venv/.installed ## Plant faults in the protocol and check that the quick tests find each (ARGS=… selects some)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Maven and PostgreSQL 15)
 	@$(BIN)/pytest tests/e2e $(ARGS)
 
-capture: .venv/.installed ## Capture the connector's golden records again (needs what e2e does)
+capture: .venv/.installed ## Capture the connector's golden records again (needs the same as e2e)
 	@$(BIN)/python -m tests.golden.capture $(ARGS)
 
 lint: .venv/.installed ## Check style, formatting, types and the direction of imports
@@ -43,14 +43,14 @@ lint: .venv/.installed ## Check style, formatting, types and the direction of im
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: .venv/.installed ## Format the code and mend what can be mended by itself
+format: .venv/.installed ## Format the code and fix what can be fixed automatically
 	@$(BIN)/ruff check --fix --quiet --exit-zero
 	@$(BIN)/ruff format
 
-bench: .venv/.installed ## Measure speed and memory, and print them
+bench: .venv/.installed ## Measure speed and memory, and print the results
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-sweep: .venv/.installed ## Measure sweeps alone (ARGS="--mailboxes 10000 --events 60": a large site)
+bench-sweep: .venv/.installed ## Measure only sweeps (ARGS="--mailboxes 10000 --events 60": a large site)
 	@$(BIN)/python -m benchmarks sweep $(ARGS)
 
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
@@ -58,17 +58,17 @@ LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.
 
 lock: ## Resolve requirements/ again from pyproject.toml (UPGRADE=1: to the newest versions; needs uv)
 	@command -v $(UV) >/dev/null \
-	|| { echo "uv resolves the requirements: install it (pip install uv)" >&2; exit 1; }
+	|| { echo "uv is missing, and make lock needs it: pip install uv" >&2; exit 1; }
 	@$(LOCK) --output-file requirements/service.txt
 	@$(LOCK) --extra dev --constraint requirements/service.txt --output-file requirements/dev.txt
 
-clean: ## Remove the environment, the caches and all else that the targets made
+clean: ## Remove the environment, the caches and everything else that the targets created
 	@rm -rf .venv .cache .demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	|| { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: set PYTHON" >&2; exit 1; }
+	|| { echo "$(PYTHON) is older than Python 3.11: set PYTHON to a newer interpreter" >&2; exit 1; }
 	@echo "Installing the development environment in .venv"
 	@$(PYTHON) -m venv .venv
 	@$(PIP) --require-hashes --requirement requirements/dev.txt

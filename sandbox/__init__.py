@@ -1,1 +1,1 @@
-"""The world outside the service, to develop against: Entra, Microsoft Graph, Core."""
+"""Stand-ins for the systems around the service, for development and tests: Entra, Microsoft Graph, Core."""

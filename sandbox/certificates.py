@@ -1,4 +1,4 @@
-"""https for the sandbox's Graph: an authority of its own, and a certificate that it vouches for."""
+"""https for the sandbox's Graph: a certificate authority, and a certificate that it signs."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ KEY = "graph.key"
 
 
 def issue(folder: Path, names: list[str], authority: trustme.CA | None = None) -> bool:
-    """Writes the three files for a server of these names, unless they are there; tells whether it did.
+    """Writes the three files for a server with these names, unless they exist. Returns whether it wrote them.
 
-    Without an authority a new one vouches, whose own key is kept nowhere: nothing else will ever be vouched for.
+    Without `authority`, a new authority signs. Its own key is not stored, so it never signs anything else.
     """
     if (folder / AUTHORITY).exists():
         return False
@@ -21,7 +21,7 @@ def issue(folder: Path, names: list[str], authority: trustme.CA | None = None) -
     (folder / KEY).touch(mode=0o600)
     issued.private_key_pem.write_to_path(folder / KEY)
     (folder / CERTIFICATE).write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    # Last, and whole at once: where it is, the others are.
+    # The authority's file comes last, by a rename. So if it exists, the other two are complete.
     draft = folder / f"{AUTHORITY}.draft"
     authority.cert_pem.write_to_path(draft)
     draft.rename(folder / AUTHORITY)

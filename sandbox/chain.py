@@ -1,6 +1,6 @@
-"""Core's feed as it really runs: PostgreSQL, Debezium in Kafka Connect, a schema registry, Kafka.
+"""Core's feed with the real servers: PostgreSQL, Debezium in Kafka Connect, a schema registry, Kafka.
 
-`docker-compose.yml` is the same chain in containers: from the same files of settings, prepared by the same code.
+`docker-compose.yml` runs the same chain in containers, with the same settings files and the same code for the steps.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ __all__ = ["CONNECTOR", "TOPICS", "Chain", "found_chain"]
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The servers, running. The topics are there and empty; nothing is captured before `start_feed`."""
+    """The running servers. The topics exist and are empty. Nothing is captured before `start_feed`."""
 
     postgres: Postgres
     core: CoreDatabase
@@ -36,25 +36,25 @@ class Chain:
         return Feed(self.connect.api, self.core)
 
     def start_feed(self) -> None:
-        """As `Feed.start`. Raises ServerFailedError, which names Connect's log."""
+        """Does the same as `Feed.start`. Raises ServerFailedError, which names Connect's log."""
         self.feed.connect.put_connector(CONNECTOR)
         self.await_feed()
 
     def await_feed(self) -> None:
-        """As `Feed.wait`. Raises ServerFailedError, which names Connect's log."""
+        """Does the same as `Feed.wait`. Raises ServerFailedError, which names Connect's log."""
         try:
             self.feed.wait()
         except ServerFailedError as error:
             raise ServerFailedError(f"{error}; see {self.connect.process.log}") from error
 
     def drop_slot(self) -> None:
-        """Loses the replication slot, as a failover or `max_slot_wal_keep_size` would; the connector must not run."""
+        """Drops the replication slot, as a failover or `max_slot_wal_keep_size` can. The connector must not run."""
         self.core.run(f"select pg_drop_replication_slot('{SLOT}')")
 
 
 @contextmanager
 def found_chain(folder: Path) -> Iterator[Chain]:
-    """The servers of a chain, for as long as the context lasts; logs and data are in the folder."""
+    """Runs the servers of a chain while the context lasts. Logs and data are in the folder."""
     postgres, kafka, registry = Postgres(folder), Kafka(folder / "kafka"), Apicurio(folder / "registry")
     core = CoreDatabase(postgres.psql)
     with ExitStack() as servers:

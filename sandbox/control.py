@@ -1,4 +1,4 @@
-"""Driving a running sandbox, Graph and Core, from tests, the demo and end-to-end runs."""
+"""Clients that control a running sandbox (Graph, Core, the registry) from tests, the demo and end-to-end runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A client secret; `expires` in epoch seconds, None: never."""
+    """A client secret. `expires` is in epoch seconds; None means never."""
 
     value: str
     id: str | None = None
@@ -23,7 +23,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """A mailbox to be; `state` as docs/sandbox-graph.md lists them."""
+    """A mailbox to add or change. docs/sandbox-graph.md lists the values of `state`."""
 
     address: str
     state: str = "ok"
@@ -31,7 +31,7 @@ class Mailbox:
 
 
 class IngressControl:
-    """The ingress in front of a stand-in; see sandbox/ingress.py. Raises as the stand-in's control does."""
+    """Controls the ingress in front of a stand-in (sandbox/ingress.py). Raises the same errors as `_Control`."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         """``client`` leads to the stand-in's ``/_sandbox``."""
@@ -51,7 +51,7 @@ class IngressControl:
         seconds: float | None = None,
         when: str = "before",
     ) -> str:
-        """Answers requests below ``path`` in the service's place from now on. Returns the rule's id."""
+        """From now on, answers requests below ``path`` in place of the stand-in. Returns the rule's id."""
         document = {
             "path": path,
             "method": method,
@@ -67,14 +67,14 @@ class IngressControl:
         return str(_object(await _ask(self._client, "POST", "/ingress", document))["id"])
 
     async def wait(self, rule: str, hits: int = 1, within: float = 10.0) -> None:
-        """Returns once the rule has struck that often. Raises TimeoutError."""
+        """Waits until the rule has struck ``hits`` times. Raises TimeoutError."""
         path = f"/ingress/{rule}/hits?at_least={hits}&timeout={within}"
         answer = _object(await _ask(self._client, "GET", path))
         if not answer["reached"]:
             raise TimeoutError(f"rule {rule} struck {answer['hits']} times, not {hits}")
 
     async def hits(self, rule: str) -> int:
-        """How often the rule has struck."""
+        """Returns how often the rule has struck."""
         return int(_object(await _ask(self._client, "GET", f"/ingress/{rule}/hits?at_least=0"))["hits"])
 
     async def clear(self) -> None:
@@ -85,14 +85,14 @@ class IngressControl:
 class _Control:
     """The control endpoints of a stand-in at `url`, such as `http://127.0.0.1:8080`.
 
-    Every method raises httpx.HTTPStatusError for what the stand-in refuses; its text tells why. Close it, or use
-    it as an asynchronous context manager.
+    Every method raises httpx.HTTPStatusError if the stand-in refuses the request; the error's text says why. Close the
+    client, or use it as an asynchronous context manager.
     """
 
     def __init__(self, url: str, *, verify: Any = True) -> None:
         self.url = url.rstrip("/")
         if not self.url.startswith("https:"):
-            verify = False  # or httpx would load every known authority for nothing
+            verify = False  # otherwise httpx would load every known authority although nothing is verified
         self._client = httpx.AsyncClient(base_url=f"{self.url}/_sandbox", timeout=60, verify=verify)
         self.ingress = IngressControl(self._client)
 
@@ -109,7 +109,7 @@ class _Control:
 
 
 class RegistryControl(_Control):
-    """The stand-in registry's, and what a converter does."""
+    """Controls the stand-in registry, and registers schemas as a converter does."""
 
     async def register(self, subject: str, schema: str) -> int:
         """Registers an Avro schema and returns its id."""
@@ -118,7 +118,7 @@ class RegistryControl(_Control):
 
 
 class GraphControl(_Control):
-    """The sandbox's Graph and Entra."""
+    """Controls the sandbox's Graph and Entra."""
 
     async def add_tenant(self, tenant: str) -> None:
         await self._ask("PUT", f"/tenants/{tenant}")
@@ -133,7 +133,7 @@ class GraphControl(_Control):
         secrets: Sequence[Secret] | None = None,
         roles: Sequence[str] | None = None,
     ) -> Document:
-        """Adds or changes an app: what is None stays. A new app has both roles the service needs, no secret."""
+        """Adds or changes an app. None leaves a value as it is. A new app has the service's two roles and no secret."""
         document: Document = {}
         if secrets is not None:
             document["secrets"] = [asdict(each) for each in secrets]
@@ -145,7 +145,7 @@ class GraphControl(_Control):
         await self._ask("DELETE", f"/tenants/{tenant}/apps/{client_id}")
 
     async def add_mailboxes(self, tenant: str, mailboxes: Iterable[Mailbox | str]) -> None:
-        """Adds mailboxes, or sets the state and time zone of those there are."""
+        """Adds mailboxes. For existing ones, sets the state and the time zone."""
         wanted = [Mailbox(each) if isinstance(each, str) else each for each in mailboxes]
         document = {"mailboxes": [asdict(each) for each in wanted]}
         await self._ask("PUT", f"/tenants/{tenant}/mailboxes", document)
@@ -164,7 +164,7 @@ class GraphControl(_Control):
         time_zone: str | None = None,
         aliases: Sequence[str] | None = None,
     ) -> None:
-        """Adds a mailbox or changes it: what is None stays, and so do aliases that are not named again."""
+        """Adds or changes a mailbox. None leaves a value as it is. Existing aliases stay, even if not named again."""
         document = _given({"state": state, "time_zone": time_zone, "aliases": aliases and list(aliases)})
         await self._ask("PUT", f"/tenants/{tenant}/mailboxes/{quote(address, safe='')}", document)
 
@@ -172,12 +172,12 @@ class GraphControl(_Control):
         return _object(await self._ask("GET", "/tenants"))
 
     async def revoke_tokens(self, tenant: str | None = None, app: str | None = None) -> int:
-        """Tokens issued so far are refused with 401 from now on. Returns how many."""
+        """Revokes the tokens issued so far: they get 401 from now on. Returns how many there were."""
         document = _given({"tenant": tenant, "app": app})
         return int(_object(await self._ask("POST", "/tokens/revoke", document))["revoked"])
 
     async def switches(self) -> Document:
-        """Every switch with its value, default and meaning."""
+        """Returns every switch with its value, default and meaning."""
         return _object(await self._ask("GET", "/switches"))
 
     async def set_switches(self, **values: Any) -> None:
@@ -203,7 +203,7 @@ class GraphControl(_Control):
         status: int | None = None,
         location: str | None = None,
     ) -> str:
-        """Sets a fault and returns its id; docs/sandbox-graph.md tells the kinds and what else there is to it."""
+        """Sets a fault and returns its id. docs/sandbox-graph.md lists the kinds and the fields."""
         match = _given({"operation": operation, "mailbox": mailbox, "tenant": tenant})
         document = {
             "match": match,
@@ -224,13 +224,13 @@ class GraphControl(_Control):
         return _objects(await self._ask("GET", "/faults"))
 
     async def wait_for_fault(self, fault: str, hits: int = 1, within: float = 10.0) -> None:
-        """Returns once the fault has struck that often. Raises TimeoutError."""
+        """Waits until the fault has struck `hits` times. Raises TimeoutError."""
         answer = _object(await self._ask("GET", f"/faults/{fault}/hits?at_least={hits}&timeout={within}"))
         if not answer["reached"]:
             raise TimeoutError(f"fault {fault} struck {answer['hits']} times, not {hits}")
 
     async def release(self, fault: str) -> int:
-        """Lets go what a `hold`, `slow` or `late` fault holds now. Returns how many."""
+        """Releases the requests that a `hold`, `slow` or `late` fault holds now. Returns how many there were."""
         return int(_object(await self._ask("POST", f"/faults/{fault}/release"))["released"])
 
     async def remove_fault(self, fault: str) -> None:
@@ -240,14 +240,14 @@ class GraphControl(_Control):
         await self._ask("DELETE", "/faults")
 
     async def events(self, mailbox: str | None = None, tenant: str | None = None) -> dict[str, list[Document]]:
-        """The events of each mailbox, by its address."""
+        """Returns the events of each mailbox, by its address."""
         query = httpx.QueryParams(_given({"mailbox": mailbox, "tenant": tenant}))
         return {
             address: _objects(held) for address, held in _object(await self._ask("GET", f"/events?{query}")).items()
         }
 
     async def act(self, action: str, mailbox: str, **details: Any) -> Document:
-        """A person does something; docs/sandbox-graph.md lists what, and the details, `tenant` among them."""
+        """Does what a person does. docs/sandbox-graph.md lists the actions and their details, including `tenant`."""
         document = _given({"action": action, "mailbox": mailbox, **details})
         return _object(await self._ask("POST", "/user-actions", document))
 
@@ -264,15 +264,15 @@ class GraphControl(_Control):
     async def user_move(
         self, mailbox: str, calendar: str, *, event_id: str | None = None, tag: str | None = None
     ) -> Document:
-        """A person moves an event to the calendar of that name, made if there is none."""
+        """A person moves an event to the calendar of that name. It is created if it does not exist."""
         return await self.act("move", mailbox, id=event_id, tag=tag, calendar=calendar)
 
     async def user_copy(self, mailbox: str, *, event_id: str | None = None, tag: str | None = None) -> Document:
-        """A person copies an event; the copy is returned."""
+        """A person copies an event. Returns the copy."""
         return await self.act("copy", mailbox, id=event_id, tag=tag)
 
     async def user_delete(self, mailbox: str, *, event_id: str | None = None, tag: str | None = None) -> Document:
-        """A person deletes an event: it is in Deleted Items."""
+        """A person deletes an event: it moves to Deleted Items."""
         return await self.act("delete", mailbox, id=event_id, tag=tag)
 
     async def user_restore(self, mailbox: str, *, event_id: str | None = None, tag: str | None = None) -> Document:
@@ -301,11 +301,11 @@ class GraphControl(_Control):
         await self._ask("POST", "/stats/reset")
 
     async def log(self) -> list[Document]:
-        """The last requests, oldest first, without bodies."""
+        """Returns the last requests, oldest first, without bodies."""
         return _objects(await self._ask("GET", "/log"))
 
     async def record(self, *, on: bool) -> None:
-        """Keeps whole requests from now on, up to 32 MiB of them; switching on forgets what was kept before."""
+        """Switches the recording of whole requests, up to 32 MiB. Switching it on discards the previous recording."""
         await self._ask("PUT", "/recording", {"on": on})
 
     async def recording(self) -> list[Document]:
@@ -316,25 +316,25 @@ class GraphControl(_Control):
 
 
 class CoreControl(_Control):
-    """The stand-in for Core."""
+    """Controls the stand-in for Core."""
 
     async def put_schedule(self, document: Document) -> None:
-        """Puts a dumped schedule (sandbox.core.document) in place of Core's; nothing is sent to a topic."""
+        """Replaces Core's schedule with a dumped one (sandbox.core.document). Sends nothing to a topic."""
         await _ask(self._client, "PUT", "/schedule", document)
 
     async def set_page_size(self, workers: int) -> None:
-        """Workers a page of the schedule."""
+        """Sets the number of workers on a page of the schedule."""
         await _ask(self._client, "PUT", "/page-size", {"workers": workers})
 
     async def set_fault(self, kind: str, **details: Any) -> None:
-        """Sets a fault; sandbox.core.faults lists the kinds and the details."""
+        """Sets a fault. sandbox.core.faults lists the kinds and the details."""
         await _ask(self._client, "POST", "/faults", {"kind": kind, **details})
 
     async def clear_faults(self) -> None:
         await _ask(self._client, "DELETE", "/faults")
 
     async def requests(self) -> dict[str, int]:
-        """Requests answered since they were forgotten, by operation and status: `schedule 200`."""
+        """Returns the number of requests since the last `forget_requests`, by operation and status: `schedule 200`."""
         return dict(_object(await _ask(self._client, "GET", "/requests"))["requests"])
 
     async def forget_requests(self) -> None:

@@ -1,4 +1,4 @@
-"""Core's feed: the connector of `schemas/core`, given to Kafka Connect and kept running."""
+"""Core's feed: registers the connector of `schemas/core` with Kafka Connect and keeps it running."""
 
 import json
 import time
@@ -20,36 +20,36 @@ _WITHIN_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """The connector between a database and the topics, run by the Connect that answers at `connect`."""
+    """The connector between a database and the topics. The Kafka Connect at `connect` runs it."""
 
     connect: ConnectApi
     core: CoreDatabase
 
     def start(self) -> None:
-        """Gives Connect the connector, or what it needs to go on, and returns when it captures.
+        """Registers the connector, restarts it where it has failed, and returns when it captures changes.
 
-        Raises ServerFailedError when it does not within a minute, httpx.HTTPError when Connect refuses it.
+        Raises ServerFailedError if it does not capture within a minute, and httpx.HTTPError if Connect refuses it.
         """
         self.connect.put_connector(CONNECTOR)
         self.wait()
 
     def wait(self) -> None:
-        """Returns when the connector captures. Raises ServerFailedError when it does not within a minute.
+        """Waits until the connector captures changes. Raises ServerFailedError if it does not within a minute.
 
-        A failed task is restarted, see `mend`.
+        A failed task is restarted (see `mend`).
         """
         deadline = time.monotonic() + _WITHIN_SECONDS
         while self.states() != ["RUNNING", "RUNNING"] or not self.core.captured_by(SLOT):
             self.mend()
             if time.monotonic() > deadline:
-                raise ServerFailedError(f"the connector does not capture: {self.states()}")
+                raise ServerFailedError(f"the connector does not capture changes: its states are {self.states()}")
             time.sleep(0.05)
 
     def mend(self) -> bool:
-        """Restarts what has failed of the connector; tells whether anything had. Raises httpx.HTTPError.
+        """Restarts the connector and its task where they have failed. Returns whether anything had failed.
 
-        Whoever runs Connect must see to it: a task that needs a schema while the registry is away fails, and Connect
-        never tries it again by itself.
+        Everyone who runs Connect must automate this: a task that needs a schema while the registry is unavailable
+        fails, and Connect never restarts it by itself. Raises httpx.HTTPError.
         """
         if "FAILED" not in self.states():
             return False
@@ -57,15 +57,15 @@ class Feed:
         return True
 
     def keep(self, every: float) -> None:
-        """Mends it every so many seconds, for ever. A Connect that is away is waited for."""
+        """Calls `mend` every `every` seconds, for ever. Continues if Connect is unavailable."""
         while True:
             try:
                 if self.mend():
                     print("a failed task was restarted", flush=True)
             except httpx.HTTPError as error:
-                print(f"Connect does not take the restart: {error}", flush=True)
+                print(f"Connect did not restart the failed task: {error}", flush=True)
             time.sleep(every)
 
     def states(self) -> list[str]:
-        """Of the connector and its task, as `ConnectApi.states` tells them."""
+        """Returns the states of the connector and its task, as `ConnectApi.states` does."""
         return self.connect.states(CONNECTOR["name"])

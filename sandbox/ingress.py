@@ -1,23 +1,23 @@
-"""An ingress in front of a stand-in: it answers in the service's place, as proxies, gateways and load balancers do.
+"""An ingress in front of a stand-in: it answers in the stand-in's place, as proxies, gateways and load balancers do.
 
-The stand-ins for Graph (Entra with it), Core and the schema registry each have one, driven by these control calls:
+The stand-ins for Graph (with Entra), Core and the schema registry have one each. These requests control it:
 
-| request | does |
+| request | what it does |
 |---|---|
 | `POST /_sandbox/ingress` | adds a rule, answers `{"id"}` |
-| `GET /_sandbox/ingress` | the rules with their `hits` |
-| `GET /_sandbox/ingress/{id}/hits?at_least=1&timeout=10` | answers once it has struck that often (`reached`) |
+| `GET /_sandbox/ingress` | returns the rules with their `hits` |
+| `GET /_sandbox/ingress/{id}/hits?at_least=1&timeout=10` | answers when the rule has struck that often (`reached`) |
 | `DELETE /_sandbox/ingress`, `DELETE /_sandbox/ingress/{id}` | removes all rules, or one |
 
 A rule is `{"path", "method", "status", "content_type", "headers", "body", "skip", "times", "seconds", "when"}`:
 
-- `path`: a prefix of the path, with `*` for any one segment (default: everything); `method`: default any.
+- `path`: a prefix of the path, in which `*` matches any one segment (default: every path). `method`: default any.
 - `status` (default 404), `content_type` (empty: none), `headers`, `body` (text): the answer. The defaults are
   ingress-nginx's "default backend - 404".
-- `skip`: how many matching requests pass first; `times`: how many are struck (default: all); `seconds`: how long the
+- `skip`: how many matching requests pass first. `times`: how many are struck (default: all). `seconds`: how long the
   rule lasts.
-- `when`: `before` the service sees the request, or `after` it has answered: a write is then carried out and its
-  answer replaced.
+- `when`: `before` the stand-in sees the request, or `after` it has answered. With `after`, a write is carried out and
+  its answer is replaced.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ CONTROL = "/_sandbox/ingress"
 
 @dataclass(slots=True, eq=False)
 class Rule:
-    """Whom it strikes and what it answers; see the module."""
+    """A rule: which requests it strikes, and what it answers. The module's docstring describes the fields."""
 
     path: str = "/"
     method: str | None = None
@@ -48,11 +48,11 @@ class Rule:
     when: str = "before"
 
     def check(self) -> None:
-        """Raises ValueError for a rule that makes no sense."""
+        """Raises ValueError if a value is out of range."""
         if not 200 <= self.status <= 599:
-            raise ValueError("status is 200 to 599")
+            raise ValueError(f"status must be 200 to 599, not {self.status}")
         if self.when not in ("before", "after"):
-            raise ValueError("when is before or after")
+            raise ValueError(f"when must be before or after, not {self.when!r}")
 
     def matches(self, method: str, path: str) -> bool:
         if self.method is not None and self.method.upper() != method:
@@ -66,7 +66,7 @@ class Rule:
 
 @dataclass(slots=True, eq=False)
 class _Set:
-    """A rule that is set."""
+    """A rule in use, with its end and its hits."""
 
     rule: Rule
     ends: float | None
@@ -82,10 +82,10 @@ class Ingress:
         self._count = 0
 
     def add(self, **rule: Any) -> str:
-        """Adds a rule and returns its id. Raises ValueError or TypeError if it is none."""
+        """Adds a rule and returns its id. Raises ValueError or TypeError if it is not a valid rule."""
         unknown = rule.keys() - {each.name for each in fields(Rule)}
         if unknown:
-            raise ValueError(f"a rule has no {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown fields of a rule: {', '.join(sorted(unknown))}")
         made = Rule(**rule)
         made.check()
         self._count += 1
@@ -98,12 +98,12 @@ class Ingress:
         self._rules.clear()
 
     def hits(self, rule_id: str) -> int:
-        """How often a rule has struck. Raises KeyError if there is none."""
+        """Returns how often a rule has struck. Raises KeyError if there is no such rule."""
         return self._rules[rule_id].hits
 
     @property
     def middleware(self) -> Middleware:
-        """For the stand-in's application; it must be the first."""
+        """Returns the middleware for the stand-in's application. It must be the first middleware."""
 
         @web.middleware
         async def ingress(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -151,7 +151,7 @@ class Ingress:
                     del self._rules[known]
                     return _json({})
         except LookupError:
-            return _json({"error": f"no rule {rule_id}"}, 404)
+            return _json({"error": f"there is no rule {rule_id}"}, 404)
         except (ValueError, TypeError) as error:
             return _json({"error": str(error)}, 400)
         return _json({"error": "not found"}, 404)

@@ -1,8 +1,8 @@
-"""What the calendars must hold, computed from Core's schedule alone, and how what they hold differs.
+"""Computes from Core's schedule alone what the calendars must show, and compares it with what they show.
 
-Written from the product's description and not from the service's code: where the two disagree, one is wrong.
-The description leaves a little open, and the oracle allows for it: where a text that is too long is cut (a few
-characters before the limit, or by the length of its HTML), blank lines in a body, and what becomes of history.
+The oracle follows the product's description, not the service's code. If the two disagree, one of them is wrong. The
+description leaves some points open, and the oracle accepts every solution: where a text that is too long is cut (a few
+characters before the limit, or by the length of its HTML), blank lines in a body, and events of the past.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -35,26 +35,26 @@ class Event:
     subject: str
     location: str
     lines: tuple[str, ...]
-    """The body's lines of text that are not blank, before the limit on its length."""
+    """The lines of the body that are not blank, before the body is cut to its limit."""
     start: datetime
     end: datetime
     required: bool
-    """False beyond the window: there may be no event yet, but one that is there must be right."""
+    """False beyond the window: the event may be missing, but if it exists it must be correct."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calendars:
-    """What the calendars must hold at one time."""
+    """What the calendars must show at one moment."""
 
     now: datetime
     sites: frozenset[str]
-    """The sites that are judged; an event with another site's tag is none of the service's business."""
+    """The sites that are checked. Events with the tag of another site are ignored."""
     mailboxes: Mapping[str, Mapping[str, Event]]
-    """By normalised address and tag."""
+    """The expected events, by normalised address and tag."""
     free: frozenset[str]
-    """Tags of jobs of which anything may be there: past ones, and those whose record is invalid."""
+    """Tags of jobs that are not checked: past jobs, and jobs whose record is invalid."""
     coming: frozenset[str]
-    """Tags of jobs that Core has with a time that is not past."""
+    """Tags of jobs in Core that have a time and are not past."""
 
 
 def expect(
@@ -65,11 +65,11 @@ def expect(
     entered_within: timedelta = timedelta(0),
     aliases: Mapping[str, str] | None = None,
 ) -> Calendars:
-    """What the calendars must hold at `now`.
+    """Returns what the calendars must show at `now`.
 
-    A job that entered the window less than `entered_within` ago may still be without its event: the sweep that
-    creates it comes every few minutes. `aliases` are further addresses of mailboxes, each with the mailbox's own;
-    a job of both has one event there.
+    A job that entered the window less than `entered_within` ago may still have no event, because a sweep creates it
+    and sweeps run every few minutes. `aliases` maps further addresses of mailboxes to the mailbox's own address. A job
+    with both addresses has one event there.
     """
     mailboxes: dict[str, dict[str, Event]] = {
         address: {} for worker in schedule.workers.values() if (address := _address(worker, aliases))
@@ -99,10 +99,10 @@ def compare(
     *,
     exempt: Collection[str] = (),
 ) -> list[str]:
-    """What is wrong in the calendars, a line for each fault in a mailbox; empty if nothing is.
+    """Returns what is wrong in the calendars, one line for each fault in a mailbox. Empty if nothing is wrong.
 
-    `actual` is the sandbox Graph's dump: events by mailbox. Only those count that carry a tag and are not in
-    the deleted items. Mailboxes in `exempt` (parked ones, say) are not judged.
+    `actual` is the dump of the sandbox's Graph: events by mailbox. Only events count that carry a tag and are not in
+    Deleted Items. Mailboxes in `exempt` (for example parked ones) are not checked.
     """
     skipped = {normal_address(address) for address in exempt}
     found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
@@ -127,7 +127,7 @@ def _judge(expected: Calendars, tag: str, wanted: Event | None, present: Sequenc
     if tag in expected.free or tag.partition("/")[0] not in expected.sites:
         return []
     if wanted is None:
-        # Deleted and unscheduled jobs have no time in Core: then the event's own tells whether it is history.
+        # Deleted and unscheduled jobs have no time in Core, so the event's own end decides whether it is past.
         return [
             f"surplus: {event.get('subject')!r} at {event.get('start')} ({event.get('id')})"
             for event in present
@@ -183,15 +183,15 @@ def _event(job: Job, tag: str, start: datetime, end: datetime, *, required: bool
 
 
 def _address(worker: Worker, aliases: Mapping[str, str] | None) -> str | None:
-    """Of the worker's mailbox, if there is one."""
+    """Returns the address of the worker's mailbox, or None if the worker has no mailbox."""
     address = normal_address(worker.calendar_email or "")
     if " " in address or not address.isprintable():
-        return None  # no mailbox can have it
+        return None  # such an address cannot belong to a mailbox
     return (aliases or {}).get(address, address) or None
 
 
 def _is_past(job: Job, now: datetime) -> bool:
-    """Ended before now; a job without length that starts now has not."""
+    """Returns whether the job has ended. A job without length that starts now has not ended."""
     if job.starts_at is None or job.ends_at is None:
         return False
     return job.ends_at < now if job.starts_at == job.ends_at else job.ends_at <= now

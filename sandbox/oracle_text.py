@@ -1,4 +1,4 @@
-"""The oracle's way with texts: one-line fields, the lines of an HTML body, and texts that were cut."""
+"""The oracle's text functions: one-line fields, the lines of an HTML body, and texts that were cut."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ from html.parser import HTMLParser
 from typing import Final
 
 BODY_LIMIT: Final = 32_000
-"""Characters of an event's body."""
+"""The most characters of an event's body."""
 
 _CUT = "…"
 _SLACK = 16
-"""UTF-16 units that may be missing before a cut: a character that would have been split, space trimmed away."""
+"""UTF-16 units that may be missing before a cut: a character that would be split, or trimmed white space."""
 _BODY_SLACK = 1_000
-"""The same for a body, where markup of unknown length may count."""
+"""The same for a body, where markup of unknown length may count too."""
 _BREAKING = frozenset({"br", "p", "div", "li", "ul", "ol", "tr", "table", "h1", "h2", "h3", "h4", "pre", "hr"})
 _UNSEEN = frozenset({"head", "style", "script", "title"})
 
 
 def one_line(text: str | None) -> str:
-    """The text with control characters, breaks and runs of space made one space, and none at its ends."""
+    """Returns the text on one line, trimmed. Control characters, line breaks and runs of space become one space."""
     if not text:
         return ""
     if not text.isprintable():
@@ -28,12 +28,12 @@ def one_line(text: str | None) -> str:
 
 
 def units(text: str) -> int:
-    """The text's length in UTF-16 units."""
+    """Returns the text's length in UTF-16 units."""
     return len(text.encode("utf-16-le")) // 2
 
 
 def cut(text: str, limit: int) -> str:
-    """The text, or as much of it as leaves room for a closing `…` within `limit` UTF-16 units."""
+    """Returns the text, cut to `limit` UTF-16 units if it is longer. The cut text ends with `…`."""
     if units(text) <= limit:
         return text
     kept = text[: limit - 1]
@@ -43,7 +43,7 @@ def cut(text: str, limit: int) -> str:
 
 
 def line_agrees(wanted: str, actual: str, limit: int) -> bool:
-    """Whether a line is the wanted one, which is cut to `limit` UTF-16 units, or cut a little earlier."""
+    """Returns whether a line is the wanted one. `wanted` is cut to `limit` UTF-16 units, `actual` possibly earlier."""
     line = one_line(actual)
     if line == wanted:
         return True
@@ -52,7 +52,7 @@ def line_agrees(wanted: str, actual: str, limit: int) -> bool:
 
 
 def body_agrees(wanted: Sequence[str], actual: Sequence[str]) -> bool:
-    """Whether a body's lines are the wanted ones, or are cut where they are too long."""
+    """Returns whether a body's lines are the wanted ones, or are correctly cut if they are too long."""
     whole, text = "\n".join(wanted), "\n".join(actual)
     if len(text) > BODY_LIMIT:
         return False
@@ -63,7 +63,7 @@ def body_agrees(wanted: Sequence[str], actual: Sequence[str]) -> bool:
 
 
 def text_lines(html: str) -> list[str]:
-    """The lines that a reader of the HTML sees, without blank ones; runs of space are one space."""
+    """Returns the lines that a reader of the HTML sees, without blank lines. Runs of space become one space."""
     reader = _Reader()
     reader.feed(html)
     reader.close()
@@ -94,5 +94,5 @@ class _Reader(HTMLParser):
 
 
 def _html_size(text: str) -> int:
-    """About the length of the text as HTML, in UTF-16 units, with a `<br>` and some markup a line."""
+    """Estimates the length of the text as HTML, in UTF-16 units, with a `<br>` and some markup for each line."""
     return units(escape(text)) + 16 * (text.count("\n") + 1)

@@ -1,8 +1,8 @@
-"""What must be there before the service can run, one step a command: `python -m sandbox.prepare STEP …`.
+"""Prepares what the service needs, one step for each command: `python -m sandbox.prepare STEP …`.
 
-For the containers of `docker-compose.yml`; `sandbox.chain` goes through the same functions natively. Every step may be
-done again: what is there stays as it is. Core's database is the PostgreSQL that libpq's environment variables name
-(PGHOST, PGPORT, PGPASSWORD); the password of the feed's role is in CORE_DB_PASSWORD.
+The containers of `docker-compose.yml` run these steps; `sandbox.chain` calls the same functions without containers.
+Every step can be repeated: it leaves what exists as it is. Core's database is the PostgreSQL that libpq's environment
+variables name (PGHOST, PGPORT, PGPASSWORD). CORE_DB_PASSWORD holds the password of the feed's role.
 """
 
 import argparse
@@ -30,13 +30,13 @@ from sandbox.servers.psql import Psql
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of the command line."""
+    """Returns the parser of the command line."""
     whole = argparse.ArgumentParser(prog="python -m sandbox.prepare", description="Prepare a world, step by step")
     steps = whole.add_subparsers(dest="step", required=True)
 
     step = steps.add_parser("files", help="the sites file, and the certificate of the sandbox's Graph")
     step.add_argument("folder", type=Path)
-    step.add_argument("--name", action="append", required=True, help="of Graph's server; may be repeated")
+    step.add_argument("--name", action="append", required=True, help="a name of Graph's server; may be repeated")
     step.set_defaults(do=_files)
 
     step = steps.add_parser("database", help="Core's database, with a small company in it")
@@ -46,24 +46,24 @@ def parser() -> argparse.ArgumentParser:
     step.add_argument("--bootstrap-servers", required=True)
     step.set_defaults(do=_topics)
 
-    step = steps.add_parser("connector", help="the connector of schemas/core; returns when it captures")
+    step = steps.add_parser("connector", help="the connector of schemas/core; returns when it captures changes")
     step.add_argument("connect", help="the URL of Kafka Connect")
     step.set_defaults(do=_connector)
 
-    step = steps.add_parser("keep", help="restart what fails of the connector, for ever")
+    step = steps.add_parser("keep", help="restart failed tasks of the connector, for ever")
     step.add_argument("connect", help="the URL of Kafka Connect")
     step.add_argument("--every", type=float, default=10.0, metavar="SECONDS")
     step.set_defaults(do=_keep)
 
     step = steps.add_parser("tenants", help="the company's tenants, apps and mailboxes in the sandbox's Graph")
-    step.add_argument("graph", help="its URL")
-    step.add_argument("--ca", type=Path, help="the authority that vouches for it")
+    step.add_argument("graph", help="the URL of the sandbox's Graph")
+    step.add_argument("--ca", type=Path, help="the certificate authority to trust")
     step.set_defaults(do=_tenants)
     return whole
 
 
 def main() -> int:
-    """Does one step and returns 0, or 1 with the reason told."""
+    """Does one step and returns 0. If the step fails, prints the reason and returns 1."""
     options = parser().parse_args()
     try:
         print(options.do(options))
@@ -78,7 +78,7 @@ def _files(options: argparse.Namespace) -> str:
     draft = options.folder / "sites.draft"
     draft.write_text("\n".join(site.toml() for site in SITES), encoding="utf-8")
     draft.rename(options.folder / "sites.toml")
-    return f"the sites file is written; the certificate {'too' if issued else 'was there'}"
+    return f"the sites file was written; the certificate {'was written' if issued else 'existed already'}"
 
 
 def _database(_options: argparse.Namespace) -> str:
@@ -90,12 +90,12 @@ def _database(_options: argparse.Namespace) -> str:
 
 def _topics(options: argparse.Namespace) -> str:
     created = create_topics(options.bootstrap_servers, TOPICS)
-    return f"topics created: {', '.join(created) or 'none, they were there'}"
+    return f"topics created: {', '.join(created) or 'none, all existed already'}"
 
 
 def _connector(options: argparse.Namespace) -> str:
     _feed(options).start()
-    return "the connector captures"
+    return "the connector captures changes"
 
 
 def _keep(options: argparse.Namespace) -> str:
@@ -108,7 +108,7 @@ def _feed(options: argparse.Namespace) -> Feed:
 
 
 def _tenants(options: argparse.Namespace) -> str:
-    return f"tenants made: {', '.join(asyncio.run(_found(options))) or 'none, they were there'}"
+    return f"tenants created: {', '.join(asyncio.run(_found(options))) or 'none, all existed already'}"
 
 
 async def _found(options: argparse.Namespace) -> list[str]:

@@ -1,25 +1,25 @@
-"""A schema registry with the part of Confluent's REST API that converters and consumers use.
+"""A stand-in schema registry with the part of Confluent's REST API that converters and consumers use.
 
 `python -m sandbox.registry --port 0 [--user NAME:PASSWORD]` prints `listening http://127.0.0.1:PORT`.
 
 | request | answer |
 |---|---|
-| `GET /subjects` | the subjects' names |
-| `GET`, `POST /subjects/{subject}/versions` | its versions' numbers; registers `{"schema"}` and gives `{"id"}` |
+| `GET /subjects` | the names of the subjects |
+| `GET`, `POST /subjects/{subject}/versions` | the version numbers; registers `{"schema"}` and returns `{"id"}` |
 | `GET /subjects/{subject}/versions/{number or latest}` | `{"subject", "version", "id", "schema"}` |
 | `GET /schemas/ids/{id}` | `{"schema"}` |
 | `GET /schemas/ids/{id}/versions` | `[{"subject", "version"}]` |
-| `PUT /_sandbox/fault` `{"kind": "down", "error" or "slow", "status", "seconds"}` | spoils all of the above |
-| `DELETE /_sandbox/fault` | ends that |
-| `GET /_sandbox/requests` | how often each path was asked |
+| `PUT /_sandbox/fault` `{"kind": "down", "error" or "slow", "status", "seconds"}` | makes all of the above fail |
+| `DELETE /_sandbox/fault` | ends the fault |
+| `GET /_sandbox/requests` | the number of requests to each path |
 | `/_sandbox/ingress` | see `sandbox/ingress.py` |
 
-A schema may name types of others: then `"references"`, `[{"name", "subject", "version"}]`, stands beside `"schema"`
-in requests and answers. An `"id"` beside a schema that is registered is the one it gets, as when Confluent's registry
-is in its mode IMPORT.
+A schema may name types of other schemas. Then requests and answers have `"references"`, `[{"name", "subject",
+"version"}]`, beside `"schema"`. If a registration has an `"id"` beside the schema, the schema gets this id, as in the
+mode IMPORT of Confluent's registry.
 
-Sources: Confluent's Schema Registry API reference; docs/facts/kafka.md 2.1. One schema has one id under
-whatever subject it is registered, and ids are never given out twice.
+A schema has the same id under every subject. An id is never used for two schemas.
+Sources: Confluent's Schema Registry API reference; docs/facts/kafka.md 2.1.
 """
 
 import argparse
@@ -45,7 +45,7 @@ FaultKind = Literal["down", "error", "slow"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with every answer: the connection is closed, an error `status`, or `seconds` of delay."""
+    """The fault of every answer: the connection is closed, an error `status`, or a delay of `seconds`."""
 
     kind: FaultKind
     status: int = 500
@@ -54,7 +54,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Where the schema is registered that another one calls `name`."""
+    """Where the schema is registered that another schema refers to as `name`."""
 
     name: str
     subject: str
@@ -63,13 +63,13 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A registered schema: its JSON, and where the types stand that it names and does not define."""
+    """A registered schema: its JSON, and where the types are registered that it names but does not define."""
 
     text: str
     references: tuple[Reference, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """As it stands in answers."""
+        """Returns the schema as answers show it."""
         references = {"references": [asdict(reference) for reference in self.references]} if self.references else {}
         return {"schema": self.text, **references}
 
@@ -77,7 +77,7 @@ class Schema:
 class Registry:
     """The schemas, and the web application that serves them.
 
-    `users` maps names to passwords; when it is empty nobody is asked for one.
+    `users` maps names to passwords. If it is empty, no login is needed.
     """
 
     def __init__(self, users: dict[str, str] | None = None) -> None:
@@ -94,9 +94,9 @@ class Registry:
     def register(
         self, subject: str, schema: str, references: Sequence[Reference] = (), schema_id: int | None = None
     ) -> int:
-        """Adds a schema (JSON) to a subject and gives its id, which is `schema_id` if that is given.
+        """Adds a schema (JSON) to a subject and returns its id, which is `schema_id` if that is given.
 
-        Raises ValueError if it is not an Avro schema, or another one has that id.
+        Raises ValueError if it is not an Avro schema, or if another schema has that id.
         """
         try:
             document = json.loads(schema)
@@ -122,7 +122,7 @@ class Registry:
         parse_schema(document, named)
 
     def app(self) -> web.Application:
-        """The registry as a web application."""
+        """Returns the registry as a web application."""
         app = web.Application(middlewares=[self.ingress.middleware, self._guarded])
         app.router.add_get("/subjects", self._list_subjects)
         app.router.add_get("/subjects/{subject}/versions", self._list_versions)
@@ -205,7 +205,7 @@ class Registry:
     async def _put_fault(self, request: web.Request) -> web.Response:
         body = await request.json()
         if body.get("kind") not in get_args(FaultKind):
-            return _error(400, 400, f"kind: one of {', '.join(get_args(FaultKind))} is wanted")
+            return _error(400, 400, f"kind must be one of {', '.join(get_args(FaultKind))}")
         self.fault = Fault(body["kind"], body.get("status", 500), body.get("seconds", 1.0))
         return _answer(body)
 
@@ -243,10 +243,10 @@ def _no_schema(request: web.Request) -> web.Response:
 
 
 def main() -> None:
-    """Reads the command line and serves until it is told to stop."""
+    """Reads the command line and serves until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.registry", description="A stand-in schema registry")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="0 selects a free port")
     parser.add_argument("--user", action="append", default=[], metavar="NAME:PASSWORD", help="may be repeated")
     options = parser.parse_args()
     users = dict(user.split(":", 1) for user in options.user)

@@ -1,4 +1,4 @@
-"""Serves a stand-in as a process of its own."""
+"""Serves a stand-in in its own process."""
 
 import socket
 
@@ -6,10 +6,10 @@ from aiohttp import web
 
 
 def serve(app: web.Application, host: str, port: int) -> None:
-    """Serves until SIGTERM or Ctrl-C; port 0 takes a free one.
+    """Serves until SIGTERM or Ctrl-C. Port 0 selects a free port.
 
-    Prints `listening http://HOST:PORT` once connections are taken: the socket listens from then on, and what
-    comes before the loop runs waits in its backlog.
+    Prints `listening http://HOST:PORT` when the socket listens. Connections that arrive before the event loop runs wait
+    in the socket's backlog.
     """
     with socket.create_server((host, port), backlog=1024) as listener:
         print(f"listening http://{host}:{listener.getsockname()[1]}", flush=True)

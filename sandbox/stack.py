@@ -1,4 +1,4 @@
-"""A whole world in processes: broker, Redis, Graph, Core, and as many replicas of the service as one likes."""
+"""A whole world in processes: broker, Redis, Graph, Core, and any number of replicas of the service."""
 
 import sys
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class SiteSpec:
 
     @property
     def client_id(self) -> str:
-        """And an app in it."""
+        """The service's app in this tenant."""
         return f"app-{self.site_id}"
 
     def toml(self) -> str:
@@ -41,7 +41,7 @@ class SiteSpec:
 
 @dataclass(slots=True)
 class Stack:
-    """Servers that are there already, and the service's configuration for them."""
+    """Servers that run already, and the service's configuration for them."""
 
     folder: Path
     bootstrap_servers: str
@@ -121,7 +121,7 @@ class Service:
 
 
 def stand_in(name: str, folder: Path, *arguments: str, launch: Launch = Leashed) -> ServerProcess:
-    """One of the sandbox's own servers, ``sandbox.{name}``, not yet started; :func:`url_of` tells where it listens."""
+    """Returns one of the sandbox's own servers, ``sandbox.{name}``, not yet started. See :func:`url_of` for its URL."""
     process = ServerProcess(
         name=f"sandbox {name}",
         command=[sys.executable, "-m", f"sandbox.{name}", "--port", "0", *arguments],
@@ -133,8 +133,8 @@ def stand_in(name: str, folder: Path, *arguments: str, launch: Launch = Leashed)
 
 
 def url_of(process: ServerProcess) -> str:
-    """The address that a started stand-in printed."""
+    """Returns the address that a started stand-in printed."""
     found = process.find_in_log(r"^listening (\S+)$")
     if found is None:
-        raise ServerFailedError(f"{process.name} did not say where it listens; see {process.log}")
+        raise ServerFailedError(f"{process.name} did not print its address; see its log {process.log}")
     return found[1]

@@ -1,1 +1,1 @@
-"""A stand-in for Core: its database, its change feed and its API, to develop and test against."""
+"""A stand-in for Core, for development and tests: its database, its change feed and its API."""

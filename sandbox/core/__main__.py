@@ -1,7 +1,7 @@
-"""A Core as a process of its own: `python -m sandbox.core --port 0 [--bootstrap-servers … | --database]`.
+"""Runs a stand-in for Core in its own process: `python -m sandbox.core --port 0 [--bootstrap-servers … | --database]`.
 
-With `--database` its API answers from a real database, which libpq's environment variables (PGHOST, …) lead to.
-Prints `listening http://127.0.0.1:PORT` when it is ready and ends at SIGTERM or Ctrl-C.
+With `--database`, its API answers from the real database that libpq's environment variables (PGHOST, …) name.
+Prints `listening http://127.0.0.1:PORT` when it is ready. Ends at SIGTERM or Ctrl-C.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from sandbox.servers.psql import Psql
 
 
 def publisher(producer: FeedProducer, encoder: Encoder) -> Publish:
-    """Sends changes at once, in order, and waits for them to arrive."""
+    """Returns a function that sends changes in order and waits until they have arrived."""
 
     async def publish(changes: Sequence[Change]) -> None:
         for change in changes:
@@ -37,12 +37,12 @@ def now() -> datetime:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of the command line."""
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.core", description="A stand-in for Core")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="0 selects a free port")
     parser.add_argument("--token", default="core-token", help="the API's bearer token")
-    parser.add_argument("--page-size", type=int, default=100, help="workers a page")
+    parser.add_argument("--page-size", type=int, default=100, help="the number of workers on a page")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--bootstrap-servers", help="send the changes to this Kafka")
     where.add_argument("--database", action="store_true", help="answer from the PostgreSQL that PGHOST names")
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Reads the command line and serves until it is told to stop."""
+    """Reads the command line and serves until it is stopped."""
     options = parser().parse_args()
     if options.database:
         database = CoreDatabase(Psql())

@@ -1,6 +1,6 @@
-"""Core's API as `schemas/core-api.yaml` describes it, over a `Schedule`, with faults that can be set.
+"""Core's API as described in `schemas/core-api.yaml`, over a `Schedule`, with faults that tests can set.
 
-Everything under `/_sandbox/` drives the stand-in itself and is not part of Core (see `control.py`).
+Everything under `/_sandbox/` controls the stand-in itself and is not part of Core (see `control.py`).
 """
 
 import asyncio
@@ -27,25 +27,25 @@ _JSON: Final = orjson.OPT_UTC_Z
 
 @dataclass(slots=True)
 class Core:
-    """What the API serves, and what it has been asked."""
+    """The state of the API: what it serves, and the requests that it has counted."""
 
     schedule: Schedule
     token: str
     page_size: int = 100
-    """Workers a page; may be changed at any time."""
+    """The number of workers on a page. It can be changed at any time."""
     faults: Faults = field(default_factory=Faults)
     requests: Counter[str] = field(default_factory=Counter)
-    """Requests answered, by operation and status: `schedule 200`."""
+    """The number of answered requests, by operation and status: `schedule 200`."""
     under_way: Counter[str] = field(default_factory=Counter)
     peak: Counter[str] = field(default_factory=Counter)
-    """The most requests of an operation that were ever under way at once."""
+    """The most requests of each operation that were in flight at once."""
 
 
 CORE: Final = web.AppKey("core", Core)
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None, **members: str) -> web.Response:
-    """An error answer as RFC 9457 has it; ``members`` are further ones."""
+    """Returns an error answer in the form of RFC 9457, with the given further members."""
     body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
     return web.Response(
         status=status, body=orjson.dumps(body), content_type="application/problem+json", headers=headers
@@ -54,7 +54,7 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None, **m
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answers aiohttp's own refusals, such as an unknown path's, as problems too."""
+    """Turns aiohttp's own errors, such as 404 for an unknown path, into problem documents."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -62,7 +62,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def _accounted(operation: Operation) -> Callable[[Handler], Handler]:
-    """Asks for the token, and keeps count of the operation's requests."""
+    """Returns a decorator that checks the token and counts the operation's requests."""
 
     def decorate(handler: Handler) -> Handler:
         @wraps(handler)
@@ -89,7 +89,7 @@ def _accounted(operation: Operation) -> Callable[[Handler], Handler]:
 
 @_accounted("schedule")
 async def get_schedule(request: web.Request) -> web.StreamResponse:
-    """One page of a site's schedule."""
+    """Answers with one page of a site's schedule."""
     core = request.app[CORE]
     site_id = request.match_info["site_id"]
     cursor = request.query.get("cursor") or write_cursor(1, None)
@@ -111,7 +111,7 @@ async def get_schedule(request: web.Request) -> web.StreamResponse:
 
 @_accounted("job")
 async def get_job(request: web.Request) -> web.StreamResponse:
-    """One job with its workers."""
+    """Answers with one job and its workers."""
     core = request.app[CORE]
     site_id, job_id = request.match_info["site_id"], request.match_info["job_id"]
     fault = core.faults.strike("job", site_id, job_id=job_id)
@@ -152,7 +152,7 @@ def _page(
 
 
 async def _before(fault: Fault | None) -> web.Response | None:
-    """What a fault does before the question is even read."""
+    """Applies a fault that strikes before the request is read. Returns the fault's answer, if it has one."""
     if fault is not None and fault.kind == "slow":
         await asyncio.sleep(fault.seconds)
     if fault is None or fault.kind != "status":
@@ -166,7 +166,7 @@ async def _before(fault: Fault | None) -> web.Response | None:
 
 
 async def _answer(request: web.Request, document: Any, fault: Fault | None) -> web.StreamResponse:
-    """The document as JSON, or what a fault leaves of it on its way."""
+    """Answers with the document as JSON, damaged by the fault if there is one."""
     body = broken_bytes(orjson.dumps(document, option=_JSON))
     if fault is not None and fault.kind == "bom":
         body = b"\xef\xbb\xbf" + body

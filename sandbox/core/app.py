@@ -1,4 +1,4 @@
-"""Core as one web application: its API, and the control endpoints beside it."""
+"""Core as one web application: its API and the control endpoints."""
 
 from aiohttp import web
 
@@ -10,7 +10,7 @@ from sandbox.ingress import Ingress
 def build(
     schedule: Schedule, *, token: str, page_size: int = 100, publish: control.Publish | None = None
 ) -> web.Application:
-    """Serves the schedule; `publish` is called with the changes that are made through the control endpoints."""
+    """Returns the application. It calls `publish` with the changes that the control endpoints make."""
     core = api.Core(schedule, token, page_size)
     app = web.Application(middlewares=[Ingress().middleware, api.problems])
     app[api.CORE] = core

@@ -1,4 +1,4 @@
-"""Core's API over Core's real database: each answer is from what is committed when the question comes."""
+"""Core's API over Core's real database: each answer shows what is committed when the request arrives."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,15 +20,15 @@ _UNAVAILABLE: Final = "Core's database does not answer"
 def build(
     database: CoreDatabase, clock: Callable[[], datetime], *, token: str, page_size: int = 100
 ) -> web.Application:
-    """The API alone: faults cannot be set, and what changes the schedule is SQL. `GET /_sandbox/schedule` shows it.
+    """Returns the API without control endpoints, except `GET /_sandbox/schedule`. Only SQL changes the schedule.
 
-    While the database is away, answers are 503.
+    While the database is unavailable, every answer is 503.
     """
 
     @web.middleware
     async def read(request: web.Request, handler: api.Handler) -> web.StreamResponse:
         try:
-            # (Between this and the answer nothing is awaited: each answer is from a state of its own.)
+            # (Nothing is awaited between this assignment and the answer: no other request can replace the schedule.)
             core.schedule = await asyncio.to_thread(database.schedule, clock)
         except ServerFailedError:
             return api.problem(503, _UNAVAILABLE)

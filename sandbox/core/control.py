@@ -1,14 +1,14 @@
-"""The control endpoints under `/_sandbox/`: read and change the schedule, set faults, read what was asked.
+"""The control endpoints under `/_sandbox/`: read and change the schedule, set faults, count requests.
 
-Changes answer `{"changes": [{"op", "job_id", "revision"}]}`, once they are on the topic if there is one.
-A document that Core's database would refuse is answered with 400, an unknown id with 404.
+A change answers `{"changes": [{"op", "job_id", "revision"}]}`, after the changes are on the topic if there is one.
+A document that Core's database would refuse gets 400. An unknown id gets 404.
 
-| request | does |
+| request | what it does |
 |---|---|
-| `GET /_sandbox/schedule` | the whole database: `{"revision", "sites", "workers", "jobs"}` |
-| `PUT /_sandbox/schedule` | puts such a document in place of it, without a change record (a restored database) |
+| `GET /_sandbox/schedule` | returns the whole database: `{"revision", "sites", "workers", "jobs"}` |
+| `PUT /_sandbox/schedule` | replaces it with such a document, without change records (a restored database) |
 | `PUT /_sandbox/sites/{site_id}` `{"name", "timezone"}` | adds or changes a site |
-| `PUT /_sandbox/workers/{worker_id}` `{"site_id", "calendar_email"}` | adds a worker or changes their address |
+| `PUT /_sandbox/workers/{worker_id}` `{"site_id", "calendar_email"}` | adds a worker or changes the worker's address |
 | `DELETE /_sandbox/workers/{worker_id}` | removes a worker |
 | `POST /_sandbox/jobs` `{"job_id", "site_id", column…, "workers": [worker_id…]}` | adds a job |
 | `PATCH /_sandbox/jobs/{job_id}` `{column…, "workers": [worker_id…]}` | changes a job in one change |
@@ -16,11 +16,11 @@ A document that Core's database would refuse is answered with 400, an unknown id
 | `POST /_sandbox/truncate` | empties the table |
 | `POST /_sandbox/snapshot` `{"kind": "initial" or "incremental"}` | sends every row as a read event |
 | `POST /_sandbox/generate` `{"sites", "workers", "jobs", "seed", "start", "days"}` | adds plausible data |
-| `POST /_sandbox/random-changes` `{"count", "seed", "start", "days"}` | does what planners do |
+| `POST /_sandbox/random-changes` `{"count", "seed", "start", "days"}` | makes random changes, as planners do |
 | `GET`, `POST`, `DELETE /_sandbox/faults` | lists, adds, clears faults (`faults.py`) |
-| `/_sandbox/ingress` | an ingress that answers in Core's place (`sandbox/ingress.py`) |
-| `PUT /_sandbox/page-size` `{"workers"}` | workers a page |
-| `GET`, `DELETE /_sandbox/requests` | requests by operation and status, the most at once; forgets them |
+| `/_sandbox/ingress` | controls the ingress in front of Core (`sandbox/ingress.py`) |
+| `PUT /_sandbox/page-size` `{"workers"}` | sets the number of workers on a page |
+| `GET`, `DELETE /_sandbox/requests` | returns or resets the requests by operation and status, and the most at once |
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -36,11 +36,11 @@ from sandbox.core.generate import generate, random_change
 from sandbox.core.rows import Change, Job, Site, Worker, instant, job_fields
 
 Publish = Callable[[Sequence[Change]], Awaitable[None]]
-"""Called with the changes of each operation, in order; returns when they are on the topic."""
+"""Takes the changes of each operation, in order. Returns when they are on the topic."""
 
 
 def build(core: Core, publish: Publish | None = None) -> web.Application:
-    """The control endpoints of a Core, to be mounted at `/_sandbox/`."""
+    """Returns the control endpoints of a Core. Mount them at `/_sandbox/`."""
     app = web.Application(middlewares=[refusals])
     app.add_routes(Control(core, publish).routes())
     return app
@@ -54,7 +54,7 @@ class Control:
         self._publish = publish
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes as the module's table lists them."""
+        """Returns the routes of the table in the module's docstring."""
         return [
             web.get("/schedule", self.get_schedule),
             web.put("/schedule", self.put_schedule),
@@ -92,7 +92,7 @@ class Control:
         body = await request.json()
         email = body["calendar_email"]
         if not (email is None or isinstance(email, str)):
-            raise ValueError(f"calendar_email: a text or null is wanted, not {email!r}")
+            raise ValueError(f"calendar_email must be a text or null, not {email!r}")
         worker = Worker(request.match_info["worker_id"], body["site_id"], email)
         return await self._done(self._core.schedule.put_worker(worker))
 
@@ -153,7 +153,7 @@ class Control:
     async def put_page_size(self, request: web.Request) -> web.Response:
         workers = (await request.json())["workers"]
         if type(workers) is not int or workers < 1:
-            raise ValueError("workers: a whole number above 0 is wanted")
+            raise ValueError("workers must be a whole number above 0")
         self._core.page_size = workers
         return _json({"workers": workers})
 
@@ -176,7 +176,7 @@ class Control:
 
 @web.middleware
 async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answers what the database refuses: an unknown id with 404, an unusable document with 400."""
+    """Turns the database's errors into answers: 404 for an unknown id, 400 for an unusable document."""
     try:
         return await handler(request)
     except KeyError as error:

@@ -13,7 +13,7 @@ from sandbox.core.schedule import Schedule
 from sandbox.servers.psql import Psql, Session
 
 FOLDER: Final = Path(str(schemas.FOLDER / "core"))
-"""Core's side of the feed: the SQL, the connector's configuration, the topics'."""
+"""Core's side of the feed: the SQL, and the configuration of the connector and of the topics."""
 
 FEED_PASSWORD: Final = "sandbox-feed-password"
 
@@ -30,7 +30,7 @@ _STATE: Final = """
 
 
 class CoreDatabase:
-    """One database, called `core`, of the server that psql asks."""
+    """The database `core` on the server that `psql` connects to."""
 
     name: Final = "core"
 
@@ -38,7 +38,7 @@ class CoreDatabase:
         self._psql = psql
 
     def create(self, feed_password: str = FEED_PASSWORD) -> None:
-        """Makes the database, with its tables, triggers, publication and role, as far as they are not there yet.
+        """Creates the database with its tables, triggers, publication and role, where they do not exist yet.
 
         Raises ServerFailedError.
         """
@@ -50,22 +50,22 @@ class CoreDatabase:
         self._apply("feed", feed_password=feed_password)
 
     def run(self, sql: str) -> str:
-        """One transaction: what psql printed for it. Raises ServerFailedError."""
+        """Runs SQL in one transaction and returns psql's output. Raises ServerFailedError."""
         return self._psql(sql, database=self.name)
 
     def session(self) -> Session:
-        """A connection that stays open."""
+        """Returns a connection that stays open."""
         return Session(self._psql, self.name)
 
     def schedule(self, clock: Callable[[], datetime]) -> Schedule:
-        """What is committed, as the stand-in for Core's API serves it and the oracle judges by."""
+        """Returns the committed schedule, for the stand-in of Core's API and for the oracle."""
         document = json.loads(self.run(_STATE))
-        # A table that has grown a column shows what it did before.
+        # A column that was added to the table is ignored.
         document["jobs"] = [{name: row[name] for name in JOB_FIELDS} for row in document["jobs"]]
         return load(Schedule(clock), document)
 
     def captured_by(self, slot: str) -> bool:
-        """Whether somebody reads the log through this slot now."""
+        """Returns whether a client reads the log through this slot now."""
         return self.run(f"select count(*) from pg_replication_slots where slot_name = '{slot}' and active") == "1"
 
     def _apply(self, file: str, **variables: str) -> None:

@@ -1,4 +1,4 @@
-"""A schedule as one JSON document, to hand it to another process or to put an old state back."""
+"""A schedule as one JSON document, to pass it to another process or to restore an old state."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -10,7 +10,7 @@ from sandbox.core.schedule import Schedule
 
 
 def dump(schedule: Schedule) -> dict[str, Any]:
-    """`{"revision", "sites", "workers", "jobs"}`; times are `datetime`s for the JSON encoder."""
+    """Returns `{"revision", "sites", "workers", "jobs"}`. Times are `datetime`s; the JSON encoder writes them."""
     return {
         "revision": schedule.revision,
         "sites": [asdict(site) for site in schedule.sites.values()],
@@ -20,9 +20,9 @@ def dump(schedule: Schedule) -> dict[str, Any]:
 
 
 def load(schedule: Schedule, document: Mapping[str, Any]) -> Schedule:
-    """Puts a dumped document in place of all that the schedule holds, revisions included; gives the schedule.
+    """Replaces the whole schedule, including revisions, with a dumped document. Returns the schedule.
 
-    Nothing is committed, so there are no changes: the state of a database after a backup was restored.
+    Nothing is committed, so there are no changes, as after a backup was restored.
     """
     sites = [Site(**site) for site in document["sites"]]
     workers = {worker["worker_id"]: Worker(**worker) for worker in document["workers"]}
@@ -35,5 +35,5 @@ def load(schedule: Schedule, document: Mapping[str, Any]) -> Schedule:
 
 
 def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with its times as text, whether or not it went through JSON."""
+    """Returns the row with its times as text, whether they are texts already or `datetime`s."""
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}

@@ -1,4 +1,4 @@
-"""What can go wrong with Core's API: faults that are set from outside and spoil the answers they match."""
+"""Faults of Core's API. Tests set them, and they damage the answers to the requests that they match."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -8,14 +8,14 @@ from sandbox.core.cursors import read_cursor, write_cursor
 
 Page = dict[str, Any]
 _HALF = "\ue000"
-"""Stands for half of a surrogate pair until the document is bytes."""
+"""A placeholder for half of a surrogate pair, until the document is bytes."""
 Operation = Literal["schedule", "job"]
 Kind = Literal[
     "status",  # answer `status`, with `retry_after` and `location` if given
-    "slow",  # answer rightly, after `seconds`
-    "disconnect",  # close the connection in the midst of the answer
-    "invalid_json",  # 200 with a body that stops short
-    "empty",  # a well-formed list of nobody
+    "slow",  # answer correctly, after `seconds`
+    "disconnect",  # close the connection in the middle of the answer
+    "invalid_json",  # 200 with a body that is cut off
+    "empty",  # a well-formed list without workers
     "cut",  # leave out the second half of the page's workers and call it the last page
     "repeat",  # `next_cursor` leads to the same page again
     "rewind",  # `next_cursor`, never the same one, leads to the first page again
@@ -31,7 +31,7 @@ Kind = Literal[
 
 @dataclass(slots=True)
 class Fault:
-    """A fault and the requests it strikes; None means any."""
+    """A fault, and the requests that it strikes. None means any."""
 
     kind: Kind
     operation: Operation = "schedule"
@@ -44,22 +44,22 @@ class Fault:
     location: str | None = None
     seconds: float = 1.0
     times: int | None = None
-    """How often it strikes still; None: until it is cleared."""
+    """How many more times it strikes. None: until it is cleared."""
 
 
 class Faults:
-    """The faults that are set; the first that matches strikes."""
+    """The faults that are set. The first that matches strikes."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
 
     def add(self, document: Mapping[str, Any]) -> None:
-        """Sets a fault from its JSON form; ValueError if that is not one."""
+        """Sets a fault from its JSON form. Raises ValueError if that is not a valid fault."""
         unknown = document.keys() - {field.name for field in fields(Fault)}
         if unknown or document.get("kind") not in get_args(Kind):
             raise ValueError(f"not a fault: {dict(document)!r}")
         if document.get("operation", "schedule") not in get_args(Operation):
-            raise ValueError(f"operation: {' or '.join(get_args(Operation))} is wanted")
+            raise ValueError(f"operation must be {' or '.join(get_args(Operation))}")
         self._faults.append(Fault(**document))
 
     def clear(self) -> None:
@@ -67,11 +67,11 @@ class Faults:
         self._faults.clear()
 
     def list(self) -> list[dict[str, Any]]:
-        """The faults in their JSON form."""
+        """Returns the faults in their JSON form."""
         return [asdict(fault) for fault in self._faults]
 
     def strike(self, operation: Operation, site_id: str, *, page: int = 1, job_id: str = "") -> Fault | None:
-        """The fault for a request, which is then counted off, or None."""
+        """Returns the fault that strikes a request, or None. Lowers the fault's `times` by one."""
         for fault in self._faults:
             if (
                 fault.operation == operation
@@ -88,7 +88,7 @@ class Faults:
 
 
 def spoil(fault: Fault, page: Page, cursor: str) -> Page:
-    """A page of the schedule as the fault leaves it; `cursor` is the one that led to it."""
+    """Returns a page of the schedule with the fault's damage. `cursor` is the one that led to the page."""
     change = _SPOIL.get(fault.kind)
     return page if change is None else change(page, cursor)
 
@@ -144,12 +144,12 @@ def _half_pair(page: Page, _cursor: str) -> Page:
 
 
 def broken(row: Page) -> Page:
-    """The row with a subject whose end `broken_bytes` makes half of a surrogate pair."""
+    """Returns the row with a placeholder at the end of its subject. `broken_bytes` makes it half a surrogate pair."""
     return {**row, "subject": f"call {_HALF}"}
 
 
 def broken_bytes(body: bytes) -> bytes:
-    """A document's bytes with the half pairs of `broken` in them, which no encoder writes."""
+    """Replaces the placeholders of `broken` with half surrogate pairs, which no encoder writes."""
     return body.replace(_HALF.encode(), b"\\ud83d")
 
 

@@ -1,7 +1,7 @@
-"""Core's change feed: changes of `calendar_job` as the records that Debezium writes, byte for byte.
+"""Core's change feed: encodes changes of `calendar_job` as the records that Debezium writes, byte for byte.
 
-Shapes come from a real run of Debezium 3.6 over PostgreSQL with Confluent's Avro converter
-(docs/facts/kafka.md, part 1; Debezium documentation, PostgreSQL connector). Pure: nothing is sent here.
+The shapes come from a real run of Debezium 3.6 on PostgreSQL with Confluent's Avro converter
+(docs/facts/kafka.md, part 1; Debezium documentation, PostgreSQL connector). This module is pure: it sends nothing.
 """
 
 import json
@@ -20,7 +20,7 @@ from sandbox.core.rows import Change, Job, worker_json
 Schema = dict[str, Any]
 
 UNAVAILABLE: Final = "__debezium_unavailable_value"
-"""Stands for a large value that an update left as it was (Debezium's `unavailable.value.placeholder`)."""
+"""The placeholder for a large value that an update did not change (Debezium's `unavailable.value.placeholder`)."""
 
 HEADERS: Final = (
     ("__debezium.context.connectorLogicalName", b"core"),
@@ -33,23 +33,23 @@ _SECOND_US = 1_000_000
 
 
 def schema(name: str) -> Schema:
-    """One of the topic's schemas by its file's name without `.avsc`, ready for fastavro."""
+    """Returns one of the topic's schemas, ready for fastavro. `name` is the file's name without `.avsc`."""
     document = json.loads((schemas.FOLDER / f"{name}.avsc").read_text(encoding="utf-8"))
     return cast("Schema", parse_schema(document))
 
 
 def single_object(writer: Schema | str) -> bytes:
-    """The opening of Avro's single-object encoding: `C3 01` and the CRC-64-AVRO fingerprint, little-endian."""
+    """Returns the prefix of Avro's single-object encoding: `C3 01` and the CRC-64-AVRO fingerprint, little-endian."""
     return b"\xc3\x01" + bytes.fromhex(fingerprint(to_parsing_canonical_form(writer), "CRC-64-AVRO"))
 
 
 def confluent(schema_id: int) -> bytes:
-    """The opening of Confluent's framing: a zero byte and the registry's id in four bytes."""
+    """Returns the prefix of Confluent's framing: a zero byte and the registry's id in four bytes."""
     return b"\0" + schema_id.to_bytes(4, "big")
 
 
 def apicurio(global_id: int) -> bytes:
-    """The opening of Apicurio 2's framing, which the service must refuse: a zero byte and the id in eight."""
+    """Returns the prefix of Apicurio 2's framing, which the service refuses: a zero byte and an 8-byte id."""
     return b"\0" + global_id.to_bytes(8, "big")
 
 
@@ -72,11 +72,11 @@ def _key_schema() -> Schema:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoder:
-    """Encodes changes. Without arguments: single-object values, keys in plain UTF-8.
+    """Encodes changes. Without arguments, values are single objects and keys are plain UTF-8.
 
-    `value_framing` and `key_framing` are the openings that `single_object`, `confluent` and `apicurio` give;
-    None frames the value as a single object of `value_schema`, and leaves the key plain. Another
-    `value_schema` stands for a table that has changed: its further columns take their defaults.
+    `value_framing` and `key_framing` are prefixes of `single_object`, `confluent` or `apicurio`. None encodes the value
+    as a single object of `value_schema`, and the key as plain UTF-8. Pass another `value_schema` for a table that has
+    changed: its further columns take their defaults.
     """
 
     value_schema: Schema = field(default_factory=_value_schema)
@@ -92,23 +92,23 @@ class Encoder:
     def records(
         self, change: Change, *, source_ts_ms: int | None = None, unavailable: Collection[str] = ()
     ) -> tuple[Record, ...]:
-        """The record of a change; a delete's is followed by its tombstone.
+        """Returns the record of a change. For a delete, also returns the tombstone after it.
 
-        `source_ts_ms` stands in for the time of the commit (epoch milliseconds). The columns named in
-        `unavailable` hold the placeholder, as large ones do that an update did not touch.
+        `source_ts_ms` replaces the time of the commit (epoch milliseconds). The columns named in `unavailable` contain
+        the placeholder, like large values that an update did not change.
         """
         key = None if change.job_id is None else self.key(change.job_id)
         event = Record(key, self.value(change, source_ts_ms=source_ts_ms, unavailable=unavailable))
         return (event, Record(key, None)) if change.op == "d" else (event,)
 
     def key(self, job_id: str) -> bytes:
-        """A record's key."""
+        """Returns the key of a job's records."""
         if self.key_framing is None:
             return job_id.encode()
         return self.key_framing + _avro(self.key_schema, {"job_id": job_id})
 
     def value(self, change: Change, *, source_ts_ms: int | None = None, unavailable: Collection[str] = ()) -> bytes:
-        """A record's value, of a change that is not a tombstone."""
+        """Returns the value of a change's record. (A tombstone has no value.)"""
         after = None if change.after is None else _columns(change.after)
         if after is not None:
             after.update(dict.fromkeys(unavailable, UNAVAILABLE))
@@ -128,14 +128,14 @@ class Encoder:
 
 
 def heartbeat(at: datetime, *, framing: bytes | None = None) -> Record:
-    """A record of the heartbeat topic; its key, Debezium's `ServerNameKey`, is left plain here."""
+    """Returns a record of the heartbeat topic. Its key is plain here; Debezium encodes it as `ServerNameKey`."""
     writer = schema("heartbeat-value")
     opening = single_object(writer) if framing is None else framing
     return Record(b"core", opening + _avro(writer, {"ts_ms": _epoch_us(at) // 1000}))
 
 
 def zoned_timestamp(moment: datetime | None) -> str | None:
-    """A timestamptz column as Debezium's ZonedTimestamp: always UTC, with microseconds."""
+    """Returns a timestamptz value as Debezium's ZonedTimestamp: always UTC, with microseconds."""
     if moment is None:
         return None
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
@@ -164,7 +164,7 @@ def _columns(job: Job) -> dict[str, Any]:
 
 
 def _before(change: Change) -> Mapping[str, Any] | None:
-    """What REPLICA IDENTITY DEFAULT leaves of the old row: the key, and fakes where null is not allowed."""
+    """Returns the old row under REPLICA IDENTITY DEFAULT: the key, and default values where null is not allowed."""
     if change.op != "d":
         return None
     return {"job_id": change.job_id, "site_id": "", "revision": 0, "status": ""}

@@ -1,4 +1,4 @@
-"""Plausible data for a Core: the same random source gives the same sites, workers and jobs."""
+"""Generates plausible data for a Core. The same random source gives the same sites, workers and jobs."""
 
 from datetime import datetime, timedelta
 from random import Random
@@ -31,9 +31,9 @@ def generate(
 ) -> list[Change]:
     """Adds sites, `workers` to each site and `jobs` to each worker, starting within `days` days of `start`.
 
-    Sites are called `site-1`, `site-2`, … and workers `site-1-w1`, …; what exists must not bear those names.
-    One worker in 25 has no calendar email, one in 40 shares a colleague's; one job in 12 has a second worker,
-    one in 30 is cancelled and one in 40 unscheduled.
+    Sites are named `site-1`, `site-2`, … and workers `site-1-w1`, …. These names must not exist yet.
+    One worker in 25 has no calendar email, and one in 40 shares a colleague's. One job in 12 has a second worker,
+    one in 30 is cancelled and one in 40 is not scheduled.
     """
     changes: list[Change] = []
     for number in range(1, site_count + 1):
@@ -50,7 +50,7 @@ def generate(
 
 
 def random_change(schedule: Schedule, rng: Random, *, start: datetime, days: int = 21) -> list[Change]:
-    """One thing that a planner might do to a random job; no changes if there is no job."""
+    """Makes one change to a random job, as a planner might. Returns no changes if there is no job."""
     if not schedule.jobs:
         return []
     job = schedule.jobs[rng.choice(list(schedule.jobs))]
@@ -87,13 +87,13 @@ def _add_job(
 
 
 def _times(rng: Random, start: datetime, days: int) -> dict[str, Any]:
-    """A start on the quarter of an hour and a length of up to 8 hours."""
+    """Returns a start on a quarter of an hour, and an end up to 8 hours later."""
     starts_at = start + timedelta(minutes=15 * rng.randrange(days * 96))
     return {"starts_at": starts_at, "ends_at": starts_at + timedelta(minutes=15 * rng.randint(1, 32))}
 
 
 def _details(rng: Random) -> dict[str, Any]:
-    """The texts of a job; about a quarter of the optional ones are empty."""
+    """Returns the texts of a job. About a quarter of the optional texts are empty."""
     first, last = rng.choice(_FIRST), rng.choice(_LAST)
     client = rng.choice(_COMPANIES)
     town, area = rng.choice(_TOWNS)

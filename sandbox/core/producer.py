@@ -8,10 +8,10 @@ from sandbox.core.feed import Record
 
 
 class FeedProducer:
-    """A Kafka producer for one topic that counts what has arrived and never loses an error.
+    """A Kafka producer for one topic. It counts the delivered records and reports every error.
 
-    Records of one key stay in order; a partition is chosen from the key as the Java clients do, which is what
-    Kafka Connect uses.
+    Records of one key stay in order. The partition is chosen from the key as the Java clients do, because Kafka Connect
+    uses them.
     """
 
     def __init__(self, bootstrap_servers: str, topic: str, config: Mapping[str, str | int] | None = None) -> None:
@@ -29,10 +29,10 @@ class FeedProducer:
         self._error: KafkaError | None = None
         self.sent = 0
         self.delivered = 0
-        """Records that the broker has confirmed; grows while `send`, `poll` or `flush` runs."""
+        """The number of records that the broker has confirmed. It grows while `send`, `poll` or `flush` runs."""
 
     def send(self, records: Iterable[Record]) -> None:
-        """Queues records; waits while the queue is full. Raises KafkaException if an earlier one was refused."""
+        """Queues records, and waits while the queue is full. Raises KafkaException if an earlier record was refused."""
         for record in records:
             while True:
                 try:
@@ -54,7 +54,7 @@ class FeedProducer:
     def flush(self, timeout: float = 30.0) -> None:
         """Waits until every record has arrived.
 
-        Raises KafkaException if one was refused and TimeoutError if some have not arrived after `timeout`
+        Raises KafkaException if a record was refused, and TimeoutError if some have not arrived after `timeout`
         seconds.
         """
         left = self._producer.flush(timeout)

@@ -1,4 +1,4 @@
-"""The rows of Core's database: sites, workers and `calendar_job`, and the changes of the latter."""
+"""The rows of Core's database: sites, workers and `calendar_job`, and the changes of `calendar_job`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -21,7 +21,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A Core user of one site; without a calendar email there is no mailbox to fill."""
+    """A Core user of one site. A worker without a calendar email has no mailbox."""
 
     worker_id: str
     site_id: str
@@ -30,7 +30,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One row of `calendar_job`; `workers` is the assigned workers as the row's JSON column holds them."""
+    """One row of `calendar_job`. `workers` are the assigned workers, as in the row's JSON column."""
 
     job_id: str
     site_id: str
@@ -51,7 +51,7 @@ class Job:
     workers: tuple[Worker, ...] = field(default=())
 
     def overlaps(self, start: datetime, end: datetime) -> bool:
-        """Whether the job is in the half-open range; without length, whether its start is."""
+        """Returns whether the job overlaps the half-open range. For a job without length, its start decides."""
         if self.starts_at is None or self.ends_at is None:
             return False
         if self.starts_at == self.ends_at:
@@ -63,7 +63,7 @@ class Job:
 class Change:
     """One change of `calendar_job` as logical decoding sees it, with REPLICA IDENTITY DEFAULT.
 
-    That identity keeps nothing of the old row but its key, so a change knows the new row alone
+    This identity keeps only the key of the old row, so a change contains only the new row
     (docs/facts/kafka.md 1.3; Debezium documentation, PostgreSQL connector, "Replica identity").
     """
 
@@ -74,7 +74,7 @@ class Change:
     """None for a delete and a truncate."""
     committed_at: datetime
     sequence: tuple[int | None, int]
-    """The log position of the last commit before this change (None when nothing was committed), and its own."""
+    """The log position of the last commit before this change (None if there was no commit), and its own position."""
     lsn: int | None
     """None in an incremental snapshot."""
     tx_id: int | None
@@ -89,12 +89,12 @@ TEXT_FIELDS = JOB_FIELDS[JOB_FIELDS.index("subject") : JOB_FIELDS.index("starts_
 
 
 def worker_json(worker: Worker) -> dict[str, str | None]:
-    """A worker as the `workers` column and Core's API show it."""
+    """Returns a worker as the `workers` column and Core's API show it."""
     return {"worker_id": worker.worker_id, "calendar_email": worker.calendar_email}
 
 
 def row_json(job: Job, *, workers: bool) -> dict[str, Any]:
-    """A job as Core's API shows it; the times are left as `datetime`s for the JSON encoder."""
+    """Returns a job as Core's API shows it. Times stay `datetime`s; the JSON encoder writes them."""
     row: dict[str, Any] = {name: getattr(job, name) for name in JOB_FIELDS if name != "workers"}
     if workers:
         row["workers"] = [worker_json(worker) for worker in job.workers]
@@ -102,7 +102,7 @@ def row_json(job: Job, *, workers: bool) -> dict[str, Any]:
 
 
 def job_fields(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns in a JSON document, times read from RFC 3339; `workers` is left out.
+    """Returns the columns in a JSON document, without `workers`. Times are read from RFC 3339.
 
     Raises ValueError for a name that is not a column, a value of the wrong type or a time without an offset.
     """
@@ -119,18 +119,18 @@ def job_fields(document: Mapping[str, Any]) -> dict[str, Any]:
 def _column(name: str, value: Any) -> Any:
     if name == "revision":
         if type(value) is not int:
-            raise ValueError(f"{name}: a whole number is wanted, not {value!r}")
+            raise ValueError(f"{name} must be a whole number, not {value!r}")
         return value
     nullable = name in TEXT_FIELDS or name in {"starts_at", "ends_at"}
     if not (isinstance(value, str) or (nullable and value is None)):
-        raise ValueError(f"{name}: a text is wanted, not {value!r}")
+        raise ValueError(f"{name} must be a text, not {value!r}")
     if name in {"starts_at", "ends_at"} and isinstance(value, str):
         return instant(value)
     return value
 
 
 def instant(text: str) -> datetime:
-    """An RFC 3339 date-time as an instant in UTC; ValueError if it is none or has no offset."""
+    """Reads an RFC 3339 date-time and returns it in UTC. Raises ValueError if it is invalid or has no offset."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no offset from UTC")
@@ -138,5 +138,5 @@ def instant(text: str) -> datetime:
 
 
 def with_address(job: Job, worker: Worker) -> Job:
-    """The job with the worker's entry in `workers` replaced."""
+    """Returns the job with the worker's entry in `workers` replaced."""
     return replace(job, workers=tuple(worker if w.worker_id == worker.worker_id else w for w in job.workers))

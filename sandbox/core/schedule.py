@@ -1,4 +1,4 @@
-"""Core's database in memory: sites, workers and jobs, and the change records that each operation commits."""
+"""Core's database in memory: sites, workers and jobs, and the changes that each operation commits."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
@@ -12,24 +12,24 @@ _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _NOT_EDITABLE = {"job_id", "revision", "workers"}
 
 RosterKey = tuple[bytes, str]
-"""A worker's place in the API's order: the bytes of `sql_address`, then the worker id."""
+"""A worker's position in the API's order: the bytes of `sql_address`, then the worker id."""
 
 
 def normal_address(address: str) -> str:
-    """The form in which addresses are compared everywhere: trimmed and ASCII-lower-cased."""
+    """Returns an address in the form in which addresses are compared everywhere: trimmed and ASCII-lower-cased."""
     return address.strip().translate(_ASCII_LOWER)
 
 
 def sql_address(address: str) -> str:
-    """What `schemas/core-api.yaml` orders workers by: SQL's `btrim` takes spaces off, and no other white space."""
+    """Returns an address in the form by which `core-api.yaml` orders workers: `btrim` in SQL trims only spaces."""
     return address.strip(" ").translate(_ASCII_LOWER)
 
 
 class Schedule:
-    """Core's database. Every operation is one transaction and returns the changes it commits, in order.
+    """Core's database. Every operation is one transaction and returns the changes that it commits, in order.
 
-    Each change of a job draws its `revision` from one sequence for the whole database. No I/O: the clock is
-    passed in and gives aware instants. Unknown ids raise KeyError, a breach of a constraint ValueError.
+    Each change of a job draws its `revision` from one sequence for the whole database. There is no I/O: the clock is
+    passed in and returns aware datetimes. An unknown id raises KeyError, a violated constraint ValueError.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -37,7 +37,7 @@ class Schedule:
         self.workers: dict[str, Worker] = {}
         self.jobs: dict[str, Job] = {}
         self.revision = 0
-        """The newest revision given out; set it to let the sequence go on from elsewhere."""
+        """The newest revision that was drawn. Set it to continue the sequence from another value."""
         self._clock = clock
         self._assigned: dict[str, set[str]] = {}
         self._rosters: dict[str, list[tuple[RosterKey, Worker]]] = {}
@@ -45,14 +45,14 @@ class Schedule:
         self._last_commit: int | None = None
         self._tx_id = 726
 
-    # Sites and workers. Only `calendar_job` is captured: a change shows when it touches a job.
+    # Sites and workers. Only `calendar_job` is captured, so a change is visible only if it touches a job.
 
     def put_site(self, site: Site) -> None:
         """Adds a site or changes its name or timezone."""
         self.sites[site.site_id] = site
 
     def put_worker(self, worker: Worker) -> list[Change]:
-        """Adds a worker, or changes their calendar email, which touches every job they are assigned to."""
+        """Adds a worker, or changes a worker's calendar email, which touches all the worker's jobs."""
         if worker.site_id not in self.sites:
             raise KeyError(worker.site_id)
         known = self.workers.get(worker.worker_id)
@@ -70,7 +70,7 @@ class Schedule:
         return self.put_worker(replace(self.workers[worker_id], calendar_email=calendar_email))
 
     def remove_worker(self, worker_id: str) -> list[Change]:
-        """Removes a worker from all their jobs and from their site."""
+        """Removes a worker from all jobs and from the site."""
         jobs = self.jobs_of(worker_id)
         changes = self._write("u", (_without(job, worker_id) for job in jobs))
         self._rosters.pop(self.workers.pop(worker_id).site_id, None)
@@ -80,21 +80,21 @@ class Schedule:
     # Jobs.
 
     def add_job(self, job: Job, workers: Iterable[str] = ()) -> list[Change]:
-        """Adds a job, assigned to the workers with these ids; its own `revision` and `workers` are ignored."""
+        """Adds a job and assigns it to the workers with these ids. Ignores the `revision` and `workers` of `job`."""
         if job.job_id in self.jobs:
-            raise ValueError(f"job {job.job_id} exists")
+            raise ValueError(f"job {job.job_id} exists already")
         if job.site_id not in self.sites:
             raise KeyError(job.site_id)
         return self._write("c", [replace(job, workers=self._staff(job.site_id, workers))])
 
     def change_job(self, job_id: str, *, workers: Iterable[str] | None = None, **columns: Any) -> list[Change]:
-        """Changes columns, and with `workers` the assigned ones, in one change.
+        """Changes columns, and the assigned workers if `workers` is given, in one change.
 
-        A job that changes its site must be given that site's workers in the same breath.
+        A change of the site must also assign workers of the new site.
         """
         job = self.jobs[job_id]
         if wrong := columns.keys() - (set(JOB_FIELDS) - _NOT_EDITABLE):
-            raise ValueError(f"cannot be changed: {', '.join(sorted(wrong))}")
+            raise ValueError(f"these columns cannot be changed: {', '.join(sorted(wrong))}")
         changed: Job = replace(job, **columns)
         if changed.site_id not in self.sites:
             raise KeyError(changed.site_id)
@@ -102,7 +102,7 @@ class Schedule:
         return self._write("u", [replace(changed, workers=self._staff(changed.site_id, wanted))])
 
     def reschedule(self, job_id: str, starts_at: datetime | None, ends_at: datetime | None) -> list[Change]:
-        """Moves a job; None takes it off the schedule."""
+        """Moves a job to another time. None takes it off the schedule."""
         return self.change_job(job_id, starts_at=starts_at, ends_at=ends_at)
 
     def assign(self, job_id: str, worker_id: str) -> list[Change]:
@@ -115,7 +115,7 @@ class Schedule:
         return self._write("u", [_without(self.jobs[job_id], worker_id)])
 
     def reassign(self, job_id: str, worker_id: str, successor_id: str) -> list[Change]:
-        """Puts one worker in another's place, in one change."""
+        """Replaces one worker of a job by another, in one change."""
         rest = [worker.worker_id for worker in self.jobs[job_id].workers if worker.worker_id != worker_id]
         return self.change_job(job_id, workers=[*rest, successor_id])
 
@@ -131,14 +131,14 @@ class Schedule:
         return [self._change("d", job_id, None)]
 
     def truncate(self) -> list[Change]:
-        """Empties the table without a word about the single rows, as SQL's TRUNCATE does."""
+        """Empties the table without a change for each row, as SQL's TRUNCATE does."""
         self.jobs.clear()
         for jobs in self._assigned.values():
             jobs.clear()
         return [self._change("t", None, None)]
 
     def snapshot(self, kind: Literal["initial", "incremental"] = "initial") -> list[Change]:
-        """Every row as a read event, as a new connector or an incremental snapshot sends them."""
+        """Returns every row as a read event, as a new connector or an incremental snapshot sends them."""
         now = self._clock()
         if kind == "incremental":
             position = (self._last_commit, self._lsn)
@@ -151,7 +151,7 @@ class Schedule:
         ]
 
     def restore(self, sites: Iterable[Site], workers: Iterable[Worker], jobs: Iterable[Job], revision: int) -> None:
-        """Puts another state in place of this one, as a restored backup does: no change is committed."""
+        """Replaces this state with another, as a restored backup does. No change is committed."""
         self.sites = {site.site_id: site for site in sites}
         self.workers = {worker.worker_id: worker for worker in workers}
         self.jobs = {job.job_id: job for job in jobs}
@@ -162,14 +162,14 @@ class Schedule:
             for worker in job.workers:
                 self._assigned[worker.worker_id].add(job.job_id)
 
-    # What the API asks.
+    # Queries of the API.
 
     def jobs_of(self, worker_id: str) -> list[Job]:
-        """A worker's jobs, cancelled and unscheduled ones too, by id."""
+        """Returns a worker's jobs in the order of their ids, including cancelled and unscheduled jobs."""
         return [self.jobs[job_id] for job_id in sorted(self._assigned[worker_id])]
 
     def roster(self, site_id: str, after: RosterKey | None, count: int) -> list[tuple[RosterKey, Worker]]:
-        """Up to `count` workers of a site that have a calendar email, in the API's order, beyond `after`."""
+        """Returns up to `count` workers of a site with a calendar email, in the API's order, after `after`."""
         roster = self._rosters.get(site_id)
         if roster is None:
             roster = self._rosters[site_id] = sorted(
@@ -183,7 +183,7 @@ class Schedule:
     def _staff(self, site_id: str, worker_ids: Iterable[str]) -> tuple[Worker, ...]:
         staff = tuple(self.workers[worker_id] for worker_id in dict.fromkeys(worker_ids))
         if strangers := [worker.worker_id for worker in staff if worker.site_id != site_id]:
-            raise ValueError(f"not of site {site_id}: {', '.join(strangers)}")
+            raise ValueError(f"these workers do not belong to site {site_id}: {', '.join(strangers)}")
         return staff
 
     def _write(self, op: Op, jobs: Iterable[Job]) -> list[Change]:

@@ -1,1 +1,1 @@
-"""The demo: a small inspection company's week, planned in Core and watched in Outlook."""
+"""The demo: a week of a small inspection company, planned in Core and shown in Outlook."""

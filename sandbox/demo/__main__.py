@@ -1,4 +1,4 @@
-"""`python -m sandbox.demo`: a week of a small inspection company, and then a planner at random until Ctrl-C."""
+"""`python -m sandbox.demo`: plays a week of a small inspection company, then random changes until Ctrl-C."""
 
 import argparse
 import asyncio
@@ -28,10 +28,12 @@ _INTERRUPTED: Final = 130
 
 
 def main() -> int:
-    """Plays, and returns 0 if the calendars are equal to Core's schedule at the end, else 1."""
+    """Plays the demo. Returns 0 if the calendars equal Core's schedule at the end, otherwise 1."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.demo", description=__doc__)
-    parser.add_argument("--once", action="store_true", help="play the week through, then end")
-    parser.add_argument("--logs", type=Path, help=f"put logs here (default: {_FOLDER.name}, which is emptied first)")
+    parser.add_argument("--once", action="store_true", help="play the week once, then end")
+    parser.add_argument(
+        "--logs", type=Path, help=f"folder of the logs (default: {_FOLDER.name}, which is emptied first)"
+    )
     parser.add_argument("--pace", type=float, help="seconds between two steps (default: 1 on a terminal)")
     options = parser.parse_args()
 
@@ -40,12 +42,12 @@ def main() -> int:
     folder = _fresh(options.logs)
     try:
         with ExitStack() as servers:
-            with screen.starting() as tell:
-                world = servers.enter_context(running(folder, tell))
+            with screen.starting() as report:
+                world = servers.enter_context(running(folder, report))
             try:
                 return asyncio.run(_play(world, screen, once=options.once, pace=pace))
             except (ServerFailedError, httpx.HTTPError) as error:
-                # Told before the servers stop: their last lines are about the fault then.
+                # This must come before the servers stop, so that the last lines of their logs show the fault.
                 screen.fault(f"{world.ended() or error}\n\nThe logs end with:\n{last_lines(folder)}")
                 return 1
     except (ServerFailedError, httpx.HTTPError) as error:
@@ -64,7 +66,7 @@ def _fresh(logs: Path | None) -> Path:
 
 
 async def _play(world: World, screen: Screen, *, once: bool, pace: float) -> int:
-    """All the steps, or as many as come before Ctrl-C; then the summary."""
+    """Plays all steps, or those before Ctrl-C, then shows the summary."""
     screen.addresses(
         [
             ("The service", f"{world.service.url}/metrics  /readyz  /livez"),
@@ -97,7 +99,7 @@ async def _play(world: World, screen: Screen, *, once: bool, pace: float) -> int
 
 
 async def _steps(watch: Watch, outside: Outside, screen: Screen, *, once: bool, pace: float) -> bool:
-    """Whether every step reached the calendars. Ends early after one that did not: the next would tell nothing."""
+    """Plays the steps and returns whether each reached the calendars. Stops after one that did not."""
     random = Random()
     week = iter(week_of(datetime.now(UTC)))
     while True:

@@ -1,4 +1,4 @@
-"""Who the demo is about: two sites, their workers and their mailboxes."""
+"""The company of the demo: two sites, their workers and their mailboxes."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,9 +19,9 @@ class Mailbox:
     site_id: str
     address: str
     windows_zone: str
-    """The time zone that its owner chose, as Windows names it."""
+    """The time zone that its owner chose, by its Windows name."""
     state: str = "ok"
-    """As the sandbox's Graph knows them."""
+    """A mailbox state of the sandbox's Graph."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -30,13 +30,13 @@ class Mailbox:
 
     @property
     def label(self) -> str:
-        """Short for the address."""
+        """The short name of the address."""
         return self.address.partition("@")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker as the week begins."""
+    """A worker, as at the start of the week."""
 
     worker_id: str
     site_id: str
@@ -67,4 +67,4 @@ MAILBOXES: Final = (
 )
 
 PARKED: Final = frozenset(mailbox.address for mailbox in MAILBOXES if mailbox.state != "ok")
-"""Mailboxes that Graph refuses to serve, so that nothing can be in them."""
+"""Mailboxes that Graph refuses to serve, so they contain nothing."""

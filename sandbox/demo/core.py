@@ -1,4 +1,4 @@
-"""Driving a running Core: what planners do, and the whole schedule."""
+"""A client of a running Core: it does what planners do, and reads the whole schedule."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,15 +14,15 @@ from sandbox.stack import SiteSpec
 
 
 class CoreControl:
-    """The control endpoints of the sandbox's Core at `url`; every change is on the topic when a method returns.
+    """A client of the sandbox's Core at `url`. When a method returns, its change is on the topic.
 
-    Raises httpx.HTTPStatusError for what Core refuses. Close it, or use it as an asynchronous context manager.
+    Raises httpx.HTTPStatusError if Core refuses. Close the client, or use it as an asynchronous context manager.
     """
 
     def __init__(self, url: str) -> None:
         self._client = httpx.AsyncClient(base_url=f"{url}/_sandbox", timeout=30)
         self.records = 0
-        """Records on the topic so far through this object."""
+        """The number of records that this client has put on the topic."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -36,20 +36,20 @@ class CoreControl:
         await self._change("PUT", f"/sites/{site.site_id}", {"name": site.name, "timezone": site.timezone})
 
     async def put_worker(self, worker: Worker) -> None:
-        """Adds a worker or changes their calendar email."""
+        """Adds a worker or changes a worker's calendar email."""
         document = {"site_id": worker.site_id, "calendar_email": worker.calendar_email}
         await self._change("PUT", f"/workers/{worker.worker_id}", document)
 
     async def add_job(self, job: dict[str, Any]) -> None:
-        """Adds a job: the columns of `calendar_job`, `workers` by their ids."""
+        """Adds a job, given as columns of `calendar_job`, with the ids of its `workers`."""
         await self._change("POST", "/jobs", job)
 
     async def change_job(self, job_id: str, **columns: Any) -> None:
-        """Changes columns, and `workers` by their ids, in one change."""
+        """Changes columns in one change. `workers` is a list of ids."""
         await self._change("PATCH", f"/jobs/{job_id}", columns)
 
     async def assign(self, job_id: str, *workers: Worker) -> None:
-        """Puts these workers in place of those there were."""
+        """Replaces the workers of a job."""
         await self.change_job(job_id, workers=[worker.worker_id for worker in workers])
 
     async def reschedule(self, job_id: str, times: Sequence[datetime]) -> None:
@@ -61,7 +61,7 @@ class CoreControl:
         await self._change("DELETE", f"/jobs/{job_id}")
 
     async def schedule(self) -> Schedule:
-        """Core's whole database as it is now."""
+        """Returns Core's whole database as it is now."""
         answer = (await self._client.get("/schedule")).raise_for_status()
         return load(Schedule(lambda: datetime.now(UTC)), answer.json())
 

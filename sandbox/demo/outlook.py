@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from sandbox.demo.company import MAILBOXES
 
 Event = Mapping[str, Any]
-"""As the sandbox's Graph dumps it."""
+"""An event in the dump of the sandbox's Graph."""
 Calendars = Mapping[str, Sequence[Event]]
 """The events of each mailbox, by its address."""
 
@@ -16,29 +16,29 @@ _MAILBOXES: Final = {mailbox.address: mailbox for mailbox in MAILBOXES}
 
 
 def news(before: Calendars, after: Calendars) -> list[str]:
-    """What is new in the calendars, a line an event, times in the mailbox's own zone."""
+    """Returns what has changed in the calendars, one line for each event, with times in the mailbox's own zone."""
     lines: list[str] = []
     for address, mailbox in _MAILBOXES.items():
         old, new = _by_id(before.get(address, ())), _by_id(after.get(address, ()))
         gone = [f"{title(event)} is gone" for event_id, event in old.items() if event_id not in new]
-        told = [_told(old.get(event_id), event, mailbox.zone) for event_id, event in new.items()]
-        lines += [f"{mailbox.label}: {line}" for line in (*gone, *told) if line]
+        changed = [_changed(old.get(event_id), event, mailbox.zone) for event_id, event in new.items()]
+        lines += [f"{mailbox.label}: {line}" for line in (*gone, *changed) if line]
     return lines
 
 
 def title(event: Event) -> str:
-    """The subject without what all of them begin with."""
+    """Returns the subject without the common prefix."""
     return str(event["subject"]).removeprefix("Core Job — ")
 
 
 def local(instant: str, zone: ZoneInfo) -> datetime:
-    """An instant of the dump in a time zone."""
+    """Returns an instant of the dump in a time zone."""
     moment = datetime.fromisoformat(instant)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(zone)
 
 
 def live(events: Sequence[Event]) -> Iterator[Event]:
-    """The events that their owner sees in the calendar."""
+    """Yields the events that the owner sees in the calendar."""
     return (event for event in events if not event["in_deleted_items"])
 
 
@@ -46,16 +46,16 @@ def _by_id(events: Sequence[Event]) -> dict[str, Event]:
     return {event["id"]: event for event in live(events)}
 
 
-def _told(old: Event | None, new: Event, zone: ZoneInfo) -> str:
+def _changed(old: Event | None, new: Event, zone: ZoneInfo) -> str:
     if old is None:
         return f"{title(new)}, {_when(new, zone)}"
     if old["changeKey"] == new["changeKey"]:
         return ""
     if (old["start"], old["end"]) != (new["start"], new["end"]):
-        return f"{title(new)} is {_when(new, zone)} now"
+        return f"{title(new)} is now {_when(new, zone)}"
     lines = set(old["body_text"].splitlines())
-    said = next((line for line in new["body_text"].splitlines() if line and line not in lines), None)
-    return f"{title(new)} has changed" if said is None else f"{title(new)} says “{said}”"
+    added = next((line for line in new["body_text"].splitlines() if line and line not in lines), None)
+    return f"{title(new)} has changed" if added is None else f"{title(new)} has a new line “{added}”"
 
 
 def _when(event: Event, zone: ZoneInfo) -> str:

@@ -1,4 +1,4 @@
-"""A planner at random, for as long as one likes to watch."""
+"""Random changes of the schedule, as a planner makes them."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -15,11 +15,11 @@ _CLIENTS: Final = ("Contoso", "Fabrikam", "Woodgrove", "Adatum", "Litware", "Hum
 _WORK: Final = ("Annual inspection", "Pressure test", "Fire doors", "Re-visit", "Commissioning")
 _PLACES: Final = ("Plant 1", "Plant 4", "Dock 12", "Head office", "Warehouse B")
 _FEW, _MANY = 6, 14
-"""Jobs in the week, below which none goes and above which none comes."""
+"""With at most `_FEW` jobs in the week, none is removed. With at least `_MANY`, none is added."""
 
 
 def next_change(schedule: Schedule, now: datetime, random: Random) -> Step:
-    """What a planner might do to the schedule: always something that a calendar shows."""
+    """Returns a change that a planner might make. A calendar always shows it."""
     week = Week.after(now)
     jobs = [each for each in schedule.jobs.values() if _is_in(each, week)]
     open_jobs = [each for each in jobs if each.status != "cancelled" and _staff(each)]
@@ -28,7 +28,7 @@ def next_change(schedule: Schedule, now: datetime, random: Random) -> Step:
     if len(open_jobs) < _MANY:
         choices.append((2, lambda: _add(schedule, week, random)))
         if cancelled:
-            choices.append((1, lambda: _status(random.choice(cancelled), "scheduled", "is on again")))
+            choices.append((1, lambda: _status(random.choice(cancelled), "scheduled", "is scheduled again")))
     if open_jobs:
         choices.append((4, lambda: _move(random.choice(open_jobs), week, random)))
         choices.append((2, lambda: _note(random.choice(open_jobs))))
@@ -65,7 +65,7 @@ def _note(chosen: Job) -> Step:
 def _reassign(chosen: Job, random: Random) -> Step:
     present = {worker.worker_id for worker in chosen.workers}
     worker: Worker = random.choice([each for each in _STAFF.values() if each.worker_id not in present] or [ANNA])
-    return Step(f"{_named(chosen)} goes to {worker.name} alone", lambda o: o.core.assign(chosen.job_id, worker))
+    return Step(f"{_named(chosen)} is assigned to {worker.name} only", lambda o: o.core.assign(chosen.job_id, worker))
 
 
 def _status(chosen: Job, status: str, said: str) -> Step:
@@ -86,7 +86,7 @@ def _is_in(each: Job, week: Week) -> bool:
 
 
 def _staff(each: Job) -> bool:
-    """Whether somebody has it whose calendar can show it."""
+    """Returns whether the job has a worker whose calendar can show it."""
     return any(worker.worker_id in _STAFF for worker in each.workers)
 
 

@@ -1,4 +1,4 @@
-"""The company in Core's real database, as SQL: there is something to see, and planners can go on from there."""
+"""The demo's company as SQL for Core's real database, so that there is something to see and to change."""
 
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -37,9 +37,9 @@ _JOBS: Final = (
 
 
 def company(now: datetime) -> str:
-    """The company, and its jobs in the week after `now`: one transaction.
+    """Returns SQL for the company and its jobs in the week after `now`: one transaction.
 
-    Nothing is done when that week has jobs: what planners changed, or took away, stays so.
+    The SQL does nothing if that week has jobs already, so everything that planners changed or removed stays that way.
     """
     week = Week.after(now)
     suffix = f"{week.monday:%G-w%V}"

@@ -1,4 +1,4 @@
-"""What the terminal shows: a growing table while it goes on, and a summary. Plain lines where it is not a terminal."""
+"""Shows the demo on the terminal: a growing table, then a summary. If the output is not a terminal, plain lines."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,14 +19,14 @@ from sandbox.demo.watch import Seen
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri")
 _PLAIN_WIDTH: Final = 140
 _ROWS_OF_OTHERS: Final = 3
-"""Lines of the terminal that are not the table's rows."""
+"""The lines of the terminal that are not rows of the table."""
 _REMEMBERED: Final = 1000
 _ROWS_KEPT: Final = 100
-"""Steps that stay on the terminal when it is over."""
+"""The steps that stay on the terminal at the end."""
 
 
 class Screen:
-    """One terminal, or what stands in for it."""
+    """One terminal, or another output."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -36,18 +36,18 @@ class Screen:
 
     @classmethod
     def on_stdout(cls) -> "Screen":
-        """The terminal that this process has; a fixed width where it has none."""
+        """Returns the screen on this process's output. If that is not a terminal, it has a fixed width."""
         console = Console(highlight=False)
         return cls(console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH))
 
     @property
     def is_terminal(self) -> bool:
-        """Whether somebody watches."""
+        """Whether the output is a terminal."""
         return self._console.is_terminal
 
     @contextmanager
     def starting(self) -> Iterator[Callable[[str], None]]:
-        """While the servers start; what it yields is told which one does."""
+        """A context for the start of the servers. It yields a function that shows which server starts."""
         if not self.is_terminal:
             yield lambda what: self._console.print(f"Starting {what}", markup=False, soft_wrap=True)
             return
@@ -55,7 +55,7 @@ class Screen:
             yield lambda what: status.update(f"Starting {escape(what)}")
 
     def addresses(self, addresses: Sequence[tuple[str, str]]) -> None:
-        """Where to look oneself."""
+        """Shows the addresses of the service and the stand-ins."""
         table = Table.grid(padding=(0, 2))
         for what, url in addresses:
             table.add_row(what, url)
@@ -64,22 +64,22 @@ class Screen:
 
     @contextmanager
     def playing(self) -> Iterator[None]:
-        """While steps are shown; the table stays when it is over."""
+        """A context in which steps are shown. The table stays at the end."""
         if not self.is_terminal:
             yield
             return
-        # Drawn when there is news: a thread that redraws in between would take its time from what is measured.
+        # The table is drawn only when something changes: a thread that redraws would disturb the measured times.
         with Live(console=self._console, auto_refresh=False, transient=True) as self._live:
             yield
         self._live = None
         self._console.print(_steps(list(self._seen)[-_ROWS_KEPT:]))
 
     def doing(self, what: str) -> None:
-        """A step begins."""
+        """Shows that a step begins."""
         self._draw(f"… {what}")
 
     def show(self, seen: Seen) -> None:
-        """A step has ended."""
+        """Shows the result of a step."""
         self._seen.append(seen)
         self._on_show.append(seen)
         if not self.is_terminal:
@@ -88,7 +88,7 @@ class Screen:
         self._draw(f"{self._figures()}. Ctrl-C ends it.")
 
     def _draw(self, below: str) -> None:
-        """The newest steps that fit on the terminal, and a line."""
+        """Draws the newest steps that fit on the terminal, and a line below them."""
         if self._live is None:
             return
         room = self._console.height - _ROWS_OF_OTHERS
@@ -97,12 +97,12 @@ class Screen:
         self._live.update(Group(_steps(self._on_show), Text(), Text(below, style="dim")), refresh=True)
 
     def summary(self, calendars: Calendars, differences: Sequence[str]) -> None:
-        """The calendars, how long it took, and whether they are right."""
+        """Shows the calendars, how long the changes took, and whether the calendars are correct."""
         self._console.print()
         self._console.print(_week(calendars))
         self._console.print(f"\n{self._figures()} (the stand-in for Graph answers at once)", markup=False)
         parked = ", ".join(sorted(PARKED))
-        self._console.print(f"Without a licence, therefore parked and not judged: {parked}", markup=False)
+        self._console.print(f"Without a licence, so parked and not checked: {parked}", markup=False)
         if not differences:
             self._console.print("[green]The calendars are equal to Core's schedule.[/]")
             return
@@ -111,7 +111,7 @@ class Screen:
             self._console.print(f"  {difference}", markup=False, soft_wrap=True)
 
     def fault(self, message: str) -> None:
-        """Something failed."""
+        """Shows a failure."""
         self._console.print(Text(message, style="red"), soft_wrap=True)
 
     def _figures(self) -> str:

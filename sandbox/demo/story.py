@@ -1,4 +1,4 @@
-"""The week: what the planners do, step after step."""
+"""The week of the demo: what the planners and the workers do, step by step."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ _WEEKS_AHEAD: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """Where people act: planners in Core, workers in Outlook."""
+    """The systems in which people act: planners in Core, workers in Outlook."""
 
     core: CoreControl
     graph: GraphControl
@@ -34,14 +34,14 @@ class Outside:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that somebody does."""
+    """One action of a person."""
 
     what: str
     act: Callable[[Outside], Awaitable[None]]
     still: str = ""
-    """Why the calendars must stay as they are; empty: they must follow."""
+    """Why the calendars must stay as they are. Empty: the calendars must change."""
     swept: str = ""
-    """What the sweep puts right: that takes as long as the next sweep does, and is not a change's latency."""
+    """What the next sweep corrects. The time until then does not count as the latency of a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +52,18 @@ class Week:
 
     @classmethod
     def after(cls, now: datetime) -> "Week":
-        """The next one, in London: all of it is to come, and all of it within the window."""
+        """Returns the next week, in London. The whole week is in the future and within the window."""
         today = now.astimezone(LONDON).date()
         return cls(today + timedelta(days=7 - today.weekday()))
 
     def at(self, day: int, hour: int, hours: int, zone: tzinfo = LONDON) -> tuple[datetime, datetime]:
-        """Start and end of a job on a day (0: Monday) and hour of the zone."""
+        """Returns the start and end of a job on a day (0: Monday) and hour of the zone."""
         start = datetime.combine(self.monday + timedelta(days=day), time(hour), zone)
         return start, start + timedelta(hours=hours)
 
 
 def week_of(now: datetime) -> list[Step]:
-    """The steps of the week after `now`, in their order."""
+    """Returns the steps of the week after `now`, in order."""
     week = Week.after(now)
     contoso = job("contoso", week.at(MON, 9, 2), ANNA, what="Annual inspection", client="Contoso", place="Plant 4")
     fabrikam = job("fabrikam", week.at(MON, 13, 3), BEN, what="Pressure test", client="Fabrikam", place="Dock 12")
@@ -78,40 +78,40 @@ def week_of(now: datetime) -> list[Step]:
     graphic = job("graphic", later.at(MON, 9, 2), ANNA, what="Annual inspection", client="Graphic", place="Press hall")
     return [
         Step("Contoso's job is assigned to Anna, Mon 09:00", lambda o: o.core.add_job(contoso)),
-        Step("Fabrikam's to Ben, Mon 13:00 in London", lambda o: o.core.add_job(fabrikam)),
-        Step("Woodgrove's to both, Wed 10:00", lambda o: o.core.add_job(woodgrove)),
-        Step("Another customer of Core: Proseware's to Ewa, in Sydney", lambda o: o.core.add_job(proseware)),
-        Step("Adatum's to Chloë, Tue 15:00 in London", lambda o: o.core.add_job(adatum)),
-        Step("Litware's to Chloë, Thu 14:00 in London", lambda o: o.core.add_job(litware)),
+        Step("Fabrikam's job is assigned to Ben, Mon 13:00 in London", lambda o: o.core.add_job(fabrikam)),
+        Step("Woodgrove's job is assigned to Anna and Ben, Wed 10:00", lambda o: o.core.add_job(woodgrove)),
+        Step("Another site of Core: Proseware's job is assigned to Ewa, Sydney", lambda o: o.core.add_job(proseware)),
+        Step("Adatum's job is assigned to Chloë, Tue 15:00 in London", lambda o: o.core.add_job(adatum)),
+        Step("Litware's job is assigned to Chloë, Thu 14:00 in London", lambda o: o.core.add_job(litware)),
         Step(
-            "Contoso asks for something: the notes are edited",
+            "The notes of Contoso's job are edited",
             lambda o: o.core.change_job("contoso", notes="Ring the bell twice.\nHard hats & hi-vis <mandatory>."),
         ),
-        Step("Contoso is rescheduled to Tue 14:00", lambda o: o.core.reschedule("contoso", week.at(TUE, 14, 2))),
-        Step("Ben is ill on Monday: Fabrikam's is Anna's now", lambda o: o.core.assign("fabrikam", ANNA)),
+        Step("Contoso's job moves to Tue 14:00", lambda o: o.core.reschedule("contoso", week.at(TUE, 14, 2))),
+        Step("Ben is ill: Fabrikam's job is reassigned to Anna", lambda o: o.core.assign("fabrikam", ANNA)),
         Step(
             "Chloë marries: her calendar email changes",
             lambda o: o.core.put_worker(replace(CHLOE, calendar_email=CHLOES_NEW_EMAIL)),
         ),
-        Step("Woodgrove cancels", lambda o: o.core.change_job("woodgrove", status="cancelled")),
+        Step("Woodgrove's job is cancelled", lambda o: o.core.change_job("woodgrove", status="cancelled")),
         Step("Litware's job is deleted", lambda o: o.core.delete_job("litware")),
-        Step("Humongous' is for Ben, and Dmitri without a licence", lambda o: o.core.add_job(humongous)),
-        Step("Humongous' moves to Fri 09:00", lambda o: o.core.reschedule("humongous", week.at(FRI, 9, 4))),
+        Step("Humongous' job is assigned to Ben, and to Dmitri (no licence)", lambda o: o.core.add_job(humongous)),
+        Step("Humongous' job moves to Fri 09:00", lambda o: o.core.reschedule("humongous", week.at(FRI, 9, 4))),
         Step(
-            f"Graphic's is assigned to Anna, {_WEEKS_AHEAD} weeks ahead",
+            f"Graphic's job is assigned to Anna, {_WEEKS_AHEAD} weeks ahead",
             lambda o: o.core.add_job(graphic),
-            still="nothing yet: it is beyond the window",
+            still="nothing yet: the job is beyond the window",
         ),
-        Step("Woodgrove comes back", lambda o: o.core.change_job("woodgrove", status="scheduled")),
+        Step("Woodgrove's job is scheduled again", lambda o: o.core.change_job("woodgrove", status="scheduled")),
         Step(
             "Anna edits Contoso's event by hand",
             lambda o: _edit_by_hand(o, ANNA, "northwind/contoso"),
-            swept="anna: the next sweep makes it Core's again",
+            swept="anna: the next sweep restores Core's subject",
         ),
         Step(
             "Ben deletes Humongous' event from his calendar",
             lambda o: _delete_by_hand(o, BEN, "northwind/humongous"),
-            swept="ben: the next sweep makes it again",
+            swept="ben: the next sweep creates it again",
         ),
     ]
 
@@ -127,7 +127,7 @@ async def _delete_by_hand(outside: Outside, worker: Worker, tag: str) -> None:
 def job(
     job_id: str, times: tuple[datetime, datetime], *workers: Worker, what: str, client: str, place: str
 ) -> dict[str, Any]:
-    """A job as Core's control endpoints take it; the workers are of one site."""
+    """Returns a job in the form that Core's control endpoints accept. The workers must belong to one site."""
     starts_at, ends_at = times
     return {
         "job_id": job_id,

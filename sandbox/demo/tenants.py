@@ -1,11 +1,14 @@
-"""The company's side of Microsoft: its tenants, the service's app in each, and the mailboxes."""
+"""The company at Microsoft: its tenants, the service's app in each, and the mailboxes."""
 
 from sandbox.control import GraphControl, Mailbox, Secret
 from sandbox.demo.company import MAILBOXES, SITES
 
 
 async def found_tenants(graph: GraphControl) -> list[str]:
-    """Makes those that the sandbox's Graph does not have yet, whole; tells which. What is there stays as it is."""
+    """Creates the tenants that the sandbox's Graph lacks, with everything in them, and returns their ids.
+
+    Existing tenants stay as they are.
+    """
     there = await graph.tenants()
     missing = [site for site in SITES if site.tenant_id not in there]
     for site in missing:

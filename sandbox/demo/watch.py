@@ -1,4 +1,4 @@
-"""Doing a step and watching the calendars until they are equal to Core's schedule again."""
+"""Does a step, and watches the calendars until they equal Core's schedule again."""
 
 import asyncio
 import re
@@ -22,20 +22,19 @@ _DONE: Final = re.compile(r"^calsync_events_total\{[^}]*\} (\S+)$", re.MULTILINE
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What came of a step."""
+    """The result of a step."""
 
     step: Step
     milliseconds: float | None
-    """From before the change in Core until the calendars showed it; None: they never did."""
+    """The time from before the change in Core until the calendars showed it. None: they never showed it."""
     news: list[str]
     differences: list[str]
 
 
 class Watch:
-    """Compares the calendars with Core's schedule by way of the oracle.
+    """Compares the calendars with Core's schedule, by the oracle.
 
-    `service` is where the service's metrics are; `check` is called while waiting, and raises when a server has
-    ended.
+    `service` is the client for the service's metrics. `check` is called while waiting; it raises if a server has ended.
     """
 
     def __init__(self, outside: Outside, service: httpx.AsyncClient, check: Callable[[], None], within: float) -> None:
@@ -45,9 +44,9 @@ class Watch:
         self._within = within
 
     async def observe(self, step: Step) -> Seen:
-        """Does the step and returns when the calendars are right, at the latest after `within` seconds.
+        """Does the step and returns when the calendars are correct, at the latest after `within` seconds.
 
-        For a step that changes no calendar: when the service is done with its records, too.
+        For a step that changes no calendar, also waits until the service has finished the step's records.
         """
         before = await self.calendars()
         started = time.perf_counter()
@@ -65,7 +64,7 @@ class Watch:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def settle(self) -> tuple[Calendars, list[str]]:
-        """The calendars, and what is wrong in them after `within` seconds."""
+        """Waits until the calendars are correct. Returns them, and what is still wrong after `within` seconds."""
         schedule = await self._outside.core.schedule()
         deadline = time.monotonic() + self._within
         while True:
@@ -77,11 +76,11 @@ class Watch:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def calendars(self) -> Calendars:
-        """What Outlook shows now."""
+        """Returns what Outlook shows now."""
         return await self._outside.graph.events()
 
     async def _all_done(self) -> bool:
-        """Whether the service is done with every record that Core sent."""
+        """Returns whether the service has finished every record that Core sent."""
         metrics = (await self._service.get("/metrics")).raise_for_status().text
         return sum(float(count) for count in _DONE.findall(metrics)) >= self._outside.core.records
 

@@ -19,43 +19,43 @@ from sandbox.servers.process import ServerFailedError, ServerProcess
 from sandbox.stack import Service, Stack, stand_in, url_of
 
 _READY_WITHIN_SECONDS: Final = 30.0
-_LOG_LINES_TOLD: Final = 5
+_LOG_LINES_QUOTED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything, running."""
+    """The running servers of the demo."""
 
     stack: Stack
     service: Service
     servers: tuple[ServerProcess, ...]
-    """All but the broker."""
+    """All servers except the broker."""
 
     def ended(self) -> str:
-        """Which server has ended by itself; empty while all are there."""
+        """Returns which server has ended by itself. Empty while all are running."""
         ended = (f"{each.name} has ended by itself; see {each.log}" for each in self.servers if not each.running)
         return next(ended, "")
 
     def check(self) -> None:
-        """Raises ServerFailedError when a server has ended."""
+        """Raises ServerFailedError if a server has ended."""
         if ended := self.ended():
             raise ServerFailedError(ended)
 
 
 @contextmanager
-def running(folder: Path, tell: Callable[[str], None]) -> Iterator[World]:
-    """A world for as long as the context lasts; logs go to `folder`, and `tell` hears what is being started.
+def running(folder: Path, report: Callable[[str], None]) -> Iterator[World]:
+    """Runs a world while the context lasts. Logs go to `folder`. Calls `report` with the name of each server it starts.
 
     Raises ServerFailedError.
     """
     with ExitStack() as servers:
-        tell("Kafka (embedded)")
+        report("Kafka (embedded)")
         broker = servers.enter_context(embedded_broker(folder, ["core.job-changed", "core.job-changed.dlq"]))
-        tell("Valkey (embedded)")
+        report("Valkey (embedded)")
         valkey = servers.enter_context(embedded_valkey(folder))
-        tell("Entra and Graph (sandbox)")
+        report("Entra and Graph (sandbox)")
         graph = servers.enter_context(stand_in("graph", folder))
-        tell("Core (sandbox)")
+        report("Core (sandbox)")
         core = servers.enter_context(stand_in("core", folder, "--bootstrap-servers", broker))
         stack = Stack(
             folder=folder,
@@ -67,26 +67,26 @@ def running(folder: Path, tell: Callable[[str], None]) -> Iterator[World]:
         )
         stack.write_sites(list(SITES))
         asyncio.run(_populate(stack))
-        tell("calsync run")
+        report("calsync run")
         service = stack.service(CALSYNC_SWEEP_INTERVAL_SECONDS="2")
         servers.enter_context(service.process)
         world = World(stack, service, (valkey.process, graph, core, service.process))
-        tell("calsync run: it joins its consumer group, which takes 3 seconds")
+        report("calsync run: it joins its consumer group")
         _wait_until_ready(world)
         yield world
 
 
 def last_lines(folder: Path) -> str:
-    """The end of each log in the folder, under its name."""
-    told = []
+    """Returns the end of each log in the folder, below the log's name."""
+    lines_of_all = []
     for log in sorted(folder.glob("*.log")):
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES_TOLD:]
-        told += [f"{log}:", *(f"    {line}" for line in lines or ["(empty)"])]
-    return "\n".join(told)
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES_QUOTED:]
+        lines_of_all += [f"{log}:", *(f"    {line}" for line in lines or ["(empty)"])]
+    return "\n".join(lines_of_all)
 
 
 async def _populate(stack: Stack) -> None:
-    """The sites, their workers and mailboxes; no job yet."""
+    """Creates the sites, their workers and mailboxes. There are no jobs yet."""
     async with GraphControl(stack.graph_url) as graph, CoreControl(stack.core_url) as core:
         await found_tenants(graph)
         for site in SITES:
@@ -106,7 +106,7 @@ def _wait_until_ready(world: World) -> None:
 
 
 def _trouble(service: httpx.Client) -> str | None:
-    """Why the service is not ready yet."""
+    """Returns why the service is not ready, or None if it is."""
     try:
         answer = service.get("/readyz")
     except httpx.TransportError as error:

@@ -22,7 +22,7 @@ _DIAGNOSTIC = '{"ServerInfo":{"DataCenter":"Sandbox","Slice":"E","Ring":"0","Sca
 
 
 def build(world: World) -> web.Application:
-    """The application: Graph under /v1.0, Entra beside it, the control endpoints under /_sandbox, an ingress first."""
+    """Returns the application: an ingress, then Graph under /v1.0, Entra, and the control endpoints under /_sandbox."""
     door = Door(world)
     app = web.Application(middlewares=[Ingress().middleware], client_max_size=16 * 2**20)
     app.add_subapp("/_sandbox", control.build(world, door.faults))
@@ -32,7 +32,7 @@ def build(world: World) -> web.Application:
 
 
 class Door:
-    """Takes requests in and sends answers out: one for Entra and Graph, to spend little on routing."""
+    """Receives requests and sends answers. One handler serves Entra and Graph, so that routing costs little time."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -82,7 +82,7 @@ class Door:
         else:
             answer = self._graph.run_now(call) if self._graph.instant else await self._graph.run(call)
             if call.usage is not None:
-                limits.tell(call.usage, answer, world.now())
+                limits.note_retry_after(call.usage, answer, world.now())
         sent = {
             "request-id": request_id,
             "client-request-id": call.client_request_id,

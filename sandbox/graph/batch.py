@@ -29,7 +29,7 @@ class Step:
 
 
 async def run(graph: Graph, outer: Call) -> Answer:
-    """Answers a batch: 200 whatever its requests got. Raises GraphError (400) and LostAnswerError."""
+    """Answers a batch: 200, whatever the results of its requests are. Raises GraphError (400) or LostAnswerError."""
     steps = _read(graph, outer)
     graph.world.stats.batches[len(steps)] += 1
     if any(step.after for step in steps):
@@ -41,14 +41,14 @@ async def run(graph: Graph, outer: Call) -> Answer:
         await _four_workers(graph, steps)
     else:
         await _rounds(graph, steps)
-    told = graph.world.now()
+    sent_at = graph.world.now()
     responses = []
     for step in steps:
         if step.omitted:
             continue
         answer = step.answer or Answer(500)
         if step.call.usage is not None:
-            limits.tell(step.call.usage, answer, told)
+            limits.note_retry_after(step.call.usage, answer, sent_at)
         responses.append(_response(step.id, answer))
     switches = graph.world.switches
     if switches.batch_order == "shuffled":
@@ -62,13 +62,13 @@ def _response(step_id: str, answer: Answer) -> dict[str, Any]:
     if not answer.body:
         return {"id": step_id, "status": answer.status, "headers": headers}
     headers["Content-Type"] = answer.content_type
-    # what is not JSON comes in base64
+    # bodies that are not JSON come in base64
     body = orjson.Fragment(answer.body) if answer.content_type == JSON_TYPE else base64.b64encode(answer.body).decode()
     return {"id": step_id, "status": answer.status, "headers": headers, "body": body}
 
 
 async def _rounds(graph: Graph, steps: list[Step]) -> None:
-    """Four at a time, all as slow as each other: one sleep for a round of four."""
+    """Runs four requests at a time. All have the same latency, so each round of four needs only one sleep."""
     for first in range(0, len(steps), _AT_ONCE):
         entered = []
         for step in steps[first : first + _AT_ONCE]:
@@ -81,7 +81,7 @@ async def _rounds(graph: Graph, steps: list[Step]) -> None:
 
 
 async def _four_workers(graph: Graph, steps: list[Step]) -> None:
-    """Four at a time, each as slow as its fault makes it. A lost answer is the whole batch's, at its end."""
+    """Runs four requests at a time, each with its own delay. If an answer is lost, the whole batch's is, at its end."""
     waiting = iter(steps)
     lost = await asyncio.gather(*(_work(graph, waiting) for _ in range(_AT_ONCE)))
     worst = max((each for each in lost if each is not None), key=lambda each: each.seconds, default=None)
@@ -102,7 +102,7 @@ async def _work(graph: Graph, waiting: Iterator[Step]) -> LostAnswerError | None
 
 
 async def _ordered(graph: Graph, steps: list[Step]) -> None:
-    """One at a time, each after those it depends on; a failed one fails its dependants with 424."""
+    """Runs one request at a time, each after those it depends on. If one fails, its dependants get 424."""
     answered: dict[str, Answer] = {}
     left = list(steps)
     while left:
@@ -172,7 +172,7 @@ def _step(graph: Graph, outer: Call, request: Any) -> Step:
         method=method.upper(),
         path=path if path.startswith("/") else f"/{path}",
         query=query,
-        prefer=prefer,  # the outer one is not applied (msgraph-sdk-dotnet#874)
+        prefer=prefer,  # the batch's own Prefer is not applied (msgraph-sdk-dotnet#874)
         if_match=known.get("if-match"),
         content_type=known.get("content-type", ""),
         client_request_id=known.get("client-request-id", outer.client_request_id),

@@ -1,4 +1,4 @@
-"""What Exchange makes of an event's body (docs/facts/graph.md 1.9)."""
+"""Rewrites an event's body as Exchange does (docs/facts/graph.md 1.9)."""
 
 import html
 import re
@@ -26,7 +26,7 @@ _NUMBERS = count(1)
 
 
 def stored(kind: str, content: str, style: str) -> str:
-    """The html that is kept of a body of `kind` (text or html), by a style of switches.Switches.body_style."""
+    """Returns the html that is stored for a body. `kind` is text or html; `style` is one of Switches.body_style."""
     if kind == "text":
         content = _NEWLINE.sub("<br>\n", html.escape(content, quote=False))
     if style == "none":
@@ -38,7 +38,7 @@ def stored(kind: str, content: str, style: str) -> str:
 
 
 def _rewritten(inside: str, style: str) -> str:
-    """What is between the tags of the body element."""
+    """Returns the content of the body element, rewritten."""
     if style == "joined":
         return f"<p>{html.escape(' '.join(to_text(inside).split()), quote=False)}</p>"
     if style == "strange":
@@ -55,7 +55,7 @@ def _rewritten(inside: str, style: str) -> str:
 
 
 def to_text(content: str) -> str:
-    """The text that a reader sees of html, its lines ended by CRLF."""
+    """Returns the text that a reader of the html sees, with CRLF line ends."""
     start = content.find("<body")
     visible = _SPACE.sub(" ", _INVISIBLE.sub("", content if start < 0 else content[start:]))
     lines = _TAG.sub("", _BREAK.sub("\n", visible)).split("\n")
@@ -63,11 +63,11 @@ def to_text(content: str) -> str:
 
 
 def preview(content: str) -> str:
-    """The first 255 characters of the text. A body's first few thousand characters hold them."""
+    """Returns the first 255 characters of the text. The first few thousand characters of a body contain them."""
     return to_text(content[:4000])[:255]
 
 
 def _respelled(entity: re.Match[str]) -> str:
-    """Exchange writes html again: only what must be escaped stays so, whatever the sender escaped."""
+    """Rewrites an entity as Exchange does: only characters that must be escaped stay escaped."""
     char = html.unescape(entity[0])
     return {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\xa0": "&nbsp;"}.get(char, char)

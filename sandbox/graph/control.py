@@ -1,4 +1,7 @@
-"""The control endpoints under /_sandbox/; docs/sandbox-graph.md lists them. Wrong input is 400, the unknown 404."""
+"""The control endpoints under /_sandbox/, as docs/sandbox-graph.md lists them.
+
+Wrong input gets 400, and an unknown name gets 404.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -17,7 +20,7 @@ Document = dict[str, Any]
 
 
 def build(world: World, faults: Faults) -> web.Application:
-    """The control endpoints of one world, to be mounted at /_sandbox."""
+    """Returns the control endpoints of one world. Mount them at /_sandbox."""
     app = web.Application(middlewares=[_refusals], client_max_size=64 * 2**20)
     app.add_routes(_Settings(world).routes())
     app.add_routes(_Faults(world, faults).routes())
@@ -36,7 +39,7 @@ async def _refusals(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 class _Settings:
-    """Tenants, apps, mailboxes, switches, and what users do."""
+    """Tenants, apps, mailboxes, switches and user actions."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -65,7 +68,7 @@ class _Settings:
         return _done()
 
     async def put_app(self, request: web.Request) -> web.Response:
-        """Roles and secrets that are named replace those there were."""
+        """Adds or changes an app. If roles or secrets are given, they replace the existing ones."""
         document = await _document(request, {"roles", "secrets"})
         tenant = self._world.tenant(request.match_info["tenant"])
         name = request.match_info["app"].lower()
@@ -84,7 +87,7 @@ class _Settings:
         return _done()
 
     async def put_mailboxes(self, request: web.Request) -> web.Response:
-        """`{"mailboxes": [{"address", "state"?, "time_zone"?}]}` or `{"pattern": "w{n}@x", "count", …}`."""
+        """Takes `{"mailboxes": [{"address", "state"?, "time_zone"?}]}` or `{"pattern": "w{n}@x", "count", …}`."""
         document = await _document(request, {"mailboxes", "pattern", "count", "state", "time_zone"})
         common = {name: document[name] for name in ("state", "time_zone") if name in document}
         wanted = [{**common, **each} for each in document.get("mailboxes") or ()]
@@ -122,7 +125,7 @@ class _Settings:
         )
 
     async def revoke(self, request: web.Request) -> web.Response:
-        """Tokens of a tenant, of an app, or all are refused from now on."""
+        """Revokes the tokens of a tenant, of an app, or all tokens: they get 401 from now on."""
         document = await _document(request, {"tenant", "app"})
         tenant, app = document.get("tenant"), document.get("app")
         gone = [
@@ -149,7 +152,7 @@ class _Settings:
         return _done()
 
     async def user_action(self, request: web.Request) -> web.Response:
-        """One action, or a list of them under `actions`, answered with the events they made or changed."""
+        """Does one action, or a list under `actions`. Answers with the events that were created or changed."""
         document = await _document(request)
         if "actions" not in document:
             return _json(snapshot(act(self._world, document)))
@@ -158,7 +161,7 @@ class _Settings:
     def _secret(self, document: Document) -> Secret:
         unknown = document.keys() - {"value", "id", "expires"}
         if unknown:
-            raise ValueError(f"a secret has no {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown fields of a secret: {', '.join(sorted(unknown))}")
         expires = document.get("expires")
         if isinstance(expires, str):
             expires = datetime.fromisoformat(expires).timestamp()
@@ -167,13 +170,13 @@ class _Settings:
     def _set(self, mailbox: Mailbox, document: Document) -> None:
         state = document.get("state", mailbox.state)
         if state not in MAILBOX_STATES:
-            raise ValueError(f"no state {state!r}; there are {', '.join(MAILBOX_STATES)}")
+            raise ValueError(f"there is no state {state!r}; the states are {', '.join(MAILBOX_STATES)}")
         mailbox.state = state
         mailbox.time_zone = document.get("time_zone", mailbox.time_zone)
 
 
 class _Faults:
-    """Setting, watching and releasing faults."""
+    """Sets, watches and releases faults."""
 
     def __init__(self, world: World, faults: Faults) -> None:
         self._world = world
@@ -207,7 +210,7 @@ class _Faults:
         return _json({"released": self._faults[request.match_info["fault"]].release()})
 
     async def hits(self, request: web.Request) -> web.Response:
-        """Answers once the fault has struck `at_least` requests, at the latest after `timeout` seconds."""
+        """Answers when the fault has struck `at_least` requests, at the latest after `timeout` seconds."""
         fault = self._faults[request.match_info["fault"]]
         at_least = int(request.query.get("at_least", "0"))
         reached = await fault.wait(at_least, float(request.query.get("timeout", "10")))
@@ -215,7 +218,7 @@ class _Faults:
 
 
 class _Observation:
-    """What there is, and what was asked."""
+    """Shows the state of the world and the requests that it received."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -231,7 +234,7 @@ class _Observation:
         ]
 
     async def events(self, request: web.Request) -> web.Response:
-        """The events of each mailbox asked for, those without any included."""
+        """Answers with the events of each requested mailbox, including mailboxes without events."""
         tenant, address = request.query.get("tenant"), request.query.get("mailbox")
         if address is not None:
             mailboxes = [mailbox_of(self._world, address, tenant and tenant.lower())]
@@ -299,10 +302,10 @@ class _Observation:
         return _json(self._world.stats.recording.documents())
 
     async def record(self, request: web.Request) -> web.Response:
-        """Switching on starts an empty recording; switching off keeps what there is."""
+        """Switches the recording on or off. Switching it on starts an empty recording; switching it off keeps it."""
         wanted = (await _document(request, {"on"})).get("on")
         if type(wanted) is not bool:
-            raise ValueError("on is true or false")
+            raise ValueError("on must be true or false")
         if wanted:
             self._world.stats.recording.start()
         else:
@@ -323,10 +326,10 @@ async def _document(request: web.Request, known: set[str] | None = None) -> Docu
     text = await request.read()
     document = orjson.loads(text) if text else {}
     if type(document) is not dict:
-        raise ValueError("a JSON object is wanted")
+        raise ValueError("the body must be a JSON object")
     unknown = document.keys() - known if known is not None else set()
     if unknown:
-        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
     return document
 
 

@@ -13,7 +13,7 @@ AUTHORITY = "https://login.microsoftonline.com"
 _ALIASES = ["login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"]
 _SCOPE = "https://graph.microsoft.com/.default"
 
-# a code's status, its error, its text
+# for each code: the status, the error and the text
 REFUSALS: dict[str, tuple[int, str, str]] = {
     "AADSTS7000222": (
         401,
@@ -74,7 +74,7 @@ REFUSALS: dict[str, tuple[int, str, str]] = {
 
 
 def openid(world: World, tenant_id: str) -> Answer:
-    """The openid document of a tenant; its endpoints are the real authority's, whatever host asked."""
+    """Returns the openid document of a tenant. Its endpoints are the real authority's, whatever host was requested."""
     tenant = tenant_id.lower()
     if tenant not in world.tenants:
         return refusal(world, "AADSTS90002", tenant=tenant_id)
@@ -105,7 +105,7 @@ def openid(world: World, tenant_id: str) -> Answer:
 
 
 def discovery(authorization_endpoint: str) -> Answer:
-    """Instance discovery, which MSAL asks for after a token request that failed."""
+    """Answers instance discovery, which MSAL requests after a token request that failed."""
     tenant = authorization_endpoint.removeprefix(f"{AUTHORITY}/").partition("/")[0] or "common"
     return _json(
         {
@@ -123,7 +123,7 @@ def discovery(authorization_endpoint: str) -> Answer:
 
 
 def token(world: World, tenant_id: str, form: dict[str, str]) -> Answer:
-    """A token for the client credentials of the form, or the AADSTS error that tells why not."""
+    """Answers a token request with a token, or with the AADSTS error that says why there is none."""
     tenant = world.tenants.get(tenant_id.lower())
     if tenant is None:
         return refusal(world, "AADSTS90002", tenant=tenant_id)
@@ -155,7 +155,7 @@ def token(world: World, tenant_id: str, form: dict[str, str]) -> Answer:
 
 
 def issue(world: World, tenant: Tenant, app: App) -> str:
-    """A new token, a JWT in its looks; it keeps the roles of this moment, and claims them if there are any."""
+    """Returns a new token that looks like a JWT. It keeps the app's present roles, and claims them if there are any."""
     now, switches = world.now(), world.switches
     claims = {
         "aud": "https://graph.microsoft.com",
@@ -183,14 +183,14 @@ def _base64url(document: dict[str, Any]) -> str:
 
 
 def refusal(world: World, code: str, *, tenant: str = "", app: str = "", detail: str = "") -> Answer:
-    """An error as Entra writes it."""
+    """Returns an error as Entra writes it."""
     status, error, text = REFUSALS[code]
     text = text.replace("{tenant}", tenant).replace("{app}", app).replace("{detail}", detail)
     return _failure(world, status, error, f"{code}: {text}", int(code.removeprefix("AADSTS")))
 
 
 def failure(world: World, status: int, retry_after: float | str | None) -> Answer:
-    """Entra failing with a bare status (5xx, 429)."""
+    """Returns the answer of an Entra that fails with a status alone (5xx, 429)."""
     text = "AADSTS90033: A transient error has occurred. Please try again."
     answer = _failure(world, status, "temporarily_unavailable", text, 90033)
     answer.headers.update(retry_header(retry_after))

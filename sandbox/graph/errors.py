@@ -1,4 +1,4 @@
-"""Answers, and the errors Graph gives (docs/facts/graph.md, part 5)."""
+"""Answers, and the errors of Graph (docs/facts/graph.md, part 5)."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ JSON_TYPE = "application/json"
 
 @dataclass(slots=True)
 class Answer:
-    """What one request gets: a status, a JSON body (or none), and the headers beyond the usual ones."""
+    """The answer to one request: a status, a JSON body (or none), and further headers."""
 
     status: int
     body: bytes = b""
@@ -43,7 +43,7 @@ class GraphError(Exception):
         self.annotations = annotations or {}
 
     def answer(self, request_id: str, client_request_id: str, code_style: str = "documented") -> Answer:
-        """The error as Graph writes it, its code spelt as switches.Switches.code_style says."""
+        """Returns the error as Graph writes it, with its code spelt as Switches.code_style says."""
         date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
         inner: dict[str, Any] = {
             "date": date,
@@ -62,7 +62,7 @@ class GraphError(Exception):
 
 
 def retry_header(wait: float | str | None) -> dict[str, str]:
-    """The Retry-After header of a number of seconds or of a text; none of None or of an empty text."""
+    """Returns the Retry-After header for a number of seconds or a text. None and an empty text give no header."""
     if wait is None or wait == "":
         return {}
     return {"Retry-After": wait if isinstance(wait, str) else f"{wait:g}"}
@@ -75,7 +75,7 @@ def _spelt(code: str, style: str) -> str:
 
 
 class LostAnswerError(Exception):
-    """The client gets no answer: the connection is cut, after hanging for `seconds`."""
+    """The client gets no answer: the connection is cut after `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"no answer, connection cut after {seconds:g} s")
@@ -83,7 +83,7 @@ class LostAnswerError(Exception):
 
 
 class OmittedAnswerError(LostAnswerError):
-    """A batch's answer has no part for this request."""
+    """A batch's answer has no response for this request."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -105,7 +105,7 @@ def invalid_request(message: str) -> GraphError:
 
 
 def unreadable(message: str) -> GraphError:
-    """A body whose JSON does not fit the type."""
+    """Returns the error for a body whose JSON does not fit the type."""
     return GraphError(400, "RequestBodyRead", message)
 
 

@@ -39,9 +39,9 @@ _DAY = timedelta(days=1)
 
 
 def find(world: World, mailbox: Mailbox, event_id: str, *, immutable: bool) -> Event:
-    """The event of that id in the format asked for. Raises GraphError: 400 malformed, 404 not found.
+    """Returns the event with that id, in the requested format. Raises GraphError: 400 malformed, 404 not found.
 
-    An id of another mailbox, or of the other format, is malformed rather than unknown (docs/facts/graph.md, part 5).
+    An id of another mailbox, or in the other format, is malformed, not unknown (docs/facts/graph.md, part 5).
     """
     switches = world.switches
     if len(event_id) == 72 and event_id.startswith(immutable_start(mailbox)):
@@ -58,9 +58,9 @@ def find(world: World, mailbox: Mailbox, event_id: str, *, immutable: bool) -> E
 
 
 def create(world: World, mailbox: Mailbox, calendar: str, payload: Any) -> tuple[Event, dict[str, Any]]:
-    """Makes the event, or finds the one that the same request made before (transactionId).
+    """Creates the event, or finds the one that the same request created before (transactionId).
 
-    Returns it with what was read of the payload. Raises GraphError (400, or 409 by switch).
+    Returns the event and the changes that were read from the payload. Raises GraphError (400, or 409 by switch).
     """
     changes = read_event(payload)
     transaction = changes.get("transactionId")
@@ -102,7 +102,7 @@ def create(world: World, mailbox: Mailbox, calendar: str, payload: Any) -> tuple
 
 
 def update(world: World, event: Event, payload: Any) -> dict[str, Any]:
-    """Changes the given properties, all or none. Returns what was read of the payload. Raises GraphError (400)."""
+    """Changes all given properties, or none. Returns the changes read from the payload. Raises GraphError (400)."""
     changes = read_event(payload)
     if "transactionId" in changes:
         raise invalid_request(
@@ -130,19 +130,19 @@ def update(world: World, event: Event, payload: Any) -> dict[str, Any]:
 
 
 def delete(world: World, event: Event) -> None:
-    """Deletes for good: what an app deleted is not found again by its id (204, then 404)."""
+    """Deletes an event for good: after an app has deleted it, its id is not found (204, then 404)."""
     event.writes += 1
     world.remove(event)
 
 
 def check_match(event: Event, if_match: str | None) -> None:
-    """Raises GraphError (412) when If-Match names another state of the event."""
+    """Raises GraphError (412) if If-Match names another state of the event."""
     if if_match is not None and if_match.strip() not in ("*", f'W/"{event.change_key}"'):
         raise irresolvable_conflict(412)
 
 
 def bump_later(world: World, event: Event) -> None:
-    """Lets Exchange change the event by itself after a write, as often as the switch says (docs/facts/graph.md 1.9)."""
+    """Changes the event after a write, as Exchange does by itself, as often as the switch says (facts/graph.md 1.9)."""
     loop = asyncio.get_running_loop()
     delay = world.switches.background_bump_delay_ms / 1000
     for number in range(world.switches.background_bumps):
@@ -154,7 +154,7 @@ def _malformed() -> GraphError:
 
 
 def _repeated(world: World, mailbox: Mailbox, calendar: str, transaction: str, fingerprint: bytes) -> Event | None:
-    """The event an identical request made before, or None if this one is to make one (docs/facts/graph.md, part 2)."""
+    """Returns the event that an identical request created, or None to create one (docs/facts/graph.md, part 2)."""
     switches = world.switches
     known = mailbox.transactions.get(transaction)
     if known is None or world.now() - known.made >= switches.transaction_memory_seconds:
@@ -174,7 +174,7 @@ def _repeated(world: World, mailbox: Mailbox, calendar: str, transaction: str, f
 
 
 def _fingerprint(payload: Any, same: str) -> bytes:
-    """What must be repeated, by switches.Switches.transaction_same."""
+    """Returns a fingerprint of what a repeated request must repeat, by Switches.transaction_same."""
     if same == "nothing":
         return b""
     repeated = {name: payload.get(name) for name in ("subject", "start", "end")} if same == "times" else payload
@@ -212,7 +212,7 @@ def _apply_times(world: World, event: Event, changes: dict[str, Any]) -> None:
     ):
         given: LocalTime | None = changes.get(name)
         zone_name = stored_zone if given is None else given.zone
-        if zone_name is None:  # time and zone are one unit
+        if zone_name is None:  # a time without a zone is refused
             raise unknown_zone("")
         if given is not None and refused and zone_name in refused.split(","):
             raise unknown_zone(zone_name)

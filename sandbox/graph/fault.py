@@ -1,8 +1,8 @@
-"""One fault: whom it strikes, what its JSON form is, and what it says.
+"""One fault: which requests it strikes, its JSON form, and its answer.
 
 `{"match": {"tenant", "mailbox", "operation"}, "fault": kind or status, "when", "probability", "times", "skip",
-"retry_after", "hold_seconds", "delay_seconds", "status", "location"}`. Without an operation it strikes requests on
-mailboxes, single or in a batch, and neither whole batches nor Entra.
+"retry_after", "hold_seconds", "delay_seconds", "status", "location"}`. Without an operation, it strikes requests on
+mailboxes, alone or in a batch. It does not strike whole batches or Entra.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _NUMBERS = ("probability", "times", "skip", "hold_seconds", "delay_seconds")
 
 @dataclass(slots=True, eq=False)
 class Fault:
-    """One fault that is set. `hits` counts whom it struck, `waiting` whom it holds now."""
+    """One fault in use. `hits` counts the requests that it has struck, `waiting` those that it holds now."""
 
     id: str
     kind: str
@@ -60,14 +60,14 @@ class Fault:
         self.struck = asyncio.Event()
 
     def release(self) -> int:
-        """Lets go what is held now; what comes later is held again. Returns how many were held."""
+        """Releases the requests that are held now. Later requests are held again. Returns how many were held."""
         held = self.waiting
         self.gate.set()
         self.gate = asyncio.Event()
         return held
 
     async def wait(self, hits: int, seconds: float) -> bool:
-        """Whether it struck that often within that time."""
+        """Returns whether the fault has struck `hits` times within `seconds`."""
 
         async def enough() -> None:
             while self.hits < hits:
@@ -80,7 +80,7 @@ class Fault:
         return True
 
     def error(self, mailbox: str, guid: str) -> GraphError:
-        """What a struck request on a mailbox is told."""
+        """Returns the error that a struck request on a mailbox gets."""
         if self.kind.isdecimal():
             return GraphError(int(self.kind), "UnknownError", "", retry_after=self.retry_after)
         status, code, message = SPOKEN["gateway-timeout" if self.kind == "late" else self.kind]
@@ -109,15 +109,15 @@ class Fault:
 
 
 def read(fault_id: str, document: dict[str, Any]) -> Fault:
-    """A fault from its JSON form. Raises ValueError if that is none."""
+    """Reads a fault from its JSON form. Raises ValueError if that is not a valid fault."""
     match = document.get("match") or {}
     known = {"match", "fault", "when", "retry_after", "status", "location", *_NUMBERS}
     unknown = [*(document.keys() - known), *(match.keys() - {"tenant", "mailbox", "operation"})]
     if unknown:
-        raise ValueError(f"a fault has no {', '.join(sorted(unknown))}")
+        raise ValueError(f"unknown fields of a fault: {', '.join(sorted(unknown))}")
     kind, when = _kind(document, match.get("operation")), document.get("when", "before")
     if when not in ("before", "after"):
-        raise ValueError("when is before or after")
+        raise ValueError(f"when must be before or after, not {when!r}")
     fault = Fault(fault_id, kind, match.get("operation"), when=when, location=document.get("location") or "")
     fault.status, fault.retry_after = _status(document, kind), _retry_after(document)
     fault.tenant = match["tenant"].lower() if match.get("tenant") else None
@@ -127,7 +127,7 @@ def read(fault_id: str, document: dict[str, Any]) -> Fault:
         if value is None:
             continue
         if type(value) not in (int, float) or value < 0:
-            raise ValueError(f"{name} is a number and not negative")
+            raise ValueError(f"{name} must be a number and not negative")
         setattr(fault, name, value)
     return fault
 
@@ -137,15 +137,18 @@ def _kind(document: dict[str, Any], operation: str | None) -> str:
     if kind.isdecimal() and 400 <= int(kind) <= 599:
         kind = STATUSES.get(int(kind), kind)
     elif kind not in SPOKEN and kind not in SILENT and kind not in REFUSALS and kind not in REDIRECTS:
-        raise ValueError(f"no fault {kind!r}; there are a status, {', '.join([*SPOKEN, *SILENT, *REFUSALS])}")
+        raise ValueError(
+            f"there is no fault {kind!r}; use a status from 400 to 599 or one of "
+            f"{', '.join([*SPOKEN, *SILENT, *REFUSALS, *REDIRECTS])}"
+        )
     if operation is not None and operation not in OPERATIONS:
-        raise ValueError(f"no operation {operation!r}; there are {', '.join(OPERATIONS)}")
+        raise ValueError(f"there is no operation {operation!r}; the operations are {', '.join(OPERATIONS)}")
     if kind in REFUSALS and operation not in ENTRA_OPERATIONS:
-        raise ValueError(f"{kind} is for the operations {', '.join(ENTRA_OPERATIONS)}")
+        raise ValueError(f"{kind} works only for the operations {', '.join(ENTRA_OPERATIONS)}")
     if kind == "untagged" and operation != "create":
-        raise ValueError("untagged is for the operation create")
+        raise ValueError("untagged works only for the operation create")
     if (kind in REDIRECTS) is not bool(document.get("location")):
-        raise ValueError(f"{', '.join(REDIRECTS)} have a location, and nothing else has")
+        raise ValueError(f"{', '.join(REDIRECTS)} need a location, and no other fault takes one")
     return kind
 
 
@@ -153,7 +156,7 @@ def _status(document: dict[str, Any], kind: str) -> int | None:
     status = document.get("status")
     takes_one = kind in SPOKEN or kind in ("empty", "page")
     if status is not None and (not takes_one or type(status) is not int or not 400 <= status <= 599):
-        raise ValueError("status is 400 to 599, for a kind that has a code and for empty and page")
+        raise ValueError("status must be 400 to 599, and only kinds with an error code, empty and page take it")
     return status
 
 
@@ -161,4 +164,4 @@ def _retry_after(document: dict[str, Any]) -> float | str | None:
     wait = document.get("retry_after")
     if wait is None or type(wait) is str or (type(wait) in (int, float) and wait >= 0):
         return wait
-    raise ValueError("retry_after is a number and not negative, or the header's own text (empty: no header)")
+    raise ValueError("retry_after must be a number and not negative, or the header's text (empty: no header)")

@@ -1,4 +1,4 @@
-"""The kinds of faults: what a struck request is told, or suffers in silence (docs/facts/graph.md, part 5)."""
+"""The kinds of faults: those with an error code, and those without (docs/facts/graph.md, part 5)."""
 
 from sandbox.graph import errors
 from sandbox.graph.errors import CONFLICT, RAOP
@@ -8,16 +8,16 @@ ENTRA_OPERATIONS = ("token", "openid", "discovery")
 REDIRECTS = ("301", "302", "303", "307", "308")
 OPERATIONS = (*MAILBOX_OPERATIONS, "batch", *ENTRA_OPERATIONS)
 SILENT = {
-    "timeout": "no answer: hangs for hold_seconds, then the connection is cut (its place in the limit is freed)",
+    "timeout": "no answer: the connection is cut after hold_seconds (its place in the limit is freed)",
     "cut": "no answer: the connection is cut at once",
-    "hold": "applied, then the answer waits until it is released, at most hold_seconds",
-    "slow": "waits hold_seconds, then applied and answered rightly",
-    "late": "answered 504 at once, applied hold_seconds later or when it is released",
+    "hold": "the request is applied; the answer waits until it is released, at most hold_seconds",
+    "slow": "the request waits hold_seconds, then it is applied and answered correctly",
+    "late": "504 at once; the request is applied hold_seconds later, or when it is released",
     "empty-503": "503 with an empty text/plain body",
-    "proxy-page": "200 with an html page in place of the answer, as a proxy gives it",
+    "proxy-page": "200 with an html page instead of the answer, as a proxy sends it",
     "empty": "`status` (400 unless given) with an empty body and no error code",
-    "page": "`status` (404 unless given) with an html page and no error code, as an ingress gives it",
-    "omitted": "a batch's answer has no part for this request; alone, the connection is cut",
+    "page": "`status` (404 unless given) with an html page and no error code, as an ingress sends it",
+    "omitted": "the batch's answer has no response for this request; outside a batch, the connection is cut",
 }
 _INTERNAL = "An internal server error occurred. The operation failed."
 _UNAVAILABLE = "The service is temporarily unavailable. Please try again later."

@@ -1,4 +1,4 @@
-"""The faults that are set from outside, and what a request that one strikes gets. The first that matches strikes."""
+"""The faults in use, and the answers of struck requests. If several faults match, the one set first strikes."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ _PAGE = b"<html><body>Please sign in to the network.</body></html>"
 
 
 class Faults:
-    """The faults that are set. `closing` frees everything that hangs when the sandbox stops."""
+    """The faults in use. `closing` is set when the sandbox stops, and ends every wait."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -30,14 +30,14 @@ class Faults:
         return self._faults[fault_id]
 
     def add(self, document: dict[str, Any]) -> Fault:
-        """Sets a fault from its JSON form. Raises ValueError if that is none."""
+        """Sets a fault from its JSON form. Raises ValueError if that is not a valid fault."""
         self._count += 1
         fault = read(f"f{self._count}", document)
         self._faults[fault.id] = fault
         return fault
 
     def remove(self, fault_id: str) -> None:
-        """Raises KeyError if there is none."""
+        """Removes a fault and releases what it holds. Raises KeyError if there is no such fault."""
         self._faults.pop(fault_id).release()
 
     def clear(self) -> None:
@@ -48,7 +48,7 @@ class Faults:
         return [fault.document() for fault in self._faults.values()]
 
     def strike(self, operation: str, tenant: str | None, mailbox: str | None) -> Fault | None:
-        """The fault that strikes this request, if any; it counts as struck."""
+        """Returns the fault that strikes this request, if any, and lowers its `times`."""
         for fault in self._faults.values():
             if fault.times == 0 or not fault.matches(operation, tenant, mailbox):
                 continue
@@ -65,9 +65,10 @@ class Faults:
     async def suffer(
         self, fault: Fault, act: Callable[[], Awaitable[Answer]], spoken: Callable[[Fault], Answer]
     ) -> Answer:
-        """What a struck request gets; `act` applies it, `spoken` is the fault as an answer.
+        """Returns the answer that a struck request gets.
 
-        Raises LostAnswerError if it gets none.
+        `act` applies the request, `spoken` returns the fault as an answer. Raises LostAnswerError if the request gets
+        no answer.
         """
         if (fault.when == "after" and fault.kind not in ("hold", "slow", "late")) or fault.kind == "untagged":
             await act()
@@ -98,7 +99,7 @@ class Faults:
         return spoken(fault)
 
     async def hang(self, seconds: float) -> None:
-        """Waits, but not beyond the sandbox's end."""
+        """Waits, but at most until the sandbox stops."""
         await _either(self.closing, asyncio.Event(), seconds)
 
     async def _pause(self, fault: Fault, seconds: float) -> None:
@@ -129,7 +130,7 @@ async def _either(first: asyncio.Event, second: asyncio.Event, seconds: float) -
 
 
 def _page(fault: Fault) -> Answer:
-    """What somebody answers in Graph's place."""
+    """Returns the answer that a proxy or an ingress sends in Graph's place."""
     if fault.kind == "proxy-page":
         return Answer(200, _PAGE, content_type="text/html")
     headers = retry_header(fault.retry_after)

@@ -6,12 +6,12 @@ from sandbox.graph.world import Span, Usage
 
 
 def enter(usage: Usage, app: Span, switches: Switches, now: float, arrived: float, upload: int = 0) -> None:
-    """Counts a request in; `leave` must follow. Raises GraphError (429), then it has not been let in.
+    """Admits a request; `leave` must follow. Raises GraphError (429) if the request is not admitted.
 
-    `app` counts the app's requests on all mailboxes, `upload` is the size of the request's body in bytes. A refused
-    request counts too. One that arrived before the last Retry-After was over is noted as early.
+    `app` counts the app's requests on all mailboxes. `upload` is the size of the request's body in bytes. A refused
+    request counts too. A request that arrived before the last Retry-After had passed is counted as early.
     """
-    if usage.retry_told < arrived < usage.retry_until:
+    if usage.retry_sent < arrived < usage.retry_until:
         usage.early += 1
     usage.peak = max(usage.peak, usage.in_flight + 1)
     left = max(
@@ -32,15 +32,15 @@ def leave(usage: Usage) -> None:
     usage.in_flight -= 1
 
 
-def tell(usage: Usage, answer: Answer, now: float) -> None:
-    """Notes that an answer left with a Retry-After: from now on the client knows."""
+def note_retry_after(usage: Usage, answer: Answer, now: float) -> None:
+    """Stores the Retry-After of an answer that was sent. From now on, the client knows it."""
     wait = answer.headers.get("Retry-After")
     if wait is None:
         return
     try:
-        usage.retry_told, usage.retry_until = now, now + float(wait)
+        usage.retry_sent, usage.retry_until = now, now + float(wait)
     except ValueError:
-        return  # a fault's own text: what it asks for is nobody's guess
+        return  # the text of a fault, such as a date, is not a number of seconds
 
 
 def throttled(retry_after: float | None) -> GraphError:

@@ -20,9 +20,9 @@ _TOO_LONG = (
 
 
 def view(world: World, mailbox: Mailbox, calendar: str, asked: Query, preferences: Preferences, url: str) -> bytes:
-    """The page of a calendarView: what overlaps the window, occurrences in place of their masters.
+    """Returns a page of a calendarView: what overlaps the window, with occurrences instead of their masters.
 
-    An all-day event counts as UTC midnights. `url` is the request's own address without its query.
+    An all-day event counts as UTC midnights. `url` is the address of the request without its query.
     Raises GraphError: 400, or 500 for a $filter on extended properties.
     """
     start, end = _window(asked)
@@ -49,7 +49,7 @@ def view(world: World, mailbox: Mailbox, calendar: str, asked: Query, preference
 def listing(
     world: World, mailbox: Mailbox, calendar: str | None, asked: Query, preferences: Preferences, url: str
 ) -> bytes:
-    """The page of /events: single instances and series masters of a calendar, or of all of them (None)."""
+    """Returns a page of /events: single instances and series masters of a calendar, or of all calendars (None)."""
     test = None if asked.filter is None else odata.condition(asked.filter)
     seen = [
         event
@@ -102,7 +102,7 @@ def _window(asked: Query) -> tuple[datetime, datetime]:
 
 
 def _instant(name: str, text: str) -> datetime:
-    """The offset inside the value counts, UTC without one; Prefer does not."""
+    """Reads a time by the offset in the value, or as UTC without one. Prefer has no effect."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

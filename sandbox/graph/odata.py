@@ -22,7 +22,7 @@ Test = Callable[[Event], bool]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The query options of one request. `window` holds calendarView's two parameters as sent."""
+    """The query options of one request. `window` contains calendarView's two parameters as sent."""
 
     select: str | None = None
     expand: str | None = None
@@ -35,7 +35,7 @@ class Query:
 
 
 def query(text: str) -> Query:
-    """Reads a query string. Raises GraphError (400) for an option that is none, or a number that is none."""
+    """Reads a query string. Raises GraphError (400) for an unknown option or a value that is not a number."""
     if not text:
         return Query()
     pairs = tuple(parse_qsl(text, keep_blank_values=True))
@@ -62,7 +62,7 @@ def bad_query(message: str) -> GraphError:
 
 @lru_cache(maxsize=1024)
 def expanded(expand: str) -> tuple[str, ...]:
-    """The extended properties that $expand names. Without a filter by id it names none (msgraph-docs#21314)."""
+    """Returns the extended properties that $expand names: none without a filter by id (msgraph-docs#21314)."""
     match = _EXPAND.fullmatch(expand.strip())
     if match is None:
         raise bad_query(f"Parsing OData Select and Expand failed: '{expand}'.")
@@ -78,7 +78,7 @@ def expanded(expand: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def condition(text: str) -> Test:
-    """The test of a $filter by one extended property: names regard case, values do not.
+    """Returns the test of a $filter by one extended property. Names are case-sensitive, values are not.
 
     Raises GraphError (400) for any other filter.
     """
@@ -107,12 +107,12 @@ def condition(text: str) -> Test:
 
 
 def filters_properties(text: str) -> bool:
-    """Whether a filter is about extended properties, which calendarView answers with 500 (sdk-dotnet#2375)."""
+    """Returns whether a filter is on extended properties, which calendarView answers with 500 (sdk-dotnet#2375)."""
     return "extendedproperties" in text.lower() or "extensions" in text.lower()
 
 
 def ordered(events: list[Event], order: str | None) -> list[Event]:
-    """Without $orderby: single instances first, then those of series (ms-365-mcp-server#367)."""
+    """Orders events. Without $orderby, single instances come first, then those of series (ms-365-mcp-server#367)."""
     if order is None:
         return sorted(events, key=lambda event: event.master is not None)
     match = _ORDER.fullmatch(order.strip())

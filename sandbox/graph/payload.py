@@ -1,4 +1,4 @@
-"""The JSON of an event as a client sends it: what Graph takes, and what it refuses (docs/facts/graph.md 1.1, 1.10)."""
+"""Reads the JSON of an event as a client sends it, and refuses what Graph refuses (docs/facts/graph.md 1.1, 1.10)."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from sandbox.graph.errors import GraphError, invalid_request, unreadable
 from sandbox.graph.properties import property_id
 
-# dateTime carries no offset: offset-bearing strings are outside the contract (docs/facts/graph.md 1.1)
+# dateTime has no offset: texts with an offset are outside the contract (docs/facts/graph.md 1.1)
 _LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,7})?)?")
 _LOCATION = {
     "displayName": str,
@@ -25,7 +25,7 @@ _LOCATION = {
 
 @dataclass(frozen=True, slots=True)
 class LocalTime:
-    """A start or an end: a local time and the zone's name as sent (None: left out)."""
+    """A start or an end: a local time, and the name of the zone as sent (None if it was left out)."""
 
     local: datetime
     zone: str | None
@@ -33,7 +33,7 @@ class LocalTime:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An item body as sent; `kind` is text or html."""
+    """An item body as sent. `kind` is text or html."""
 
     kind: str
     content: str
@@ -43,7 +43,7 @@ Rule = Callable[[str, Any], Any]
 
 
 def read_event(payload: Any) -> dict[str, Any]:
-    """The writable properties of the payload, checked. Raises GraphError (400)."""
+    """Returns the checked writable properties of the payload. Raises GraphError (400)."""
     if type(payload) is not dict:
         raise _undeserializable()
     changes = {}
@@ -169,7 +169,7 @@ def _property(_name: str, value: Any) -> tuple[str, str]:
 
 def _recurrence(_name: str, value: Any) -> None:
     if value is not None:
-        raise GraphError(501, "NotImplemented", "The sandbox makes series only by its user actions.")
+        raise GraphError(501, "NotImplemented", "The sandbox creates series only by user actions.")
 
 
 RULES: dict[str, Rule] = {

@@ -13,7 +13,7 @@ _PREFERENCE = re.compile(r'\s*([^\s=,;"]+)\s*(?:=\s*("[^"]*"|[^\s,;]*))?[^,]*')
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What a request prefers. `applied` is the Preference-Applied header, empty if there is none."""
+    """The preferences of a request. `applied` is the Preference-Applied header, empty if there is none."""
 
     zone_name: str
     zone: ZoneInfo
@@ -22,7 +22,7 @@ class Preferences:
     applied: str
 
     def within(self, zone_name: str) -> "Preferences":
-        """The same, but times in this zone if it is one."""
+        """Returns the same preferences, but with times in this zone if the zone exists."""
         try:
             return replace(self, zone_name=zone_name, zone=zones.zone(zone_name))
         except GraphError:
@@ -36,7 +36,7 @@ class Preferences:
 
 @lru_cache(maxsize=4096)
 def preferences(header: str) -> Preferences:
-    """Reads the Prefer lines joined with commas. Raises GraphError (400) for a zone that is none."""
+    """Reads the Prefer lines, joined with commas. Raises GraphError (400) for an unknown zone."""
     zone_name, immutable, text = None, False, False
     for match in _PREFERENCE.finditer(header):
         name, value = match[1].lower(), (match[2] or "").strip('"')

@@ -17,7 +17,7 @@ _TYPES = {
 
 @lru_cache(maxsize=1024)
 def property_id(text: str) -> str:
-    """The id in one spelling: type and GUID ignore case, the name does not. Raises GraphError (400)."""
+    """Returns the id in a standard spelling. Type and GUID ignore case, the name does not. Raises GraphError (400)."""
     if match := _NAMED.fullmatch(text):
         rest = f"{{{match[2].lower()}}} Name {match[3]}"
     elif match := _NUMBERED.fullmatch(text):

@@ -1,4 +1,4 @@
-"""Whole requests, kept while the recording is on. Secrets are not: of an Authorization, its scheme alone."""
+"""Records whole requests while the recording is on. It keeps no secrets: of an Authorization only the scheme."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ import orjson
 
 _MOST_BYTES = 32 * 2**20
 _OVERHEAD = 600
-"""About what a request takes beside its body."""
+"""The approximate bytes of a request without its body."""
 
 
 class Request(NamedTuple):
-    """A request as it came in. `service` is graph or entra; `path` is raw, Graph's after /v1.0."""
+    """A request as it arrived. `service` is graph or entra. `path` is raw; for Graph, it starts after /v1.0."""
 
     service: str
     origin: str
@@ -27,7 +27,7 @@ class Request(NamedTuple):
 
 
 class Recording:
-    """The last requests while `on`, up to 32 MiB of them."""
+    """The last requests, up to 32 MiB. Records only while `on`."""
 
     def __init__(self) -> None:
         self.on = False
@@ -35,7 +35,7 @@ class Recording:
         self._size = 0
 
     def start(self) -> None:
-        """Keeps from now on; what was kept before is forgotten."""
+        """Starts a new recording and discards the previous one."""
         self._kept.clear()
         self._size, self.on = 0, True
 
@@ -46,12 +46,12 @@ class Recording:
             self._size -= len(self._kept.popleft().body) + _OVERHEAD
 
     def documents(self) -> list[dict[str, Any]]:
-        """The requests, oldest first."""
+        """Returns the requests, oldest first."""
         return [request.document() for request in self._kept]
 
 
 def headers(sent: Mapping[str, str]) -> dict[str, str]:
-    """All headers by their small names, without what authorises."""
+    """Returns all headers by their lower-case names, without credentials."""
     kept: dict[str, str] = {}
     for name, value in sent.items():
         key = name.lower()
@@ -62,7 +62,7 @@ def headers(sent: Mapping[str, str]) -> dict[str, str]:
 
 
 def _json(body: bytes) -> Any:
-    """The body's JSON, or its text if it is none."""
+    """Returns the body's JSON, or its text if it is not JSON."""
     if not body:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Events as Graph's JSON (docs/facts/graph.md 1.1)."""
+"""Renders events as Graph's JSON (docs/facts/graph.md 1.1)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ Field = Callable[[Event, "Shape"], Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """How events are to be rendered: which fields and extended properties, in which zone and id format.
+    """How events are rendered: with which fields and extended properties, in which zone and id format.
 
-    Fields come in three kinds for speed: constants, attributes of the event as they are, and computed ones.
+    For speed, there are three kinds of fields: constants, plain attributes of the event, and computed fields.
     """
 
     preferences: Preferences
@@ -53,7 +53,7 @@ class Shape:
         return rendered
 
     def json(self, event: Event) -> bytes:
-        """The event's JSON, kept with the event until it changes or another shape is asked for."""
+        """Returns the event's JSON. The event caches it until it changes or another shape is requested."""
         kept = event.rendered
         if kept is not None and kept[0] is self:
             return kept[1]
@@ -62,7 +62,7 @@ class Shape:
         return rendered
 
     def entity(self, event: Event, body: Body | None = None) -> bytes:
-        """The event as an answer of its own; `body` comes back as sent in place of the stored one."""
+        """Returns the event as a whole answer. If `body` is given, it replaces the stored body."""
         rendered = {"@odata.context": f"{event.mailbox.context}/events/$entity", **self.event(event)}
         if body is not None and "body" in rendered:
             rendered["body"] = {"contentType": body.kind, "content": body.content}
@@ -71,7 +71,7 @@ class Shape:
 
 @lru_cache(maxsize=1024)
 def shape(select: str | None, expand: str | None, preferences: Preferences, *, view: bool = False) -> Shape:
-    """The shape that $select, $expand and Prefer ask for. Raises GraphError (400) for a property that is none.
+    """Returns the shape that $select, $expand and Prefer request. Raises GraphError (400) for an unknown property.
 
     calendarView (`view`) does not select createdDateTime and lastModifiedDateTime.
     """
@@ -94,7 +94,7 @@ def shape(select: str | None, expand: str | None, preferences: Preferences, *, v
 
 
 def _values(attributes: list[str]) -> Callable[[Event], tuple[Any, ...]]:
-    """What reads those attributes of an event, in order."""
+    """Returns a function that reads these attributes of an event, in order."""
     if len(attributes) > 1:
         return attrgetter(*attributes)
     return lambda event: tuple(getattr(event, name) for name in attributes)

@@ -1,4 +1,4 @@
-"""The paths of the calendar part of Graph, and the operation each names."""
+"""The paths of the calendar part of Graph, and the operation that each names."""
 
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -22,9 +22,9 @@ _RESOURCES = {"events", "calendarview", "mailboxsettings"}
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a path names. `calendar` is None for the whole mailbox, empty for the default calendar.
+    """What a path names. `calendar` is None for the whole mailbox, and empty for the default calendar.
 
-    `item` is the event's id, or the property of the mailbox settings.
+    `item` is the id of the event, or the property of the mailbox settings.
     """
 
     operation: str
@@ -34,7 +34,7 @@ class Route:
 
 
 def route(method: str, path: str) -> Route:
-    """The route of a raw path below /v1.0. Raises GraphError: 400, 403 for the directory, 405."""
+    """Returns the route of a raw path below /v1.0. Raises GraphError: 400, 403 for the directory, 405."""
     segments = [unquote(each) if "%" in each else each for each in path.strip("/").split("/")]
     root = segments[0].lower()
     if root == "me":

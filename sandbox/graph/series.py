@@ -1,4 +1,4 @@
-"""Series: a master and its occurrences, made in advance."""
+"""Series: a master and its occurrences, which are created in advance."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +12,7 @@ _STEPS = {"daily": timedelta(days=1), "weekly": timedelta(weeks=1)}
 def make_series(world: World, event: Event, pattern: str, count: int) -> None:
     """Turns the event into a series of `count` occurrences, daily or weekly. Raises ValueError."""
     if pattern not in _STEPS or not 1 <= count <= 366:
-        raise ValueError("a series is daily or weekly and has 1 to 366 occurrences")
+        raise ValueError("a series must be daily or weekly, with 1 to 366 occurrences")
     first = zones.to_local(event.start, zones.kept(event.start_zone))
     details: dict[str, object] = {"type": pattern, "interval": 1}
     if pattern == "weekly":
@@ -32,7 +32,7 @@ def make_series(world: World, event: Event, pattern: str, count: int) -> None:
 
 
 def repeat(world: World, master: Event) -> None:
-    """Makes the master's occurrences again; those a person changed (exceptions) stay."""
+    """Creates the master's occurrences again. Those that a person changed (exceptions) stay."""
     if master.recurrence is None:
         return
     exceptions = [each for each in master.occurrences if each.kind == "exception"]

@@ -1,4 +1,4 @@
-"""Graph's requests on mailboxes: who may, how many at once, and what each does."""
+"""Graph's requests on mailboxes: which are allowed, how many at once, and what each does."""
 
 import asyncio
 from collections.abc import Callable
@@ -36,9 +36,9 @@ _MISTYPED = "A supported MIME type could not be found that matches the content t
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One request on Graph, single or inside a batch. `path` is raw and starts after /v1.0.
+    """One request to Graph, alone or inside a batch. `path` is raw and starts after /v1.0.
 
-    `payload` is the body's bytes, or its JSON inside a batch; `origin` is where the request came in.
+    `payload` is the body's bytes, or its JSON inside a batch. `origin` is the origin that the request named.
     """
 
     method: str
@@ -68,7 +68,7 @@ class Call:
 
     @property
     def upload(self) -> int:
-        """The size of its body in bytes."""
+        """The size of the body in bytes."""
         if not self.payload:
             return 0
         return len(self.payload if isinstance(self.payload, bytes) else orjson.dumps(self.payload))
@@ -96,7 +96,7 @@ class Graph:
         return not self.faults and not self.world.switches.latency_ms
 
     async def run(self, call: Call) -> Answer:
-        """Answers one request with latency and faults. Raises LostAnswerError if it gets no answer."""
+        """Answers one request, with latency and faults. Raises LostAnswerError if it gets no answer."""
         refused = self.begin(call)
         if refused is not None:
             return refused
@@ -122,7 +122,7 @@ class Graph:
         return self.begin(call) or self.finish(call)
 
     def begin(self, call: Call) -> Answer | None:
-        """Lets a request in: `finish` must follow. An answer means that it was refused."""
+        """Admits a request and returns None; `finish` must follow. If the request is refused, returns the answer."""
         try:
             call.route = route(call.method, call.path)
             call.token = token = self.authenticate(call.authorization)
@@ -143,14 +143,14 @@ class Graph:
         return None
 
     def finish(self, call: Call) -> Answer:
-        """Does what a request that was let in asks for."""
+        """Carries out a request that was admitted."""
         try:
             return self._note(call, self._apply(call))
         finally:
             self._leave(call)
 
     def authenticate(self, authorization: str) -> Token:
-        """The token of an Authorization header. Raises GraphError (401)."""
+        """Returns the token of an Authorization header. Raises GraphError (401)."""
         scheme, _, text = authorization.partition(" ")
         token = self.world.tokens.get(text.strip()) if scheme.lower() == "bearer" else None
         if token is not None and token.expires > self.world.now():
@@ -275,11 +275,11 @@ class Graph:
         return event
 
     def _url(self, call: Call) -> str:
-        """What a nextLink begins with."""
+        """Returns the start of a nextLink."""
         return f"{self.world.switches.next_link_origin or call.origin}/v1.0{call.path}"
 
     def _written(self, event: Event, mailbox: Mailbox, preferred: Preferences, changes: dict[str, Any]) -> bytes:
-        """The event in the answer to a write, its times in the zone that the switch says."""
+        """Returns the event as the answer to a write, with times in the zone that the switch selects."""
         wanted = {"sent": event.start_zone, "mailbox": mailbox.time_zone}.get(self.world.switches.answer_zone)
         if wanted is not None:
             preferred = preferred.within(wanted)
@@ -294,7 +294,7 @@ class Graph:
 
 
 def _mailbox(token: Token, user: str) -> Mailbox:
-    """The mailbox of an address, an alias or an object id, in the token's own tenant."""
+    """Returns the mailbox of an address, an alias or an object id, in the token's own tenant."""
     tenant, name = token.tenant, user.lower()
     mailbox = tenant.mailboxes.get(name) or tenant.by_guid.get(name) or tenant.aliases.get(name)
     if mailbox is None:
@@ -304,12 +304,12 @@ def _mailbox(token: Token, user: str) -> Mailbox:
 
 def _found(mailbox: Mailbox | None) -> Mailbox:
     if mailbox is None:
-        raise AssertionError("a request is let in before it is applied")
+        raise AssertionError("a request must be admitted before it is applied")
     return mailbox
 
 
 def _calendar(mailbox: Mailbox, wanted: str | None) -> str | None:
-    """The calendar's id; None is the whole mailbox. Raises GraphError (404)."""
+    """Returns the calendar's id. None is the whole mailbox. Raises GraphError (404)."""
     if wanted is None:
         return None
     if wanted == "":

@@ -1,4 +1,4 @@
-"""What the sandbox counts, logs and records."""
+"""The sandbox's counters, its log and its recording."""
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from sandbox.graph.recording import Recording
 
 
 class LogLine(NamedTuple):
-    """One request. `time` is epoch seconds; `batched` tells an inner request of a batch."""
+    """One request. `time` is in epoch seconds. `batched` is true for a request inside a batch."""
 
     time: float
     method: str

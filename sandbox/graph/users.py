@@ -1,4 +1,4 @@
-"""What people do in Outlook, and their administrators to their mailboxes."""
+"""The actions of people in Outlook, and of administrators on mailboxes."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -15,14 +15,14 @@ Document = dict[str, Any]
 
 
 def act(world: World, document: Document) -> Event:
-    """Does `{"action", "mailbox", "tenant"?, "id" or "tag", …}` and returns the event it made or changed.
+    """Does `{"action", "mailbox", "tenant"?, "id" or "tag", …}` and returns the event that it created or changed.
 
-    `id` may have either format. Raises LookupError when there is no such mailbox or event, ValueError when the
-    action is none or Graph would refuse its values.
+    `id` may have either format. Raises LookupError if there is no such mailbox or event, and ValueError if there is no
+    such action or Graph would refuse its values.
     """
     action = document.get("action")
     if action not in ACTIONS:
-        raise ValueError(f"no action {action!r}; there are {', '.join(ACTIONS)}")
+        raise ValueError(f"there is no action {action!r}; the actions are {', '.join(ACTIONS)}")
     mailbox = mailbox_of(world, document.get("mailbox") or "", document.get("tenant"))
     try:
         if action == "create":
@@ -37,7 +37,7 @@ def act(world: World, document: Document) -> Event:
 
 
 def mailbox_of(world: World, address: str, tenant: str | None = None) -> Mailbox:
-    """The mailbox of that address. Raises LookupError if there is none, or one in each of several tenants."""
+    """Returns the mailbox with that address. Raises LookupError if there is none, or one in more than one tenant."""
     wanted = address.strip().lower()
     found = [
         each.mailboxes[wanted]
@@ -45,19 +45,21 @@ def mailbox_of(world: World, address: str, tenant: str | None = None) -> Mailbox
         if wanted in each.mailboxes and tenant in (None, each.id)
     ]
     if len(found) != 1:
-        raise LookupError(f"{len(found)} mailboxes {address!r}" + ("; name the tenant" if found else ""))
+        raise LookupError(
+            f"{len(found)} mailboxes have the address {address!r}" + ("; name the tenant" if found else "")
+        )
     return found[0]
 
 
 def event_of(mailbox: Mailbox, event_id: str | None, tag: str | None, *, deleted: bool = False) -> Event:
-    """The event of that id, or the one with that tag (no copy before a copy). Raises LookupError."""
+    """Returns the event with that id or tag. An original is preferred to a copy. Raises LookupError."""
     if event_id is not None:
         event = mailbox.events.get(event_id) or mailbox.by_regular_id.get(event_id)
         if event is None:
             raise LookupError(f"{mailbox.address} has no event {event_id}")
         return event
     if tag is None:
-        raise ValueError("an event is named by its id or its tag")
+        raise ValueError("the event's id or tag is missing")
     tagged = [
         each for each in mailbox.events.values() if each.tag == tag and each.deleted is deleted and each.master is None
     ]
@@ -67,7 +69,7 @@ def event_of(mailbox: Mailbox, event_id: str | None, tag: str | None, *, deleted
 
 
 def snapshot(event: Event) -> Document:
-    """The event as tests and the demo want it; start and end are instants in UTC."""
+    """Returns the event in the form that tests and the demo use. Start and end are in UTC."""
     return {
         "id": event.immutable_id,
         "regular_id": event.regular_id,

@@ -1,4 +1,4 @@
-"""Everything the sandbox remembers: tenants with their apps, mailboxes and events."""
+"""The state of the sandbox: tenants with their apps, mailboxes and events."""
 
 import base64
 import random
@@ -38,7 +38,7 @@ class Secret:
 
 @dataclass(slots=True, eq=False)
 class App:
-    """A registered app of one tenant, with the app roles an administrator consented to."""
+    """A registered app of one tenant, with the app roles that an administrator consented to."""
 
     client_id: str
     secrets: list[Secret] = field(default_factory=list)
@@ -47,7 +47,7 @@ class App:
 
 @dataclass(slots=True, eq=False)
 class Token:
-    """An access token: bound to a tenant and an app; the roles are those at the time it was issued."""
+    """An access token. It is bound to a tenant and an app. Its roles are those at the time it was issued."""
 
     tenant: "Tenant"
     app: App
@@ -57,13 +57,13 @@ class Token:
 
 @dataclass(slots=True, eq=False)
 class Span:
-    """What was used up since `start` (epoch seconds). Graph's windows slide; these begin again when they are over."""
+    """What was used since `start` (epoch seconds). Graph's windows slide; these are fixed and follow one another."""
 
     start: float = 0.0
     used: int = 0
 
     def add(self, amount: int, limit: int, seconds: float, now: float) -> float:
-        """Counts the amount, and tells how many seconds of the span are left if that was too much, else 0."""
+        """Adds the amount. Returns 0, or the seconds until the window's end if the limit is exceeded."""
         if now - self.start >= seconds:
             self.start, self.used = now, 0
         self.used += amount
@@ -72,21 +72,21 @@ class Span:
 
 @dataclass(slots=True, eq=False)
 class Usage:
-    """What one app does to one mailbox. Times are epoch seconds."""
+    """What one app uses of one mailbox. Times are in epoch seconds."""
 
     in_flight: int = 0
     peak: int = 0
     requests: Span = field(default_factory=Span)
     uploads: Span = field(default_factory=Span)
     throttled: int = 0
-    retry_told: float = 0.0
+    retry_sent: float = 0.0
     retry_until: float = 0.0
     early: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class Event:
-    """One event as it is stored. `start` and `end` are naive UTC; an all-day one's are its floating midnights."""
+    """One event as it is stored. `start` and `end` are naive UTC; for an all-day event, midnights without a zone."""
 
     mailbox: "Mailbox"
     calendar: str
@@ -133,12 +133,12 @@ class Event:
 
     @property
     def live(self) -> bool:
-        """Whether it is in a calendar (Deleted Items is none) on its own account (an occurrence is not)."""
+        """Whether the event is in a calendar and is not an occurrence. (Deleted Items is not a calendar.)"""
         return not self.deleted and self.master is None
 
 
 class Transaction(NamedTuple):
-    """The first request under a transactionId. `made` is in epoch seconds."""
+    """The first request with a transactionId. `made` is in epoch seconds."""
 
     event: Event
     fingerprint: bytes
@@ -148,8 +148,10 @@ class Transaction(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Mailbox:
-    """A mailbox of a tenant. `part` is what every id and change key of it contains,
-    `context` how @odata.context names it."""
+    """A mailbox of a tenant.
+
+    Each of its ids and change keys contains `part`. @odata.context names the mailbox as `context`.
+    """
 
     tenant: "Tenant"
     address: str
@@ -167,7 +169,7 @@ class Mailbox:
 
     @property
     def calendar(self) -> str:
-        """The default calendar's id."""
+        """The id of the default calendar."""
         return next(iter(self.calendars))
 
 
@@ -180,27 +182,27 @@ class Tenant:
     mailboxes: dict[str, Mailbox] = field(default_factory=dict)
     by_guid: dict[str, Mailbox] = field(default_factory=dict)
     aliases: dict[str, Mailbox] = field(default_factory=dict)
-    """Further addresses of mailboxes."""
+    """The mailboxes, by their further addresses."""
 
 
 class World:
-    """The state of one sandbox. `now` gives epoch seconds, `seed` makes ids and probabilities repeat."""
+    """The state of one sandbox. `now` returns epoch seconds. `seed` makes ids and random choices repeatable."""
 
     def __init__(self, seed: int = 0, now: Callable[[], float] = time.time) -> None:
         self.now = now
         self.random = random.Random(seed)
         self.order = random.Random(seed)
-        """Of a batch's answers: apart, so that batches do not move the chances that a seed repeats."""
+        """The order of a batch's responses. It is a generator of its own, so batches do not change other choices."""
         self.switches = Switches()
         self.stats = Stats()
         self.tenants: dict[str, Tenant] = {}
         self.tokens: dict[str, Token] = {}
         self.apps: dict[str, Span] = {}
-        """Each app's requests on all mailboxes of all tenants, by its client id."""
+        """The requests of each app on all mailboxes of all tenants, by client id."""
         self._count = 0
 
     def count(self) -> int:
-        """A number never given before."""
+        """Returns a number that was never returned before."""
         self._count += 1
         return self._count
 
@@ -209,16 +211,16 @@ class World:
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
     def stamp(self) -> str:
-        """Now, as createdDateTime has it."""
+        """Returns the time now, in the format of createdDateTime."""
         moment = datetime.fromtimestamp(self.now(), UTC).replace(tzinfo=None)
         return moment.isoformat(timespec="microseconds") + "0Z"
 
     def tenant(self, tenant_id: str) -> Tenant:
-        """The tenant of that id, made if there is none."""
+        """Returns the tenant with that id. Creates it if it does not exist."""
         return self.tenants.setdefault(tenant_id.lower(), Tenant(tenant_id.lower()))
 
     def mailbox(self, tenant: Tenant, address: str) -> Mailbox:
-        """The tenant's mailbox of that address, made if there is none."""
+        """Returns the tenant's mailbox with that address. Creates it if it does not exist."""
         address = address.strip().lower()
         mailbox = tenant.mailboxes.get(address)
         if mailbox is None:
@@ -230,7 +232,7 @@ class World:
         return mailbox
 
     def calendar(self, mailbox: Mailbox, name: str) -> str:
-        """The id of the mailbox's calendar of that name, made if there is none."""
+        """Returns the id of the mailbox's calendar with that name. Creates the calendar if it does not exist."""
         for calendar_id, known in mailbox.calendars.items():
             if known == name:
                 return calendar_id
@@ -242,7 +244,7 @@ class World:
         return f"{immutable_start(mailbox)}{_text_of(self.count(), 9)}AA"
 
     def regular_id(self, mailbox: Mailbox) -> str:
-        """A new id in the default format: 152 characters, another one for each folder an item comes to."""
+        """Returns a new id in the default format: 152 characters. An item gets a new one in each folder."""
         item = _text_of(self.count(), 9)
         return f"{regular_start(mailbox)}{item}{item}AAENA="
 
@@ -250,13 +252,13 @@ class World:
         return f"{mailbox.part}{_text_of(self.count(), 6)}=="
 
     def put(self, event: Event) -> None:
-        """Takes a new event into its mailbox and notes a duplicate if it is one."""
+        """Adds a new event to its mailbox, and records a duplicate if it is one."""
         event.mailbox.events[event.immutable_id] = event
         event.mailbox.by_regular_id[event.regular_id] = event
         self.index(event)
 
     def index(self, event: Event) -> None:
-        """Files the event under its tag. Two live ones in a mailbox, no user's copy, are a duplicate."""
+        """Indexes the event by its tag. Two live events of a mailbox that are no user's copies are a duplicate."""
         if event.tag is None or not event.live:
             return
         same = event.mailbox.tagged.setdefault(event.tag.lower(), [])
@@ -274,7 +276,7 @@ class World:
             event.mailbox.tagged.pop(event.tag.lower(), None)
 
     def remove(self, event: Event) -> None:
-        """Takes the event, and a series with its occurrences, out of the mailbox for good."""
+        """Removes the event from the mailbox for good. Removes a series together with its occurrences."""
         self.unindex(event)
         for each in (event, *event.occurrences):
             event.mailbox.events.pop(each.immutable_id, None)
@@ -284,20 +286,20 @@ class World:
             event.master.occurrences.remove(event)
 
     def touch(self, event: Event) -> None:
-        """A new change key, and with it a new etag."""
+        """Gives the event a new change key, and with it a new etag."""
         event.change_key = self.change_key(event.mailbox)
         event.modified = self.stamp()
         event.rendered = None
 
     def rename(self, event: Event) -> None:
-        """New ids of both formats, as for an item that was exported and imported again."""
+        """Gives the event new ids in both formats, like an item that was exported and imported."""
         event.mailbox.events.pop(event.immutable_id, None)
         event.immutable_id = self.immutable_id(event.mailbox)
         event.mailbox.events[event.immutable_id] = event
         self.refile(event)
 
     def refile(self, event: Event) -> None:
-        """A new regular id, as for an item that came to another folder."""
+        """Gives the event a new regular id, like an item that was moved to another folder."""
         event.mailbox.by_regular_id.pop(event.regular_id, None)
         event.regular_id = self.regular_id(event.mailbox)
         event.mailbox.by_regular_id[event.regular_id] = event

@@ -1,4 +1,4 @@
-"""Time zone names and local times as Graph takes them (docs/facts/graph.md 1.4)."""
+"""Time zone names and local times as Graph accepts them (docs/facts/graph.md 1.4)."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -8,7 +8,7 @@ from tzlocal.windows_tz import win_tz
 
 from sandbox.graph.errors import unknown_zone
 
-# The additional names of microsoft-graph-docs resources/datetimetimezone.md; its odd spellings are meant.
+# The additional names of microsoft-graph-docs resources/datetimetimezone.md; its odd spellings are intended.
 _LISTED = {
     "Etc": (
         "GMT+12",
@@ -123,7 +123,7 @@ _LISTED = {
     ),
 }
 CUSTOM = "tzone://Microsoft/Custom"
-"""What original…TimeZone is when desktop Outlook set a custom zone."""
+"""The value of original…TimeZone if desktop Outlook has set a custom zone."""
 LISTED_IANA = frozenset(f"{region}/{city}" for region, cities in _LISTED.items() for city in cities)
 _ODD_SPELLINGS = {
     "Europe/Kyiv (Kiev)": "Europe/Kyiv",
@@ -135,16 +135,16 @@ _ODD_SPELLINGS = {
 
 @lru_cache(maxsize=2048)
 def zone(name: str, iana: str = "all") -> ZoneInfo:
-    """The zone of that name: any Windows name, and the IANA names that `iana` allows (listed, all, none).
+    """Returns the zone with that name: any Windows name, or an IANA name that `iana` allows (listed, all, none).
 
-    Raises GraphError (400 TimeZoneNotSupportedException) for every other name, the empty one included.
+    Raises GraphError (400 TimeZoneNotSupportedException) for every other name, including the empty one.
     """
     windows = win_tz.get(name)
     if windows is not None:
         return ZoneInfo(windows)
     if iana != "none" and name in _ODD_SPELLINGS:
         return ZoneInfo(_ODD_SPELLINGS[name])
-    # a file path is not a zone name, though ZoneInfo would look for one
+    # a file path is not a zone name, although ZoneInfo would read the file
     if iana == "all" or (iana == "listed" and name in LISTED_IANA):
         try:
             return ZoneInfo(name)
@@ -154,15 +154,15 @@ def zone(name: str, iana: str = "all") -> ZoneInfo:
 
 
 def kept(name: str) -> ZoneInfo:
-    """The zone an event is stored with. A legacy custom one counts as UTC; no request may name it."""
+    """Returns the zone that an event is stored with. A legacy custom zone counts as UTC; no request may name it."""
     return zone("UTC" if name == CUSTOM else name)
 
 
 @lru_cache(maxsize=16_384)
 def to_utc(local: datetime, where: ZoneInfo) -> datetime:
-    """The instant of a local time, as a naive UTC datetime.
+    """Returns the instant of a local time, as a naive UTC datetime.
 
-    The first occurrence of a repeated hour, and a skipped one shifted forward: both are what fold=0 means.
+    A repeated hour means its first occurrence, and a skipped hour is shifted forward. Both are the meaning of fold=0.
     """
     if where.key == "Etc/UTC":
         return local
@@ -171,12 +171,12 @@ def to_utc(local: datetime, where: ZoneInfo) -> datetime:
 
 @lru_cache(maxsize=16_384)
 def to_local(instant: datetime, where: ZoneInfo) -> datetime:
-    """The naive local time of a naive UTC instant."""
+    """Returns the naive local time of a naive UTC instant."""
     if where.key == "Etc/UTC":
         return instant
     return instant.replace(tzinfo=UTC).astimezone(where).replace(tzinfo=None)
 
 
 def seven_digits(moment: datetime) -> str:
-    """`2026-10-06T01:00:00.0000000`: no Z and no offset, as in every answer."""
+    """Returns `2026-10-06T01:00:00.0000000`: without Z and without an offset, as in every answer."""
     return moment.isoformat(timespec="microseconds") + "0"

@@ -1,4 +1,4 @@
-"""The embedded servers, from Python packages alone: a Kafka broker and a Valkey."""
+"""The embedded servers, which need only Python packages: a Kafka broker and a Valkey."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +13,10 @@ from sandbox.servers.redis import RedisServer
 
 @contextmanager
 def embedded_broker(folder: Path, topics: Sequence[str] = ()) -> Iterator[str]:
-    """A broker for as long as the context lasts; yields its bootstrap address.
+    """Runs a broker while the context lasts, and yields its bootstrap address.
 
-    What it can and cannot do stands in `mock_broker`. Its groups wait 3 s for further members before the
-    first assignment (librdkafka's fixed `group.initial.rebalance.delay.ms`), and it answers a fetch only
-    after the consumer's `fetch.wait.max.ms`: set that to 10.
+    `mock_broker` lists what it can and cannot do. It answers a fetch only after the consumer's `fetch.wait.max.ms`, so
+    set that to 10.
     """
     process = ServerProcess(
         name="embedded broker",
@@ -35,5 +34,5 @@ def embedded_broker(folder: Path, topics: Sequence[str] = ()) -> Iterator[str]:
 def embedded_valkey(
     folder: Path, *, persistent: bool = False, environment: Mapping[str, str] | None = None
 ) -> RedisServer:
-    """A Valkey that keeps its files in `folder`, not yet started; with `persistent`, an append-only file."""
+    """Returns a Valkey, not yet started, with its files in `folder`. `persistent` adds an append-only file."""
     return RedisServer(folder, binary=get_binary_path(), persistent=persistent, environment=environment)

@@ -1,4 +1,4 @@
-"""Jars from Maven Central, and the Java that runs them."""
+"""Fetches jars from Maven Central and finds the Java that runs them."""
 
 import fcntl
 import hashlib
@@ -18,33 +18,33 @@ JVM: Final = (
     *("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true"),
     f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
 )
-"""For servers of tests on a small machine: start-up time matters more than peak speed."""
+"""Options for test servers on a small machine: start-up time matters more than peak speed."""
 
 
 def java() -> Path:
-    """The `java` on PATH. Raises ServerFailedError when it is missing or older than the servers need (17)."""
-    advice = "Java 17 or newer is needed: install it (Debian's package default-jre-headless)"
+    """Returns the `java` on PATH. Raises ServerFailedError if it is missing or older than the servers need (17)."""
+    advice = "Java 17 or newer is missing: install it (Debian's package default-jre-headless)"
     found = shutil.which("java")
     if found is None:
         raise ServerFailedError(advice)
-    told = run([found, "-version"], failure=advice)
-    version = re.search(r'version "(\d+)', told)
+    printed = run([found, "-version"], failure=advice)
+    version = re.search(r'version "(\d+)', printed)
     if version is None or int(version[1]) < _OLDEST_JAVA:
-        raise ServerFailedError(f"{advice}; {found} says: {told.strip()}")
+        raise ServerFailedError(f"{advice}; {found} reports: {printed.strip()}")
     return Path(found)
 
 
 def jars(pom: Path) -> Path:
-    """The folder with what the pom fetches in its `package` phase into `${folder}`, made when it is not there yet.
+    """Returns the folder with the jars that the pom's `package` phase copies to `${folder}`. Fetches them if needed.
 
-    The folder is named after the pom's contents, so that another pom never changes it under a running server.
-    Raises ServerFailedError when Maven is missing or fails.
+    The folder's name depends on the pom's contents, so a changed pom never changes the jars of a running server.
+    Raises ServerFailedError if Maven is missing or fails.
     """
     name = ElementTree.parse(pom).findtext("./{*}artifactId")
     folder = _CACHE / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:8]}"
     _CACHE.mkdir(parents=True, exist_ok=True)
     with (_CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may come here at once, and Maven's own folder is shared
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may get here at once, and they share Maven's own folder
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=_CACHE) as draft:
                 _fetch(pom, Path(draft) / "whole")
@@ -55,8 +55,8 @@ def jars(pom: Path) -> Path:
 def _fetch(pom: Path, folder: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
-        raise ServerFailedError("Maven fetches the servers' jars: install it (Debian's package maven)")
+        raise ServerFailedError("Maven is missing, and it fetches the servers' jars: install Debian's package maven")
     run(
         [maven, "-q", "-B", "-f", pom, "package", f"-Dfolder={folder}"],
-        failure=f"Maven could not fetch what {pom} names",
+        failure=f"Maven could not fetch the jars of {pom}",
     )

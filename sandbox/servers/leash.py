@@ -1,9 +1,9 @@
-"""Runs a server for as long as its parent lives: `python leash.py COMMAND…`.
+"""Runs a server while its parent process lives: `python leash.py COMMAND…`.
 
-The parent holds the other end of this process's standard input. That pipe closes when the parent ends in
-any way, SIGKILL included, and the server is then stopped. (`PR_SET_PDEATHSIG` would be shorter, but it is
-Linux's alone and fires when the *thread* that started the server ends.) The server's process id is printed
-on standard output; what the server itself prints goes to standard error, which is its log.
+The parent holds the other end of this process's standard input. That pipe closes when the parent ends in any way,
+including SIGKILL, and the leash then stops the server. (`PR_SET_PDEATHSIG` would be shorter, but it exists only on
+Linux, and it fires when the *thread* that started the server ends.) The leash prints the server's process id on
+standard output. The server's own output goes to standard error, which is its log.
 """
 
 import os
@@ -16,7 +16,7 @@ _SECONDS_TO_STOP = 5.0
 
 
 def _stop_when_parent_ends(server: subprocess.Popen[bytes]) -> None:
-    os.read(0, 1)  # nothing is ever written: this returns at the pipe's end
+    os.read(0, 1)  # nothing is ever written to the pipe, so this returns only when it closes
     server.terminate()
     try:
         server.wait(_SECONDS_TO_STOP)

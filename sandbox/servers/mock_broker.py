@@ -1,9 +1,9 @@
-"""librdkafka's mock cluster as a process of its own: `python -m sandbox.servers.mock_broker [TOPIC…]`.
+"""Runs librdkafka's mock cluster in its own process: `python -m sandbox.servers.mock_broker [TOPIC…]`.
 
-Prints `listening HOST:PORT` and serves until SIGTERM or Ctrl-C. Real consumers and producers join it: groups,
-commits and cooperative rebalances work. Topics appear with 4 partitions when they are first asked for or
-produced to; those named as arguments exist from the start. It holds about 5 MB a partition, in memory, and
-silently drops older records; CreateTopics and Java clients do not work. Source: librdkafka's
+Prints `listening HOST:PORT` and serves until SIGTERM or Ctrl-C. Real consumers and producers can use it: groups,
+commits and cooperative rebalances work. The topics in the arguments exist from the start. Other topics appear, with 4
+partitions, when a client first requests them or produces to them. The cluster keeps about 5 MB for each partition, in
+memory, and drops older records without an error. CreateTopics and Java clients do not work. Source: librdkafka's
 `rdkafka_mock.h` (docs/facts/kafka.md 2.2).
 """
 
@@ -17,12 +17,12 @@ from confluent_kafka import cimpl
 _PRODUCER: Final = 0
 _PARTITIONS: Final = 4
 _JOIN_MILLISECONDS: Final = 100
-"""How long a new group waits for further members. The mock's own default is Kafka's 3 s."""
+"""How long a new group waits for further members. The mock cluster's own default is Kafka's 3 s."""
 
 
 def _librdkafka() -> Any:
-    """The library that confluent-kafka brings: its package has no call for this setting of the mock cluster."""
-    library = ctypes.CDLL(cimpl.__file__)  # a symbol is also looked up in what the extension module is linked to
+    """Returns confluent-kafka's own librdkafka. Its Python package cannot set the group's initial delay."""
+    library = ctypes.CDLL(cimpl.__file__)  # this also finds symbols of libraries that the extension module is linked to
     for name in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_mock_cluster_new"):
         getattr(library, name).restype = ctypes.c_void_p
     library.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p

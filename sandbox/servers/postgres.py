@@ -1,4 +1,4 @@
-"""A real PostgreSQL, as change data capture needs it: with logical decoding."""
+"""A real PostgreSQL with logical decoding, which change data capture needs."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ from sandbox.servers.psql import SUPERUSER, Psql
 OLDEST_VERSION = 15
 SETTINGS = Path(__file__).with_name("postgresql.conf")
 
-_ADVICE = f"PostgreSQL {OLDEST_VERSION} or newer is needed: install it (Debian's package postgresql)"
+_ADVICE = f"PostgreSQL {OLDEST_VERSION} or newer is missing: install it (Debian's package postgresql)"
 _DEBIAN = Path("/usr/lib/postgresql")
 _RECOVERY_SECONDS = 20.0
 
@@ -25,11 +25,11 @@ _ADDRESSES = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 
 
 class Postgres:
-    """One PostgreSQL on a loopback port of its own, its log in `folder`; whoever connects is believed to be them.
+    """One PostgreSQL on its own loopback port, with its log in `folder`. It asks no user for a password.
 
-    It refuses to run as root: then an account without rights runs it. Since that account cannot be expected to
-    get into `folder`, the data lie in a temporary folder of their own, until `remove`. `settings` are further
-    parameters of the server, which win over those of `SETTINGS`. `psql` asks it.
+    PostgreSQL refuses to run as root. If this process is root, an account without rights runs the server. That account
+    may have no access to `folder`, so the data is in a temporary folder of its own until `remove`. `settings` are
+    further parameters of the server; they override those of `SETTINGS`. `psql` sends SQL to the server.
     """
 
     def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None) -> None:
@@ -49,15 +49,18 @@ class Postgres:
             ],
             log=folder / "postgres.log",
             ready=self._answers,
-            stop_signal=signal.SIGINT,  # at SIGTERM it would wait for its clients to leave
+            stop_signal=signal.SIGINT,  # with SIGTERM it would wait until its clients disconnect
         )
 
     def start(self) -> None:
-        """Starts it, its cluster made the first time; returns when it takes connections. Raises ServerFailedError."""
+        """Starts the server and returns when it accepts connections. The first start creates the cluster.
+
+        Raises ServerFailedError.
+        """
         if not self._data.exists():
             self._make_cluster()
-        shutil.copy(SETTINGS, self._home)  # where the account that runs it may read it
-        # The children of one that was killed hold its shared memory until they notice.
+        shutil.copy(SETTINGS, self._home)  # the account that runs the server can read it there
+        # After a kill, the server's children keep its shared memory until they notice that it is gone.
         deadline = time.monotonic() + _RECOVERY_SECONDS
         while True:
             try:
@@ -68,20 +71,20 @@ class Postgres:
                 time.sleep(0.1)
 
     def stop(self) -> None:
-        """Shuts it down, whoever is connected; its data stay for the next start."""
+        """Shuts the server down and disconnects its clients. Its data stays for the next start."""
         self.process.stop()
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would."""
+        """Kills the server with SIGKILL, like a crash."""
         self.process.kill()
 
     def restart(self) -> None:
-        """Stops and starts it, on the same port and with the same data."""
+        """Stops and starts the server, on the same port and with the same data."""
         self.stop()
         self.start()
 
     def remove(self) -> None:
-        """Stops it and deletes its data."""
+        """Stops the server and deletes its data."""
         self.stop()
         shutil.rmtree(self._home, ignore_errors=True)
 
@@ -95,7 +98,7 @@ class Postgres:
                 *(self._binaries / "initdb", "--pgdata", self._data, "--username", SUPERUSER, "--auth", "trust"),
                 *("--encoding", "UTF8", "--locale", "C", "--no-sync"),
             ],
-            failure="PostgreSQL's cluster could not be made",
+            failure="creating PostgreSQL's cluster failed",
             folder=self._home,
         )
 
@@ -122,9 +125,9 @@ class Postgres:
 
 
 def postgres_binaries() -> Path:
-    """The folder with PostgreSQL's programs: the newest that Debian's packages installed, else the one on PATH.
+    """Returns the folder with PostgreSQL's programs: the newest of Debian's packages, or the one on PATH.
 
-    Raises ServerFailedError when there is none, or it is older than OLDEST_VERSION.
+    Raises ServerFailedError if there is none, or if it is older than OLDEST_VERSION.
     """
     versions = sorted(int(folder.name) for folder in _DEBIAN.glob("*") if (folder / "bin/postgres").exists())
     if versions and versions[-1] >= OLDEST_VERSION:
@@ -132,13 +135,13 @@ def postgres_binaries() -> Path:
     found = shutil.which("postgres")
     if found is None:
         raise ServerFailedError(_ADVICE)
-    told = run([found, "--version"], failure=_ADVICE)
-    if int(told.split()[-1].split(".")[0]) < OLDEST_VERSION:
-        raise ServerFailedError(f"{_ADVICE}; {found} says: {told.strip()}")
+    printed = run([found, "--version"], failure=_ADVICE)
+    if int(printed.split()[-1].split(".")[0]) < OLDEST_VERSION:
+        raise ServerFailedError(f"{_ADVICE}; {found} reports: {printed.strip()}")
     return Path(found).parent
 
 
 def _account() -> tuple[int, int]:
-    """Who runs it when this process is root's: an account without rights, and its group."""
+    """Returns the account without rights, and its group, that runs the server if this process is root."""
     nobody = pwd.getpwnam("nobody")
     return nobody.pw_uid, nobody.pw_gid

@@ -1,4 +1,4 @@
-"""A server as a child process: started, waited for, stopped by its process id."""
+"""Runs a server as a child process: starts it, waits until it is ready, and stops it by its process id."""
 
 import os
 import random
@@ -18,21 +18,21 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 _LEASH = Path(__file__).with_name("leash.py")
 _POLL_SECONDS = 0.02
-_LOG_LINES_TOLD = 15
+_LOG_LINES_QUOTED = 15
 
 _PORTS = random.SystemRandom()  # two test runs with the same seed must not draw the same ports
 _given_ports: set[int] = set()
 
 
 class ServerFailedError(RuntimeError):
-    """A server did not start, or ended by itself; the message names its log and quotes the end of it."""
+    """A server did not start, or ended by itself. The message names its log and quotes the end of it."""
 
 
 def free_port() -> int:
-    """A loopback TCP port that nothing listens on, never the same one twice from one process.
+    """Returns a loopback TCP port that nothing listens on. One process never gets the same port twice.
 
-    Drawn from below the range that Linux and macOS give to outgoing connections, so that none of those can
-    take it between a server's stop and its restart.
+    The port is below the range that Linux and macOS use for outgoing connections, so no such connection can take it
+    between a server's stop and its restart.
     """
     for _ in range(100):
         port = _PORTS.randrange(20_000, 32_000)
@@ -49,7 +49,7 @@ def free_port() -> int:
 
 
 def accepts_connections(port: int) -> bool:
-    """Whether something listens on this loopback port."""
+    """Returns whether something listens on this loopback port."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -64,7 +64,10 @@ def run(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> str:
-    """What the command printed. Raises ServerFailedError, `failure` first, when its exit status is not 0."""
+    """Runs a command and returns its output.
+
+    If its exit status is not 0, raises ServerFailedError with a message that begins with `failure`.
+    """
     done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
@@ -94,21 +97,21 @@ class Child(Protocol):
         """Its exit status. Raises `subprocess.TimeoutExpired` when it has not ended within these seconds."""
 
     def close(self) -> None:
-        """Gives back what watching it took, and ends it if it still runs."""
+        """Ends the process if it still runs, and releases the resources for watching it."""
 
 
 class Launch(Protocol):
     """Starts a command."""
 
     def __call__(self, command: Sequence[str | Path], environment: Mapping[str, str], log: Path) -> Child:
-        """Starts it in the repository's folder, with `environment` added to this process's, all it prints in `log`.
+        """Starts the command in the repository's folder. Its output goes to `log`.
 
-        Raises OSError when it cannot be run.
+        `environment` is added to the environment of this process. Raises OSError if the command cannot be run.
         """
 
 
 class Leashed:
-    """A command on a leash: a small process that ends it when this one ends in any way."""
+    """A command on a leash: a small process that ends the command when this process ends in any way."""
 
     def __init__(self, command: Sequence[str | Path], environment: Mapping[str, str], log: Path) -> None:
         with log.open("ab") as output:
@@ -132,7 +135,7 @@ class Leashed:
 
     @property
     def pid(self) -> int:
-        """The command's own: the leash ends at once after it, so while the leash runs, this id is the command's."""
+        """The command's process id. The leash ends right after the command, so the id is valid while the leash runs."""
         return self._pid
 
     def poll(self) -> int | None:
@@ -144,7 +147,7 @@ class Leashed:
         return self._leash.wait(seconds)
 
     def close(self) -> None:
-        """Closing the pipes ends the command, if it still runs."""
+        """Closes the pipes. This ends the command if it still runs."""
         for pipe in (self._leash.stdin, self._leash.stdout):
             if pipe is not None:
                 pipe.close()
@@ -155,8 +158,8 @@ class Leashed:
 class ServerProcess:
     """One server. It ends with the process that started it, and can be started again after it stopped.
 
-    `ready` is asked until it answers True. The log (all that the server prints) is appended to, start after
-    start. Durations are seconds. `launch` starts the command.
+    `ready` is called until it returns True. All output of the server goes to `log`; each start appends to it. Durations
+    are in seconds. `launch` starts the command.
     """
 
     name: str
@@ -190,11 +193,11 @@ class ServerProcess:
             raise
 
     def stop(self) -> None:
-        """`stop_signal`, then SIGKILL after `stop_within`. Does nothing when the server is not running."""
+        """Sends `stop_signal`, then SIGKILL after `stop_within`. Does nothing if the server is not running."""
         self._end(self.stop_signal)
 
     def kill(self) -> None:
-        """SIGKILL at once, as a crash would."""
+        """Kills the server with SIGKILL, like a crash."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
@@ -214,7 +217,7 @@ class ServerProcess:
         return self._child.pid
 
     def find_in_log(self, pattern: str) -> re.Match[str] | None:
-        """The first match in what the server printed since it was last started."""
+        """Returns the first match in what the server has printed since its last start."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return re.search(pattern, log.read().decode(errors="replace"), re.MULTILINE)
@@ -233,7 +236,7 @@ class ServerProcess:
         if child is None:
             return
         for signum in (first, signal.SIGKILL):
-            # Asked first: the id of a process that has ended may be another's.
+            # poll() must come first: the id of a process that has ended may belong to another process.
             if child.poll() is None:
                 os.kill(child.pid, signum)
             try:
@@ -244,7 +247,7 @@ class ServerProcess:
         child.close()
 
     def _failure(self, what: str) -> ServerFailedError:
-        lines = self.log.read_text(errors="replace").splitlines()[-_LOG_LINES_TOLD:]
+        lines = self.log.read_text(errors="replace").splitlines()[-_LOG_LINES_QUOTED:]
         quoted = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
         return ServerFailedError(f"{self.name} {what}; its log {self.log} ends with:\n{quoted}")
 

@@ -1,4 +1,4 @@
-"""PostgreSQL asked through its own client, psql: once, or over a connection that stays open."""
+"""Sends SQL to PostgreSQL through its own client, psql: once, or over a connection that stays open."""
 
 import os
 import subprocess
@@ -13,12 +13,15 @@ from sandbox.servers.process import ServerFailedError, run
 SUPERUSER: Final = "postgres"
 
 _END = "-- end of the answer --"
-_LINES_TOLD = 4
+_LINES_QUOTED = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Psql:
-    """Asks the server that libpq's environment variables name: this process's own, and these before them."""
+    """Sends SQL to the server that libpq's environment variables name.
+
+    These are the variables of this process. Those in `environment` override them.
+    """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     binary: Path = Path("psql")
@@ -31,9 +34,10 @@ class Psql:
         user: str = SUPERUSER,
         variables: Mapping[str, str] | None = None,
     ) -> str:
-        """What psql printed for this SQL, or this file of it: values alone, a row a line, fields separated by `|`.
+        """Runs SQL, or a file of SQL, and returns psql's output.
 
-        Stops at the first error, which raises ServerFailedError with what the server said.
+        The output has only values: one row on a line, fields separated by `|`. psql stops at the first error.
+        Raises ServerFailedError with the server's message.
         """
         command = self.command(database, user)
         for name, value in (variables or {}).items():
@@ -42,7 +46,7 @@ class Psql:
         return run(command, failure="psql", environment=self.environment).rstrip("\n")
 
     def command(self, database: str, user: str = SUPERUSER) -> list[str | Path]:
-        """How psql is called; without further options it reads SQL from its standard input."""
+        """Returns the command line of psql. Without further options, psql reads SQL from its standard input."""
         return [
             *(self.binary, "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--no-password"),
             *("--set", "ON_ERROR_STOP=on", "--username", user, "--dbname", database),
@@ -50,7 +54,7 @@ class Psql:
 
 
 class Session:
-    """One psql, kept running. What is sent is carried out in order; nobody else's thread may use it."""
+    """One psql process that keeps running. It runs statements in the order they were sent. Not thread-safe."""
 
     def __init__(self, psql: Psql, database: str, user: str = SUPERUSER) -> None:
         self._psql = subprocess.Popen(
@@ -63,18 +67,21 @@ class Session:
         )
 
     def run(self, sql: str) -> str:
-        """What psql printed for it, as `Psql` gives it. Raises ServerFailedError with the server's error."""
+        """Runs SQL and returns psql's output, as `Psql` does. Raises ServerFailedError with the server's error."""
         self.send(sql)
         return self.answer()
 
     def send(self, sql: str) -> None:
-        """Sends it without waiting: it may have to wait for another session's lock."""
+        """Sends SQL and does not wait for it: the statement may wait for another session's lock."""
         assert self._psql.stdin is not None
         self._psql.stdin.write(f"{sql}\n;\n\\echo '{_END}'\n")
         self._psql.stdin.flush()
 
     def answer(self) -> str:
-        """What psql printed for what was sent longest ago. Raises ServerFailedError with the server's error."""
+        """Returns the output of the oldest SQL that was sent and not answered yet.
+
+        Raises ServerFailedError with the server's error.
+        """
         assert self._psql.stdout is not None
         lines: list[str] = []
         for line in self._psql.stdout:
@@ -85,11 +92,11 @@ class Session:
             raise ServerFailedError(f"psql ended: {''.join(lines)}")
         for number, line in enumerate(lines):
             if line.startswith(("ERROR:", "FATAL:")):
-                raise ServerFailedError("".join(lines[number : number + _LINES_TOLD]))
+                raise ServerFailedError("".join(lines[number : number + _LINES_QUOTED]))
         return "".join(lines).rstrip("\n")
 
     def close(self) -> None:
-        """Leaves; a transaction that is open is undone."""
+        """Disconnects. An open transaction is rolled back."""
         self._psql.communicate()
 
     def __enter__(self) -> Self:
@@ -102,5 +109,5 @@ class Session:
 
 
 def literal(text: str | None) -> str:
-    """The text as an SQL literal; None is null."""
+    """Returns the text as an SQL literal. None is null."""
     return "null" if text is None else "'" + text.replace("'", "''") + "'"

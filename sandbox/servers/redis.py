@@ -1,4 +1,4 @@
-"""A Redis server: Debian's own redis-server, or any binary that speaks its protocol and takes its options."""
+"""A Redis server: Debian's redis-server, or any binary with the same protocol and options."""
 
 import os
 import re
@@ -21,10 +21,10 @@ _UNPACKED = REPOSITORY / ".cache" / "redis"
 
 
 class RedisServer:
-    """One Redis on a loopback port of its own, run as the service asks for it: with the settings of `SETTINGS`.
+    """One Redis on its own loopback port, with the settings that the service needs (`SETTINGS`).
 
-    With `persistent` every write goes to an append-only file in `folder` before it is answered, so that a
-    restart, or a kill, loses nothing that was acknowledged.
+    With `persistent`, every write goes to an append-only file in `folder` before it is answered. So a restart or a
+    kill loses no acknowledged write.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Starts it and returns when it answers PING. Raises ServerFailedError."""
+        """Starts the server and returns when it answers PING. Raises ServerFailedError."""
         self.process.start()
 
     def stop(self) -> None:
         self.process.stop()
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would."""
+        """Kills the server with SIGKILL, like a crash."""
         self.process.kill()
 
     def _answers(self) -> bool:
@@ -81,10 +81,10 @@ class RedisServer:
 
 
 def debian_redis(folder: Path) -> RedisServer:
-    """Debian's redis-server, persistent, not yet started: the one on PATH, else one unpacked in `.cache/redis`.
+    """Returns a persistent redis-server that is not yet started: the one on PATH, or the one in `.cache/redis`.
 
-    Where there is none, Debian's package is fetched and unpacked there, which needs no root. Raises
-    ServerFailedError when it is not to be had, or is older than OLDEST_VERSION.
+    If there is neither, fetches Debian's package and unpacks it there, which needs no root. Raises ServerFailedError
+    if the package cannot be fetched, or if Redis is older than OLDEST_VERSION.
     """
     installed = shutil.which("redis-server")
     if installed is not None:
@@ -100,25 +100,25 @@ def debian_redis(folder: Path) -> RedisServer:
 
 
 def _check_version(binary: Path, environment: Mapping[str, str]) -> None:
-    told = run([binary, "--version"], failure="Redis does not run", environment=environment)
-    version = re.search(r"\bv=(\d+)\.(\d+)", told)
+    printed = run([binary, "--version"], failure="Redis does not run", environment=environment)
+    version = re.search(r"\bv=(\d+)\.(\d+)", printed)
     if version is None or (int(version[1]), int(version[2])) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
-        raise ServerFailedError(f"Redis {oldest} or newer is needed, and {binary} is: {told.strip()}")
+        raise ServerFailedError(f"Redis {oldest} or newer is missing: {binary} reports {printed.strip()}")
 
 
 def _unpack_debian_packages() -> None:
-    """Unpacks redis-server, and what apt finds missing for it on this machine, into `.cache/redis`."""
+    """Unpacks redis-server, and its dependencies that apt finds missing on this machine, into `.cache/redis`."""
     advice = "redis-server is not on PATH: install Redis (Debian's package redis-server)"
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         raise ServerFailedError(advice)
-    failure = f"{advice}; it could not be fetched either"
+    failure = f"{advice}. Fetching the package failed too"
     if os.geteuid() == 0:
         run(["apt-get", "-qq", "update"], failure=failure)
     simulated = run(["apt-get", "-s", "install", "--no-install-recommends", "redis-server"], failure=failure)
     missing = re.findall(r"^Inst (\S+)", simulated, re.MULTILINE)
     _UNPACKED.parent.mkdir(exist_ok=True)
-    # Renamed into place when it is whole, so that an interrupted download is not taken for a Redis.
+    # The folder gets its final name only when it is complete, so an interrupted download is never used as a Redis.
     with tempfile.TemporaryDirectory(dir=_UNPACKED.parent) as folder:
         run(["apt-get", "-qq", "download", *missing], failure=failure, folder=Path(folder))
         unpacked = Path(folder) / "unpacked"

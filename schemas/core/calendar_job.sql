@@ -1,17 +1,19 @@
--- The table calendar_job: one row a job, with all that a calendar shows of it, kept by triggers on Core's tables.
--- Debezium captures it, and nothing else. Applied with psql by the owner of Core's tables, as often as one likes:
--- what is there already stays, functions and triggers are replaced, and the rows are brought up to date at the end.
--- PostgreSQL 15 or newer. docs/for-cores-team.md tells how to adapt it to tables of other names.
+-- The table calendar_job: one row for each job, with everything that a calendar shows of it. Triggers on Core's tables
+-- keep it up to date. Debezium captures this table, and no other table of Core.
+-- Apply this file with psql as the owner of Core's tables. You can apply it again at any time: the table stays,
+-- functions and triggers are replaced, and the rows are brought up to date at the end.
+-- Needs PostgreSQL 15 or newer. docs/for-cores-team.md says how to adapt it to tables with other names.
 \set ON_ERROR_STOP on
 set client_min_messages = warning;
 begin;
 
--- The revision of every row comes from this one sequence, and is drawn under the turn (see below): of two states
--- the one with the higher revision was committed later, whatever job they belong to. Never set it back.
+-- The revision of every row comes from this one sequence, and is drawn while the transaction has the turn (see
+-- calendar_turn below). So of two states, of the same job or not, the one with the higher revision was committed
+-- later. Never set the sequence back.
 create sequence if not exists calendar_revision;
 
--- The types stand in schemas/job-changed-value.avsc, as Debezium's converter registers them: a column that must not
--- be null, or that has a default, would register otherwise. A new column is nullable, without default, and the last.
+-- schemas/job-changed-value.avsc lists the types as Debezium's converter registers them. A column that is not null, or
+-- that has a default, is registered with another type. So a new column must be nullable, without default, and the last.
 create table if not exists calendar_job (
     job_id             text primary key,
     site_id            text   not null,
@@ -33,17 +35,18 @@ create table if not exists calendar_job (
 );
 alter table calendar_job replica identity default;
 
--- Who changes the schedule takes this one row, in the moment of the commit and until its end. So two transactions
--- that touch one job by different tables (a client renamed, a worker assigned) cannot each miss what the other did.
--- It is a row and no advisory lock, because then a transaction with an old snapshot (repeatable read) is told to
--- try again instead of writing an old state.
+-- A transaction that changes the schedule takes the turn: it locks this one row when its commit begins, and keeps it
+-- until the commit ends. So two transactions that touch one job through different tables (a client is renamed, a worker
+-- is assigned) cannot miss each other's changes.
+-- This is a row, not an advisory lock: with a row, a transaction with an old snapshot (repeatable read) fails with an
+-- error that asks for a retry. With an advisory lock, it would write an old state.
 create table if not exists calendar_turn (
     only_row boolean primary key default true check (only_row),
     taken_by xid8
 );
 insert into calendar_turn default values on conflict do nothing;
 
--- What calendar_job must hold, by Core's tables.
+-- The rows that calendar_job must contain, from Core's tables.
 create or replace view calendar_job_wanted as
 select
     jobs.job_id,
@@ -83,8 +86,8 @@ begin
 end
 $$;
 
--- Brings the rows of these jobs up to date. A row that says already what it must is not written: no new revision,
--- no record on the topic.
+-- Brings the rows of these jobs up to date. A row that is correct already is not written, so it gets no new revision
+-- and no record on the topic.
 create or replace procedure calendar_follow(touched text[]) language plpgsql as $$
 begin
     delete from calendar_job
@@ -116,14 +119,14 @@ begin
 end
 $$;
 
--- The triggers' function: which jobs does this row touch? It runs with its owner's rights, so that Core's
--- application needs none on calendar_job.
+-- The triggers' function. It finds the jobs that a changed row touches, and updates their rows. It runs with the rights
+-- of its owner, so that Core's application needs no rights on calendar_job.
 create or replace function calendar_touched() returns trigger language plpgsql
 security definer set search_path = public, pg_temp as $$
 declare
     touched text[];
 begin
-    call calendar_take_turn(); -- first: every statement below sees all that was committed before
+    call calendar_take_turn(); -- must come first, so that every statement below sees everything committed before
     case tg_table_name
         when 'jobs', 'assignments' then
             touched := array[old.job_id, new.job_id];
@@ -141,8 +144,8 @@ begin
 end
 $$;
 
--- Makes every row right, with a new revision for those alone that were not: for a database that has jobs already,
--- and for one whose triggers were switched off for a while (pg_restore --disable-triggers, say).
+-- Makes every row correct. Only rows that were wrong get a new revision. Use it for a database that has jobs already,
+-- and after the triggers were switched off (for example by pg_restore --disable-triggers).
 create or replace procedure calendar_rebuild() language plpgsql
 security definer set search_path = public, pg_temp as $$
 declare
@@ -164,13 +167,13 @@ $$;
 
 create or replace function calendar_truncate_refused() returns trigger language plpgsql as $$
 begin
-    raise exception 'calendar_job cannot be truncated: the change feed would not tell of it'
-        using hint = 'Delete the jobs; or call calendar_rebuild() to make every row right.';
+    raise exception 'calendar_job cannot be truncated: the change feed would not report the removed rows'
+        using hint = 'Delete the jobs instead. To make every row correct, call calendar_rebuild().';
 end
 $$;
 
--- Deferred: they run once the transaction says commit, so that only its outcome is told, in whatever order its
--- statements came. Taking a worker off a job and putting them back is no change.
+-- The triggers are deferred: they run when the transaction commits, so only its outcome is written, in whatever order
+-- its statements came. If a worker is taken off a job and put back in one transaction, nothing changes.
 drop trigger if exists calendar_follows on jobs;
 create constraint trigger calendar_follows after insert or delete on jobs
     deferrable initially deferred for each row execute function calendar_touched();
@@ -192,8 +195,8 @@ drop trigger if exists calendar_follows on assignments;
 create constraint trigger calendar_follows after insert or update or delete on assignments
     deferrable initially deferred for each row execute function calendar_touched();
 
--- These four touch jobs by updates alone: jobs that refer to a deleted row are changed by their foreign key, and
--- to a new row none refers yet.
+-- These four need only updates. If a row is deleted, the foreign key changes the jobs that refer to it, which fires the
+-- triggers above. No job refers to a new row yet.
 drop trigger if exists calendar_follows on clients;
 create constraint trigger calendar_follows after update on clients
     deferrable initially deferred for each row
@@ -221,7 +224,7 @@ create constraint trigger calendar_follows after update on workers
     when ((old.worker_id, old.calendar_email) is distinct from (new.worker_id, new.calendar_email))
     execute function calendar_touched();
 
--- TRUNCATE fires no trigger for a row. (The other tables cannot be truncated without one of these two.)
+-- TRUNCATE fires no row triggers. (The other tables cannot be truncated without one of these two.)
 create or replace trigger calendar_truncated after truncate on jobs
     for each statement execute function calendar_truncated();
 create or replace trigger calendar_truncated after truncate on assignments

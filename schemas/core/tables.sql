@@ -1,10 +1,10 @@
--- Core's own tables, as far as a calendar shows them. They stand for those that Core has already: the sandbox and
--- the tests apply this file, Core's team adapts calendar_job.sql to its own tables instead.
--- PostgreSQL 15 or newer, applied with psql: a failure undoes the whole file.
+-- Stand-ins for Core's own tables, with the columns that a calendar shows. The sandbox and the tests apply this file.
+-- Core's team does not: it adapts calendar_job.sql to the tables that Core has already.
+-- Needs PostgreSQL 15 or newer. Apply it with psql. If a statement fails, the whole file is rolled back.
 \set ON_ERROR_STOP on
 begin;
 
--- A customer of Core. Everything below belongs to one.
+-- A customer of Core. Every row below belongs to one site.
 create table sites (
     site_id  text primary key check (site_id ~ '^[a-z0-9][a-z0-9-]*$'),
     name     text not null,
@@ -18,7 +18,7 @@ create table clients (
 );
 create index on clients (site_id);
 
--- Where a client's jobs are done. Its name is what an event shows in brackets: "Core Job — Northwind (Plant 4)".
+-- Where a client's jobs are done. An event shows the name in brackets: "Core Job — Northwind (Plant 4)".
 create table places (
     place_id  text primary key,
     client_id text not null references clients on delete cascade,
@@ -57,7 +57,7 @@ create table jobs (
     notes              text,
     starts_at          timestamptz check (isfinite(starts_at)),
     ends_at            timestamptz check (isfinite(ends_at)),
-    price              numeric(10, 2), -- like most columns of a real one: no calendar shows it
+    price              numeric(10, 2), -- stands for the many columns of a real table that no calendar shows
     check (ends_at >= starts_at)
 );
 create index on jobs (site_id);

@@ -1,4 +1,4 @@
-"""Apicurio's schema registry, as Core's team would run it, with Confluent's API for the consumer."""
+"""Apicurio's schema registry, as Core's team runs it, with Confluent's API for the consumer."""
 
 from sandbox.servers.apicurio.registry import Apicurio
 

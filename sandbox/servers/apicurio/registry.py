@@ -15,7 +15,7 @@ _POM = Path(__file__).with_name("pom.xml")
 
 
 class Apicurio:
-    """A registry on a loopback port of its own, with its schemas and log in `folder`: ids outlive a restart."""
+    """A registry on its own loopback port. Its schemas and log are in `folder`, so ids survive a restart."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -38,38 +38,38 @@ class Apicurio:
 
     @property
     def url(self) -> str:
-        """Of its own API, for the converter."""
+        """The URL of Apicurio's own API, for the converter."""
         return f"http://127.0.0.1:{self.port}/apis/registry/v3"
 
     @property
     def confluent_url(self) -> str:
-        """Of Confluent's API, for the consumer."""
+        """The URL of Confluent's API, for the consumer."""
         return f"http://127.0.0.1:{self.port}/apis/ccompat/v7"
 
     def start(self) -> None:
-        """Starts it and returns when it answers. Raises ServerFailedError."""
+        """Starts the registry and returns when it answers. Raises ServerFailedError."""
         self.process.start()
 
     def stop(self) -> None:
-        """Shuts it down; its schemas stay for the next start."""
+        """Shuts the registry down. Its schemas stay for the next start."""
         self.process.stop()
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would."""
+        """Kills the registry with SIGKILL, like a crash."""
         self.process.kill()
 
     def restart(self) -> None:
-        """Stops and starts it, on the same port and with the same schemas."""
+        """Stops and starts the registry, on the same port and with the same schemas."""
         self.stop()
         self.start()
 
     def subjects(self) -> list[str]:
-        """The subjects' names. Raises httpx.HTTPError."""
+        """Returns the names of the subjects. Raises httpx.HTTPError."""
         answer = httpx.get(f"{self.confluent_url}/subjects", timeout=10)
         return list(answer.raise_for_status().json())
 
     def schema(self, subject: str) -> str:
-        """The newest schema of a subject, as JSON. Raises httpx.HTTPError."""
+        """Returns the newest schema of a subject, as JSON. Raises httpx.HTTPError."""
         answer = httpx.get(f"{self.confluent_url}/subjects/{subject}/versions/latest", timeout=10)
         return str(answer.raise_for_status().json()["schema"])
 

@@ -1,4 +1,4 @@
-"""Kafka Connect's REST API, as far as one connector needs it."""
+"""The part of Kafka Connect's REST API that one connector needs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ class ConnectApi:
         self.url = url
 
     def answers(self) -> bool:
-        """Whether the worker has read its topics and knows its connectors."""
+        """Returns whether the worker has read its topics and knows its connectors."""
         try:
             return httpx.get(f"{self.url}/connectors", timeout=5).is_success
         except httpx.TransportError:
@@ -24,11 +24,14 @@ class ConnectApi:
         self._ask("PUT", f"/connectors/{document['name']}/config", document["config"])
 
     def restart_failed(self, name: str) -> None:
-        """Restarts what has failed of a connector and its tasks. Raises httpx.HTTPError."""
+        """Restarts a connector and its tasks where they have failed. Raises httpx.HTTPError."""
         self._ask("POST", f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true")
 
     def states(self, name: str) -> list[str]:
-        """Of the connector and then of its tasks: RUNNING, FAILED, … Empty while Connect does not know it."""
+        """Returns the states (RUNNING, FAILED, …) of the connector, then of its tasks.
+
+        The list is empty if Connect does not know the connector or does not answer.
+        """
         try:
             status = self._ask("GET", f"/connectors/{name}/status")
         except httpx.HTTPError:

@@ -1,4 +1,4 @@
-"""One worker of Kafka Connect, distributed: its connectors, their offsets and states are topics in Kafka."""
+"""One distributed worker of Kafka Connect. It keeps its connectors, their offsets and states in Kafka topics."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +17,9 @@ SETTINGS = Path(__file__).with_name("worker.properties")
 
 
 class Connect:
-    """A worker with its REST API on a loopback port of its own, and its log in `folder`.
+    """A worker with its REST API on its own loopback port, and its log in `folder`.
 
-    Its properties are those of `SETTINGS`. `environment` is what connectors may refer to as `${env:NAME}`.
+    Its properties are those of `SETTINGS`. Connectors may refer to a variable in `environment` as `${env:NAME}`.
     """
 
     def __init__(self, folder: Path, bootstrap_servers: str, *, environment: Mapping[str, str]) -> None:
@@ -45,30 +45,30 @@ class Connect:
         )
 
     def start(self) -> None:
-        """Starts it and returns when it answers for its connectors. Raises ServerFailedError."""
+        """Starts the worker and returns when it knows its connectors. Raises ServerFailedError."""
         self._properties.parent.mkdir(parents=True, exist_ok=True)
         self._properties.write_text(properties(SETTINGS, {"plugin.path": str(jars(_PLUGINS_POM))}))
         self.process.start()
 
     def stop(self) -> None:
-        """Shuts it down; its connectors go on when it is started again."""
+        """Shuts the worker down. Its connectors continue when it is started again."""
         self.process.stop()
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would."""
+        """Kills the worker with SIGKILL, like a crash."""
         self.process.kill()
 
     def restart(self) -> None:
-        """Stops and starts it, on the same port."""
+        """Stops and starts the worker, on the same port."""
         self.stop()
         self.start()
 
     def put_connector(self, document: Mapping[str, Any]) -> None:
-        """As `ConnectApi` does."""
+        """See `ConnectApi.put_connector`."""
         self.api.put_connector(document)
 
     def states(self, name: str) -> list[str]:
-        """As `ConnectApi` does."""
+        """See `ConnectApi.states`."""
         return self.api.states(name)
 
     def __enter__(self) -> Self:

@@ -16,7 +16,7 @@ from sandbox.servers.process import ServerProcess, accepts_connections, free_por
 from sandbox.servers.properties import properties
 
 POM = Path(__file__).with_name("pom.xml")
-"""Of Kafka's jars, Connect's among them."""
+"""Names Kafka's jars, including those of Connect."""
 
 _PROTOCOLS = "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"
 _REQUEST_SECONDS = 10.0
@@ -25,21 +25,22 @@ _JVM = ("-Xms128m", "-Xmx384m", *JVM)
 SETTINGS = Path(__file__).with_name("server.properties")
 
 _QUICK = {
-    # A killed member of a group is missed after a second if it asks for that.
+    # A group member may ask for a session timeout of one second, so that its death is noticed soon.
     "group.min.session.timeout.ms": "1000",
     "group.consumer.min.session.timeout.ms": "1000",
     "group.consumer.min.heartbeat.interval.ms": "100",
     "group.consumer.heartbeat.interval.ms": "500",
-    # A broker that was killed can register again only when its last session has run out: 9 s by default.
+    # A broker that was killed can register again only after its last session has expired: 9 s by default.
     "broker.session.timeout.ms": "2000",
     "broker.heartbeat.interval.ms": "500",
 }
 
 
 class Kafka:
-    """A Kafka node on loopback ports of its own, with its data and log in `folder`.
+    """A Kafka node on its own loopback ports, with its data and log in `folder`.
 
-    Its server properties are those of `SETTINGS`, quicker to notice a death. A topic must be created before it is used.
+    Its server properties are those of `SETTINGS`, with shorter session timeouts. A topic must be created before it is
+    used.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,12 +66,12 @@ class Kafka:
         return f"127.0.0.1:{self.port}"
 
     def add_listener(self, name: str, protocol: str, port: int, settings: Mapping[str, str]) -> None:
-        """One more listener on loopback, before the first start, with the server properties that it needs."""
+        """Adds a listener on loopback, with the server properties that it needs. Call it before the first start."""
         self._listeners.append((name, protocol, port))
         self._settings |= settings
 
     def start(self) -> None:
-        """Starts it, its storage formatted the first time; returns when it answers a metadata request.
+        """Starts the node and returns when it answers a metadata request. The first start formats its storage.
 
         Raises ServerFailedError.
         """
@@ -79,15 +80,15 @@ class Kafka:
         self.process.start()
 
     def stop(self) -> None:
-        """Shuts it down; its data stay for the next start."""
+        """Shuts the node down. Its data stays for the next start."""
         self.process.stop()
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would."""
+        """Kills the node with SIGKILL, like a crash."""
         self.process.kill()
 
     def restart(self) -> None:
-        """Stops and starts it, on the same ports and with the same data."""
+        """Stops and starts the node, on the same ports and with the same data."""
         self.stop()
         self.start()
 
@@ -98,7 +99,7 @@ class Kafka:
         admin.create_topics([topic], operation_timeout=_REQUEST_SECONDS)[name].result(_REQUEST_SECONDS)
 
     def _admin(self) -> AdminClient:
-        # Its own log would tell of connections that fail, which is the question while the broker starts.
+        # The client's own log would only report failed connections, which are normal while the broker starts.
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
 
     def _answers(self) -> bool:
@@ -123,14 +124,14 @@ class Kafka:
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self._properties.with_suffix(".draft")
         draft.write_text(properties(SETTINGS, _QUICK | addresses | self._settings))
-        # (One in 64 of these ids begins with a hyphen: it must not look like an option.)
+        # (One in 64 of these ids begins with a hyphen, so the id is passed with "=": it must not look like an option.)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         run(
             [
                 *(self._java, *_JVM, "-cp", self._classpath, "kafka.tools.StorageTool"),
                 *("format", "--ignore-formatted", f"--cluster-id={cluster}", "-c", draft),
             ],
-            failure="Kafka's storage could not be formatted",
+            failure="formatting Kafka's storage failed",
         )
         draft.rename(self._properties)
 

@@ -1,4 +1,4 @@
-"""The topics of `schemas/core/topics.json` on a Kafka of one node."""
+"""Creates the topics of `schemas/core/topics.json` on a Kafka of one node."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ _REQUEST_SECONDS = 30.0
 
 
 def create_topics(bootstrap_servers: str, document: Mapping[str, Any]) -> list[str]:
-    """Creates those that are not there, with the one replica that one node can keep; tells which.
+    """Creates the topics that do not exist yet, and returns their names.
 
-    What is there stays as it is. Raises KafkaException.
+    Each gets one replica, because there is one node. Existing topics stay as they are. Raises KafkaException.
     """
     wanted = [
         NewTopic(

@@ -1,4 +1,4 @@
-"""Core's API and its control endpoints, over a real socket, each answer held against the OpenAPI file."""
+"""Core's API and its control endpoints, over a real socket. Each answer is checked against the OpenAPI file."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -28,7 +28,7 @@ RANGE = {"from": NOW.isoformat(), "to": (NOW + timedelta(days=21)).isoformat()}
 
 
 def validate(operation: str, status: int, content_type: str, document: Any) -> None:
-    """Holds an answer against the description of its operation."""
+    """Checks an answer against the description of its operation."""
     path = next(path for path in API["paths"].values() if path["get"]["operationId"] == operation)
     answers = path["get"]["responses"]
     answer = answers.get(str(status)) or answers[f"{status // 100}XX"]
@@ -41,7 +41,7 @@ def validate(operation: str, status: int, content_type: str, document: Any) -> N
 
 @dataclass
 class Client:
-    """Asks Core as the service would, and validates what it says."""
+    """A client that asks Core as the service does, and validates each answer."""
 
     http: aiohttp.ClientSession
     published: list[Change]
@@ -126,18 +126,18 @@ async def core(schedule: Schedule) -> AsyncIterator[Client]:
         yield Client(http, published)
 
 
-async def test_workers_come_in_the_order_of_their_addresses_bytes(core: Client) -> None:
+async def test_workers_are_ordered_by_the_bytes_of_their_addresses(core: Client) -> None:
     pages = await core.pages()
 
     assert [[worker["worker_id"] for worker in page["workers"]] for page in pages] == [
-        ["w7", "w3"],  # "_" sorts before letters, "-" before "@": no locale would say so
+        ["w7", "w3"],  # "_" sorts before letters, and "-" before "@", unlike in any locale
         ["w2", "w4"],  # the same address, trimmed and lower-cased
         ["w1", "w6"],  # "É" is not lower-cased, and is beyond ASCII
     ]
     assert pages[1]["workers"][0]["calendar_email"] == " Ann@acme.example "
 
 
-async def test_equal_addresses_may_stand_on_two_pages(core: Client) -> None:
+async def test_equal_addresses_may_be_on_two_pages(core: Client) -> None:
     await core.control("PUT", "page-size", {"workers": 3})
 
     pages = await core.pages()
@@ -155,7 +155,7 @@ async def test_jobs_that_overlap_the_range_are_shown_without_their_workers(core:
     assert all("workers" not in job for job in zed["jobs"])
 
 
-async def test_a_worker_who_comes_or_goes_between_two_pages_shifts_nothing(core: Client) -> None:
+async def test_adding_or_removing_a_worker_between_two_pages_shifts_nothing(core: Client) -> None:
     _, first = await core.page()
     await core.control("DELETE", "workers/w7")
     await core.control("PUT", "workers/new", {"site_id": "acme", "calendar_email": "a@acme.example"})
@@ -169,7 +169,7 @@ async def test_a_site_without_workers_is_an_empty_page(core: Client) -> None:
     assert await core.page(site="bolt") == (200, {"workers": [], "next_cursor": None})
 
 
-async def test_a_job_is_shown_with_its_workers_whatever_its_state(core: Client) -> None:
+async def test_a_job_is_shown_with_its_workers_in_every_state(core: Client) -> None:
     for job_id in ("now", "over", "beyond", "cancelled", "unscheduled"):
         status, job = await core.job(job_id)
         assert (status, job["job_id"]) == (200, job_id)
@@ -180,7 +180,7 @@ async def test_a_job_is_shown_with_its_workers_whatever_its_state(core: Client) 
     ]
 
 
-async def test_what_is_not_there_is_a_404(core: Client) -> None:
+async def test_an_unknown_site_or_job_is_a_404(core: Client) -> None:
     assert (await core.job("none"))[0] == 404
     assert (await core.job("now", site="bolt"))[0] == 404, "a job of another site"
     assert (await core.page(site="none"))[0] == 404
@@ -198,17 +198,17 @@ async def test_what_is_not_there_is_a_404(core: Client) -> None:
         {**RANGE, "cursor": "x"},
     ],
 )
-async def test_unreadable_questions_are_refused(core: Client, query: dict[str, str]) -> None:
+async def test_unreadable_parameters_are_refused(core: Client, query: dict[str, str]) -> None:
     assert (await core.ask("getSchedule", "/sites/acme/schedule", query))[0] == 400
 
 
-async def test_the_token_is_asked_for(core: Client) -> None:
+async def test_the_token_is_required(core: Client) -> None:
     for headers in ({}, {"Authorization": "Bearer other"}):
         async with core.http.get("/sites/acme/jobs/now", headers=headers) as answer:
             assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
 
 
-async def test_a_fault_strikes_the_page_it_names_as_often_as_it_says(core: Client) -> None:
+async def test_a_fault_strikes_its_page_as_often_as_set(core: Client) -> None:
     await core.fault(kind="status", status=500, page=2, times=1)
     _, first = await core.page()
 
@@ -216,7 +216,7 @@ async def test_a_fault_strikes_the_page_it_names_as_often_as_it_says(core: Clien
     assert (await core.page(first["next_cursor"]))[0] == 200
 
 
-async def test_throttling_says_when_to_come_back(core: Client) -> None:
+async def test_throttling_sends_retry_after(core: Client) -> None:
     await core.fault(kind="status", status=429, retry_after=7, operation="job", job_id="now")
 
     async with core.http.get("/sites/acme/jobs/now", headers=TOKEN) as answer:
@@ -273,7 +273,7 @@ async def test_texts_can_be_broken_and_documents_begin_with_a_byte_order_mark(co
             assert (await answer.read()).startswith(b"\xef\xbb\xbf{")
 
 
-async def test_answers_can_be_broken_off(core: Client) -> None:
+async def test_answers_can_be_cut_off(core: Client) -> None:
     await core.fault(kind="invalid_json", times=1)
     with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
         await core.page()
@@ -283,7 +283,7 @@ async def test_answers_can_be_broken_off(core: Client) -> None:
         await core.page()
 
 
-async def test_answers_can_be_slow_and_are_counted_while_they_last(core: Client) -> None:
+async def test_slow_answers_are_counted_while_in_flight(core: Client) -> None:
     await core.fault(kind="slow", operation="job", seconds=0.05)
 
     await asyncio.gather(*(core.job("now") for _ in range(3)))
@@ -311,7 +311,7 @@ async def test_changes_over_http_are_published_in_order(core: Client, schedule: 
     assert "J-9" not in schedule.jobs
 
 
-async def test_the_whole_database_can_be_read_and_put_back(core: Client, schedule: Schedule) -> None:
+async def test_the_whole_database_can_be_read_and_restored(core: Client, schedule: Schedule) -> None:
     backup = await core.control("GET", "schedule")
     await core.control("POST", "truncate")
     assert (await core.job("now"))[0] == 404
@@ -320,10 +320,10 @@ async def test_the_whole_database_can_be_read_and_put_back(core: Client, schedul
 
     assert (await core.job("now"))[0] == 200
     assert await core.control("GET", "schedule") == backup
-    assert [change.op for change in core.published] == ["t"], "a restored database says nothing"
+    assert [change.op for change in core.published] == ["t"], "a restored database publishes nothing"
 
 
-async def test_plausible_data_can_be_made_and_changed(core: Client) -> None:
+async def test_plausible_data_can_be_generated_and_changed(core: Client) -> None:
     body = {"sites": 1, "workers": 4, "jobs": 5, "seed": 1, "start": RANGE["from"]}
     assert len((await core.control("POST", "generate", body))["changes"]) == 20
     await core.control("PUT", "sites/crane", {"name": "Crane", "timezone": "Europe/Paris"})
@@ -349,8 +349,6 @@ async def test_plausible_data_can_be_made_and_changed(core: Client) -> None:
         ("PUT", "page-size", {"workers": 0}, 400),
     ],
 )
-async def test_what_the_database_refuses_changes_nothing(
-    core: Client, method: str, path: str, body: Any, status: int
-) -> None:
+async def test_a_refused_change_changes_nothing(core: Client, method: str, path: str, body: Any, status: int) -> None:
     assert "error" in await core.control(method, path, body, status)
     assert core.published == []

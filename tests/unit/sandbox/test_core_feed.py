@@ -65,13 +65,13 @@ def test_a_created_row_is_a_single_object_with_a_plain_key(schedule: Schedule) -
     assert "__debezium.context.taskId" in dict(record.headers)
 
 
-def test_the_single_object_opening_is_the_little_endian_fingerprint() -> None:
+def test_the_single_object_prefix_is_the_little_endian_fingerprint() -> None:
     # The value that the Avro specification's table of CRC-64-AVRO starts from, for the schema "null":
     # 63dd24e7cc258f8a as a number, so 8a8f25cce724dd63 on the wire.
     assert single_object("null").hex() == "c3018a8f25cce724dd63"
 
 
-def test_a_delete_knows_its_key_alone_and_is_followed_by_a_tombstone(schedule: Schedule) -> None:
+def test_a_delete_has_only_its_key_and_is_followed_by_a_tombstone(schedule: Schedule) -> None:
     schedule.add_job(job(subject="Lift"), ["ann"])
 
     event, tombstone = Encoder().records(schedule.delete("J-1")[0])
@@ -119,7 +119,7 @@ def test_an_incremental_snapshot_has_no_position_but_a_sequence(schedule: Schedu
     assert json.loads(event["source"]["sequence"]) == ["22231288", "22231288"]
 
 
-def test_the_commits_time_can_be_set_and_columns_left_out(schedule: Schedule) -> None:
+def test_the_commit_time_can_be_set_and_columns_can_be_unavailable(schedule: Schedule) -> None:
     (change,) = schedule.add_job(job(notes="long"))
 
     (record,) = Encoder().records(change, source_ts_ms=1_000_000, unavailable=("notes",))
@@ -142,7 +142,7 @@ def test_a_table_with_a_further_column_has_a_schema_of_its_own(schedule: Schedul
     assert single_object(writer) != single_object(schema("job-changed-value"))
 
 
-def test_a_heartbeat_tells_the_time() -> None:
+def test_a_heartbeat_contains_the_time() -> None:
     record = heartbeat(NOW)
 
     assert decode(record.value, schema("heartbeat-value")) == {"ts_ms": 1795420800123}

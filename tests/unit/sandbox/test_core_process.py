@@ -1,4 +1,4 @@
-"""Core and the registry as processes of their own, and the feed on a real topic."""
+"""Core and the registry in their own processes, and the feed on a real topic."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 
 @contextmanager
 def started(module: str, *arguments: str) -> Iterator[str]:
-    """The address of a module that runs as a process; it must end cleanly at SIGTERM."""
+    """Runs a module as a process and yields its address. The process must end cleanly at SIGTERM."""
     command = [sys.executable, "-m", module, "--port", "0", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -40,7 +40,7 @@ def started(module: str, *arguments: str) -> Iterator[str]:
 
 
 def read(bootstrap_servers: str, topic: str, count: int) -> list[Message]:
-    """The topic's first records."""
+    """Returns the topic's first records."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "unused"})
     messages: list[Message] = []
     deadline = time.monotonic() + 20
@@ -98,7 +98,7 @@ def test_the_producer_counts_what_has_arrived(broker: str) -> None:
     assert {message.key() for message in read(broker, topic, 50)} == {job_id.encode() for job_id in schedule.jobs}
 
 
-def test_the_producer_tells_of_records_that_never_arrive() -> None:
+def test_the_producer_reports_records_that_never_arrive() -> None:
     producer = FeedProducer("127.0.0.1:1", "nowhere", {"message.timeout.ms": 200, "log_level": 0, "linger.ms": 0})
     (change,) = generate(Schedule(lambda: NOW), Random(1), site_count=1, workers=1, jobs=1, start=NOW)
     producer.send(Encoder().records(change))

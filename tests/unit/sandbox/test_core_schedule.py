@@ -1,4 +1,4 @@
-"""Core's database: what each operation changes, and which change records it commits."""
+"""Core's database: what each operation changes, and which changes it commits."""
 
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -74,7 +74,7 @@ def test_a_changed_calendar_email_touches_each_of_the_workers_jobs(schedule: Sch
     assert schedule.change_calendar_email("ann", "ann@new.example") == []
 
 
-def test_a_removed_worker_leaves_their_jobs(schedule: Schedule) -> None:
+def test_a_removed_worker_is_taken_off_all_jobs(schedule: Schedule) -> None:
     (change,) = schedule.remove_worker("ann")
 
     assert emails(change) == []
@@ -82,7 +82,7 @@ def test_a_removed_worker_leaves_their_jobs(schedule: Schedule) -> None:
 
 
 def test_a_job_moves_to_another_site_with_that_sites_workers(schedule: Schedule) -> None:
-    with pytest.raises(ValueError, match="not of site bolt"):
+    with pytest.raises(ValueError, match="do not belong to site bolt"):
         schedule.change_job("J-1", site_id="bolt")
 
     (change,) = schedule.change_job("J-1", site_id="bolt", workers=["zoe"])
@@ -91,7 +91,7 @@ def test_a_job_moves_to_another_site_with_that_sites_workers(schedule: Schedule)
     assert schedule.jobs_of("ann") == []
 
 
-def test_deleting_and_truncating_say_nothing_of_the_row(schedule: Schedule) -> None:
+def test_deleting_and_truncating_give_no_row(schedule: Schedule) -> None:
     (deleted,) = schedule.delete("J-1")
     assert (deleted.op, deleted.job_id, deleted.after) == ("d", "J-1", None)
     assert schedule.jobs_of("ann") == []
@@ -136,7 +136,7 @@ def test_a_job_without_times_overlaps_nothing() -> None:
     assert not Job(job_id="J", site_id="acme", starts_at=NOW).overlaps(NOW, NOW + timedelta(days=1))
 
 
-def test_the_database_refuses_what_it_must(schedule: Schedule) -> None:
+def test_the_database_refuses_invalid_changes(schedule: Schedule) -> None:
     with pytest.raises(ValueError, match="exists"):
         schedule.add_job(Job(job_id="J-1", site_id="acme"))
     with pytest.raises(ValueError, match="cannot be changed: revision"):
@@ -158,7 +158,7 @@ def test_a_dump_restores_the_state_through_json(schedule: Schedule) -> None:
     assert restored.roster("site-1", None, 99) == schedule.roster("site-1", None, 99)
 
 
-def test_generated_data_and_changes_depend_on_the_random_source_alone() -> None:
+def test_generated_data_and_changes_depend_only_on_the_random_source() -> None:
     def run(seed: int) -> list[Change]:
         schedule, rng = Schedule(lambda: NOW), Random(seed)
         changes = generate(schedule, rng, site_count=2, workers=5, jobs=6, start=NOW, days=30)

@@ -1,4 +1,4 @@
-"""Core's side of the feed, schemas/core/*.sql, in a real PostgreSQL: what becomes a new revision, and what does not."""
+"""Core's side of the feed, schemas/core/*.sql, in a real PostgreSQL: which changes raise a revision."""
 
 import json
 import os
@@ -44,7 +44,7 @@ COMPANY = """
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A PostgreSQL whose template of a database has the tables and the triggers."""
+    """A PostgreSQL with a template database that has the tables and the triggers."""
     try:
         postgres_binaries()
     except ServerFailedError as missing:
@@ -59,29 +59,29 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 
 class Core:
-    """One database of Core's."""
+    """One database of Core."""
 
     def __init__(self, server: Postgres) -> None:
         self.server = server
         self.database = "core"
 
     def run(self, sql: str, user: str = "postgres") -> str:
-        """One transaction."""
+        """Runs SQL in one transaction."""
         return self.server.psql(sql, database=self.database, user=user)
 
     def session(self) -> Session:
         return Session(self.server.psql, self.database)
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """What the feed shows, by job."""
+        """Returns the rows of the feed's table, by job."""
         shown = self.run("select to_jsonb(calendar_job) from calendar_job")
         return {row["job_id"]: row for row in map(json.loads, filter(None, shown.split("\n")))}
 
     def revisions(self) -> dict[str, int]:
         return {job: row["revision"] for job, row in self.rows().items()}
 
-    def told(self, sql: str) -> set[str]:
-        """The jobs whose revision a transaction raised, or whose row it removed."""
+    def touched(self, sql: str) -> set[str]:
+        """Returns the jobs whose revision a transaction raised, or whose row it removed."""
         before = self.revisions()
         self.run(sql)
         after = self.revisions()
@@ -89,13 +89,13 @@ class Core:
         return {job for job in before.keys() | after.keys() if before.get(job) != after.get(job)}
 
     def wait_for_a_lock(self) -> None:
-        """Until some session waits for another's lock."""
+        """Waits until a session waits for another session's lock."""
         deadline = time.monotonic() + 10
         while self.run("select count(*) from pg_stat_activity where wait_event_type = 'Lock'") == "0":
-            assert time.monotonic() < deadline, "nobody waits"
+            assert time.monotonic() < deadline, "no session waits for a lock"
 
     def wrong(self) -> str:
-        """Rows that are not what Core's tables say."""
+        """Returns the rows that differ from Core's tables."""
         return self.run(
             """
             (select to_jsonb(calendar_job) - 'revision' from calendar_job except all
@@ -121,7 +121,7 @@ def apply(server: Postgres, name: str, database: str) -> None:
 
 
 def test_addresses_are_ordered_and_compared_as_the_service_does(core: Core) -> None:
-    """The order that core-api.yaml gives, and the addresses that the feed shows, for addresses as people paste them."""
+    """Addresses as people paste them, in the order of core-api.yaml and as the feed shows them."""
     description = (schemas.FOLDER / "core-api.yaml").read_text(encoding="utf-8")
     [key] = re.findall(r"`ORDER BY (translate\(.*?\))\s+COLLATE \"C\", worker_id`", description, re.DOTALL)
     emails = {str(number): pasted.email for number, pasted in enumerate(STORABLE.values())}
@@ -149,7 +149,7 @@ def test_addresses_are_ordered_and_compared_as_the_service_does(core: Core) -> N
 
 
 def literal(text: str) -> str:
-    """A text in SQL, every character by its number."""
+    """Returns a text as SQL, with every character by its number."""
     return "U&'" + "".join(f"\\+{ord(character):06x}" for character in text) + "'"
 
 
@@ -157,16 +157,16 @@ def test_the_table_has_the_columns_of_the_topics_schema(core: Core) -> None:
     envelope = json.loads((schemas.FOLDER / "job-changed-value.avsc").read_text(encoding="utf-8"))
     value = envelope["fields"][0]["type"][1]
     expected = [(field["name"], isinstance(field["type"], list)) for field in value["fields"]]
-    told = core.run(
+    columns_json = core.run(
         "select json_build_array(column_name, is_nullable = 'YES', column_default) from information_schema.columns"
         " where table_name = 'calendar_job' order by ordinal_position"
     )
-    columns = [json.loads(line) for line in told.splitlines()]
+    columns = [json.loads(line) for line in columns_json.splitlines()]
     assert [(name, nullable) for name, nullable, _ in columns] == expected
     assert {default for *_, default in columns} == {None}
 
 
-def test_a_row_shows_all_that_an_event_does(core: Core) -> None:
+def test_a_row_contains_everything_that_an_event_shows(core: Core) -> None:
     row = core.rows()["j1"]
     assert row.pop("revision") > 0
     assert row == {
@@ -232,10 +232,8 @@ TELLING = {
 
 
 @pytest.mark.parametrize(("sql", "jobs"), TELLING.values(), ids=TELLING.keys())
-def test_what_an_event_shows_raises_the_revision_of_exactly_the_jobs_that_show_it(
-    core: Core, sql: str, jobs: str
-) -> None:
-    assert core.told(sql) == set(jobs.split())
+def test_a_visible_change_raises_the_revision_of_exactly_the_jobs_that_show_it(core: Core, sql: str, jobs: str) -> None:
+    assert core.touched(sql) == set(jobs.split())
     assert core.wrong() == ""
 
 
@@ -264,12 +262,12 @@ SILENT = {
 
 
 @pytest.mark.parametrize("sql", SILENT.values(), ids=SILENT.keys())
-def test_what_no_event_shows_is_no_change(core: Core, sql: str) -> None:
-    assert core.told(sql) == set()
+def test_an_invisible_change_raises_no_revision(core: Core, sql: str) -> None:
+    assert core.touched(sql) == set()
     assert core.wrong() == ""
 
 
-def test_a_transaction_is_one_change_a_job_whatever_the_order_of_its_statements(core: Core) -> None:
+def test_a_transaction_is_one_change_for_each_job_in_any_order_of_statements(core: Core) -> None:
     before = core.revisions()
     core.run(
         """
@@ -288,11 +286,11 @@ def test_a_transaction_is_one_change_a_job_whatever_the_order_of_its_statements(
     assert [worker["worker_id"] for worker in row["workers"]] == ["w3"]
 
 
-def test_a_transaction_that_is_undone_tells_nothing(core: Core) -> None:
-    assert core.told("update jobs set subject = 'X'; rollback") == set()
+def test_a_transaction_that_is_rolled_back_changes_nothing(core: Core) -> None:
+    assert core.touched("update jobs set subject = 'X'; rollback") == set()
 
 
-def test_two_transactions_that_touch_one_job_by_different_tables_do_not_miss_each_other(core: Core) -> None:
+def test_two_transactions_that_touch_one_job_through_different_tables_see_each_other(core: Core) -> None:
     with core.session() as one, core.session() as other:
         one.run("begin; update clients set name = 'Contoso' where client_id = 'c1'")
         other.run("begin; insert into assignments values ('j2', 'w3')")
@@ -327,7 +325,7 @@ def test_revisions_grow_in_the_order_of_the_commits(core: Core) -> None:
     assert core.revisions()["j1"] > core.revisions()["j2"]
 
 
-def test_a_transaction_with_an_old_snapshot_is_told_to_try_again(core: Core) -> None:
+def test_a_transaction_with_an_old_snapshot_fails_and_must_be_retried(core: Core) -> None:
     with core.session() as old:
         old.run("begin isolation level repeatable read; select count(*) from jobs")
         core.run("insert into jobs (job_id, site_id, client_id) values ('j4', 'acme', 'c1')")
@@ -337,7 +335,7 @@ def test_a_transaction_with_an_old_snapshot_is_told_to_try_again(core: Core) -> 
     assert core.wrong() == ""
 
 
-def test_many_at_once_leave_every_row_right(core: Core) -> None:
+def test_many_transactions_at_once_leave_every_row_correct(core: Core) -> None:
     def plan(seed: int) -> int:
         random, done = Random(seed), 0
         with core.session() as session:
@@ -347,7 +345,7 @@ def test_many_at_once_leave_every_row_right(core: Core) -> None:
                     session.run(f"begin; {statements}; commit")
                     done += 1
                 except ServerFailedError as error:
-                    # What a Core that works so wildly must expect of its own tables.
+                    # Random concurrent changes can fail in Core's own tables in these two ways.
                     if "deadlock" not in str(error) and "violates foreign key" not in str(error):
                         raise
                     session.run("rollback")
@@ -385,7 +383,7 @@ def test_applying_the_file_again_changes_no_row(core: Core) -> None:
     assert core.rows() == before
 
 
-def test_a_rebuild_mends_what_was_changed_without_the_triggers_and_nothing_else(core: Core) -> None:
+def test_a_rebuild_corrects_only_rows_that_were_changed_without_the_triggers(core: Core) -> None:
     before = core.revisions()
     core.run(
         """
@@ -408,7 +406,7 @@ def test_the_feeds_table_cannot_be_truncated(core: Core) -> None:
         core.run("truncate calendar_job")
 
 
-def test_cores_application_needs_no_right_on_the_feeds_table(core: Core) -> None:
+def test_cores_application_needs_no_rights_on_the_feeds_table(core: Core) -> None:
     core.run("create role planner login; grant select, update on jobs to planner")
     try:
         core.run("update jobs set subject = 'X' where job_id = 'j1'", user="planner")
@@ -420,14 +418,14 @@ def test_cores_application_needs_no_right_on_the_feeds_table(core: Core) -> None
         core.run("drop owned by planner; drop role planner")
 
 
-def test_the_feeds_role_reads_the_feeds_table_and_nothing_of_cores(core: Core) -> None:
+def test_the_feeds_role_reads_only_the_feeds_table(core: Core) -> None:
     assert core.run("select count(*) from calendar_job", user="calendar_feed") == "3"
     for forbidden in ("select from jobs", "select from workers", "delete from calendar_job", "create table mine ()"):
         with pytest.raises(ServerFailedError, match="permission denied"):
             core.run(forbidden, user="calendar_feed")
 
 
-def test_after_a_restore_every_row_can_be_told_again_with_a_revision_that_none_had(core: Core) -> None:
+def test_after_a_restore_every_row_can_be_sent_again_with_a_new_revision(core: Core) -> None:
     guide = (ROOT / "docs/for-cores-team.md").read_text(encoding="utf-8")
     (hint,) = re.findall(r"`(select setval.+?)`", guide)
     before = core.revisions()
@@ -435,7 +433,7 @@ def test_after_a_restore_every_row_can_be_told_again_with_a_revision_that_none_h
     after = core.revisions()
     assert after.keys() == before.keys()
     assert min(after.values()) > max(before.values()) + 1_000_000
-    assert core.told("update jobs set subject = 'X' where job_id = 'j1'") == {"j1"}
+    assert core.touched("update jobs set subject = 'X' where job_id = 'j1'") == {"j1"}
 
 
 def test_the_connector_captures_what_the_database_publishes_to_its_role(core: Core) -> None:
@@ -461,7 +459,7 @@ def test_the_topics_are_those_that_the_service_reads_and_writes() -> None:
     assert topics[Settings.model_fields["kafka_topic"].default]["config"]["cleanup.policy"] == "compact"
 
 
-def test_a_long_text_that_did_not_change_is_logged_all_the_same(core: Core) -> None:
+def test_a_long_text_that_did_not_change_is_still_logged(core: Core) -> None:
     text = " ".join(str(Random(1).random()) for _ in range(1000))
     core.run(f"update jobs set notes = '{text} {Random(2).random()}' where job_id = 'j1'")
     core.run("select pg_create_logical_replication_slot('long', 'test_decoding')")

@@ -1,4 +1,4 @@
-"""The demo's week is one that the service must follow, its planner never idles, and its words are right."""
+"""The demo: each step changes a calendar or says why not, and the news are correct."""
 
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -22,7 +22,7 @@ NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 
 @pytest.mark.parametrize("days", range(7))
 @pytest.mark.parametrize("hour", [0, 12, 23])
-def test_the_week_is_all_to_come_and_all_within_the_window(days: int, hour: int) -> None:
+def test_the_whole_week_is_in_the_future_and_within_the_window(days: int, hour: int) -> None:
     now = datetime(2026, 3, 23, hour, 30, tzinfo=UTC) + timedelta(days=days)
     week = Week.after(now)
     assert week.monday.weekday() == 0
@@ -30,7 +30,7 @@ def test_the_week_is_all_to_come_and_all_within_the_window(days: int, hour: int)
     assert week.at(5, 0, 0)[1] < now + WINDOW
 
 
-async def test_each_step_and_each_random_change_shows_in_a_calendar_unless_it_says_why_not() -> None:
+async def test_each_step_and_each_random_change_shows_in_a_calendar_unless_it_gives_a_reason() -> None:
     schedule = Schedule(lambda: datetime.now(UTC))
     async with (
         TestServer(build(schedule, token="")) as server,
@@ -44,7 +44,7 @@ async def test_each_step_and_each_random_change_shows_in_a_calendar_unless_it_sa
             await core.put_worker(worker)
         for step in week_of(NOW):
             if step.swept:
-                continue  # nothing changes in Core: a person edits what Outlook shows
+                continue  # Core does not change: a person edits an event in Outlook
             before = _shown(schedule)
             await step.act(outside)
             assert (_shown(schedule) == before) is bool(step.still), step.what
@@ -79,7 +79,7 @@ def _event(event_id: str, subject: str, hour: int, **other: Any) -> dict[str, An
     }
 
 
-def test_news_tells_what_came_went_moved_and_changed_in_the_mailboxs_own_zone() -> None:
+def test_news_lists_added_removed_moved_and_changed_events_in_the_mailboxs_zone() -> None:
     before = {
         "ben@northwind.example": [
             _event("gone", "Adatum", 8),
@@ -101,7 +101,7 @@ def test_news_tells_what_came_went_moved_and_changed_in_the_mailboxs_own_zone() 
     assert news(before, after) == [
         "ben: Adatum is gone",
         "ben: Litware is gone",
-        "ben: Fabrikam is Tue 14:00–15:00 now",
-        "ben: Contoso says “Notes: Ring twice.”",
+        "ben: Fabrikam is now Tue 14:00–15:00",
+        "ben: Contoso has a new line “Notes: Ring twice.”",
         "ben: Proseware, Tue 15:00–16:00",
     ]

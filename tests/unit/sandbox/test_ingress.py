@@ -1,4 +1,4 @@
-"""The ingress answers in a service's place, before or after the service has done its work."""
+"""The ingress answers in place of a service, before or after the service has done its work."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -56,7 +56,7 @@ async def test_the_default_answer_is_that_of_an_ingress_without_a_backend(world:
     assert (await world.ask("/jobs/1")).text == "the service"
 
 
-async def test_path_and_method_choose_whom_it_strikes(world: Asked) -> None:
+async def test_path_and_method_select_the_requests_that_a_rule_strikes(world: Asked) -> None:
     await world.ingress.answer("/sites/*/jobs/", method="get")
     struck = {
         (method, path): (await world.ask(path, method)).status_code == 404
@@ -69,7 +69,7 @@ async def test_path_and_method_choose_whom_it_strikes(world: Asked) -> None:
     }
 
 
-async def test_it_strikes_as_often_as_it_says_and_says_how_often_it_struck(world: Asked) -> None:
+async def test_a_rule_strikes_as_often_as_set_and_counts_its_hits(world: Asked) -> None:
     rule = await world.ingress.answer(skip=1, times=2, status=502, body="")
     assert [(await world.ask("/")).status_code for _ in range(5)] == [200, 502, 502, 200, 200]
     await world.ingress.wait(rule, 2)
@@ -78,12 +78,12 @@ async def test_it_strikes_as_often_as_it_says_and_says_how_often_it_struck(world
         await world.ingress.wait(rule, 3, within=0.01)
 
 
-async def test_it_ends_with_its_seconds(world: Asked) -> None:
+async def test_a_rule_ends_after_its_seconds(world: Asked) -> None:
     await world.ingress.answer(seconds=0)
     assert (await world.ask("/")).status_code == 200
 
 
-async def test_after_the_service_has_done_its_work_its_answer_is_replaced(world: Asked) -> None:
+async def test_a_rule_can_replace_the_answer_after_the_service_has_done_its_work(world: Asked) -> None:
     await world.ingress.answer(method="POST", when="after", status=400, content_type="", body="")
     answer = await world.ask("/events", "POST")
     assert (answer.status_code, answer.text, "Content-Type" in answer.headers) == (400, "", False)
@@ -91,7 +91,7 @@ async def test_after_the_service_has_done_its_work_its_answer_is_replaced(world:
 
 
 @pytest.mark.parametrize("wrong", [{"status": 99}, {"when": "soon"}, {"colour": "red"}])
-async def test_a_rule_that_is_none_is_refused(world: Asked, wrong: dict[str, object]) -> None:
+async def test_an_invalid_rule_is_refused(world: Asked, wrong: dict[str, object]) -> None:
     async with httpx.AsyncClient(base_url=world.url) as client:
         assert (await client.post("/_sandbox/ingress", json=wrong)).status_code == 400
         assert (await client.delete("/_sandbox/ingress/i9")).status_code == 404
@@ -106,7 +106,7 @@ async def test_a_rule_that_is_none_is_refused(world: Asked, wrong: dict[str, obj
     ],
     ids=["graph", "core", "registry"],
 )
-async def test_every_stand_in_has_one(
+async def test_every_stand_in_has_an_ingress(
     build: Callable[[], web.Application], control: Callable[[str], GraphControl | CoreControl | RegistryControl]
 ) -> None:
     async with TestServer(build()) as server:

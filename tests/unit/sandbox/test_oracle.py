@@ -1,4 +1,4 @@
-"""The oracle: what it wants from Core's schedule, and that it sees every way to be wrong."""
+"""The oracle: what it expects from Core's schedule, and that it finds every kind of difference."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -42,7 +42,7 @@ def html(lines: tuple[str, ...]) -> str:
 
 
 def outlook(calendars: Calendars) -> Dump:
-    """A dump of calendars that hold just what is expected."""
+    """Returns a dump of calendars that show exactly what is expected."""
     return {
         address: [
             {
@@ -68,7 +68,7 @@ def outlook(calendars: Calendars) -> Dump:
     }
 
 
-def test_an_event_holds_what_the_guide_says(schedule: Schedule) -> None:
+def test_an_event_shows_what_the_guide_says(schedule: Schedule) -> None:
     row = job(
         subject="Annual inspection",
         client_name="Northwind",
@@ -118,7 +118,7 @@ def test_subject_and_location_are_cut_to_255_utf16_units(schedule: Schedule) -> 
     assert len(event.location) == 255
     assert event.location.endswith("x…")
     assert event.subject.endswith("🔔…")
-    assert len(event.subject.encode("utf-16-le")) // 2 == 254, "a pair is not split for the last unit"
+    assert len(event.subject.encode("utf-16-le")) // 2 == 254, "a surrogate pair is not split"
 
 
 def test_each_assignment_has_one_event(schedule: Schedule) -> None:
@@ -142,7 +142,7 @@ def test_each_assignment_has_one_event(schedule: Schedule) -> None:
         (1, -1, "free"),
     ],
 )
-def test_the_window_decides_what_must_be_there(schedule: Schedule, start: float, hours: float, rule: str) -> None:
+def test_events_are_required_only_in_the_window(schedule: Schedule, start: float, hours: float, rule: str) -> None:
     schedule.add_job(job(start, hours), ["ann"])
 
     calendars = expect(schedule, NOW)
@@ -152,14 +152,14 @@ def test_the_window_decides_what_must_be_there(schedule: Schedule, start: float,
     assert found == rule
 
 
-def test_a_job_that_has_just_entered_the_window_may_be_waiting_for_the_sweep(schedule: Schedule) -> None:
+def test_a_job_that_has_just_entered_the_window_may_wait_for_the_sweep(schedule: Schedule) -> None:
     schedule.add_job(job(21 * 24 - 0.05), ["ann"])
 
     assert only(expect(schedule, NOW)).required
     assert not only(expect(schedule, NOW, entered_within=timedelta(minutes=6))).required
 
 
-def test_cancelled_unscheduled_and_deleted_jobs_want_no_event(schedule: Schedule) -> None:
+def test_cancelled_unscheduled_and_deleted_jobs_must_have_no_event(schedule: Schedule) -> None:
     for job_id in ("cancelled", "unscheduled", "deleted", "unassigned"):
         schedule.add_job(job(job_id=job_id), ["ann"])
     before = outlook(expect(schedule, NOW))
@@ -178,10 +178,10 @@ def test_cancelled_unscheduled_and_deleted_jobs_want_no_event(schedule: Schedule
     ]
     assert all(": surplus: " in line for line in differences)
     later = compare(expect(schedule, NOW + timedelta(days=1)), before)
-    assert later == [], "what ended is history"
+    assert later == [], "an event that has ended is not checked"
 
 
-def test_past_jobs_are_not_judged(schedule: Schedule) -> None:
+def test_past_jobs_are_not_checked(schedule: Schedule) -> None:
     schedule.add_job(job(-5), ["ann"])
     history = {"tag": "acme/J", "subject": "as it was", "end": "2026-11-20T09:00:00Z", "id": "1"}
 
@@ -189,7 +189,7 @@ def test_past_jobs_are_not_judged(schedule: Schedule) -> None:
     assert compare(expect(schedule, NOW), {ANN: [history, history], BOB: [history]}) == []
 
 
-def test_beyond_the_window_no_event_and_the_right_event_are_both_fine(schedule: Schedule) -> None:
+def test_beyond_the_window_an_event_may_be_missing_but_not_wrong(schedule: Schedule) -> None:
     schedule.add_job(job(22 * 24), ["ann"])
     calendars = expect(schedule, NOW)
     right, wrong = outlook(calendars), outlook(calendars)
@@ -205,7 +205,7 @@ def break_field(name: str, value: Any) -> Callable[[Dump], None]:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "reported"),
     [
         (lambda dump: dump[ANN].clear(), "missing"),
         (lambda dump: dump[ANN].append({**dump[ANN][0], "id": "copy"}), "duplicate"),
@@ -226,7 +226,9 @@ def break_field(name: str, value: Any) -> Callable[[Dump], None]:
         (break_field("series", {"pattern": "daily"}), "series differs"),
     ],
 )
-def test_every_way_to_be_wrong_is_told(schedule: Schedule, damage: Callable[[Dump], None], told: str) -> None:
+def test_every_kind_of_difference_is_reported(
+    schedule: Schedule, damage: Callable[[Dump], None], reported: str
+) -> None:
     schedule.add_job(job(client_name="Northwind", subject="Lift", notes="one\ntwo", address="1 Mill Lane"), ["ann"])
     calendars = expect(schedule, NOW)
     dump = outlook(calendars)
@@ -235,8 +237,8 @@ def test_every_way_to_be_wrong_is_told(schedule: Schedule, damage: Callable[[Dum
     damage(dump)
 
     (difference,) = compare(calendars, dump)
-    assert f"acme/J: {told}" in difference
-    assert difference.startswith(BOB if told == "surplus" else ANN)
+    assert f"acme/J: {reported}" in difference
+    assert difference.startswith(BOB if reported == "surplus" else ANN)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +258,7 @@ def test_the_body_is_compared_as_a_reader_sees_it(schedule: Schedule, body: str)
     assert compare(calendars, dump) == []
 
 
-def test_instants_are_compared_and_not_their_spelling(schedule: Schedule) -> None:
+def test_times_are_compared_as_instants_not_as_texts(schedule: Schedule) -> None:
     schedule.add_job(job(), ["ann"])
     calendars = expect(schedule, NOW)
     dump = outlook(calendars)
@@ -303,7 +305,7 @@ def test_other_peoples_events_and_other_sites_are_left_alone(schedule: Schedule)
     assert compare(expect(schedule, NOW), {ANN: [own, other], "stranger@acme.example": [own]}) == []
 
 
-def test_exempt_mailboxes_are_not_judged(schedule: Schedule) -> None:
+def test_exempt_mailboxes_are_not_checked(schedule: Schedule) -> None:
     schedule.add_job(job(), ["ann", "bob"])
 
     differences = compare(expect(schedule, NOW), {}, exempt=["ANN@acme.example"])

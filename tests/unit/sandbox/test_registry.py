@@ -1,4 +1,4 @@
-"""The schema registry stub: Confluent's answers, its errors, passwords and faults."""
+"""The stand-in schema registry: Confluent's answers, its errors, passwords and faults."""
 
 import asyncio
 import json
@@ -64,7 +64,7 @@ async def test_a_schema_may_refer_to_others(http: aiohttp.ClientSession) -> None
     assert "references" not in (await ask(http, "GET", "/schemas/ids/1"))[1]
 
 
-async def test_a_schema_may_be_given_the_id_that_it_had_elsewhere(http: aiohttp.ClientSession) -> None:
+async def test_a_schema_can_be_registered_with_a_given_id(http: aiohttp.ClientSession) -> None:
     assert await ask(http, "POST", "/subjects/t/versions", {"schema": KEY, "id": 40}) == (200, {"id": 40})
     assert (await ask(http, "POST", "/subjects/t/versions", {"schema": VALUE, "id": 40}))[0] == 422
     assert await ask(http, "POST", "/subjects/t/versions", {"schema": VALUE}) == (200, {"id": 41})
@@ -86,7 +86,7 @@ async def test_a_schema_may_be_given_the_id_that_it_had_elsewhere(http: aiohttp.
         ("/elsewhere", 404),
     ],
 )
-async def test_what_is_unknown_is_told_as_confluents_registry_does(
+async def test_unknown_names_get_the_errors_of_confluents_registry(
     http: aiohttp.ClientSession, path: str, code: int
 ) -> None:
     await ask(http, "POST", "/subjects/s/versions", {"schema": '"string"'})
@@ -98,13 +98,13 @@ async def test_what_is_unknown_is_told_as_confluents_registry_does(
 
 
 @pytest.mark.parametrize("body", [{"schema": "{"}, {"schema": '{"type": "nonsense"}'}, {}, [], {"schema": 3}])
-async def test_only_avro_schemas_are_taken(http: aiohttp.ClientSession, body: Any) -> None:
+async def test_only_avro_schemas_are_accepted(http: aiohttp.ClientSession, body: Any) -> None:
     status, error = await ask(http, "POST", "/subjects/s/versions", body)
 
     assert (status, error["error_code"]) == (422, 42201)
 
 
-async def test_a_password_is_asked_for_when_there_are_users() -> None:
+async def test_a_password_is_required_if_there_are_users() -> None:
     async with TestServer(Registry({"calsync": "s3cret"}).app()) as server:
         for password, status in ((None, 401), ("no", 401), ("s3cret", 200)):
             headers = {} if password is None else {"Authorization": aiohttp.encode_basic_auth("calsync", password)}
@@ -112,7 +112,7 @@ async def test_a_password_is_asked_for_when_there_are_users() -> None:
                 assert (await ask(http, "GET", "/subjects"))[0] == status
 
 
-async def test_it_can_be_down_failing_or_slow(http: aiohttp.ClientSession) -> None:
+async def test_the_registry_can_be_down_failing_or_slow(http: aiohttp.ClientSession) -> None:
     await ask(http, "PUT", "/_sandbox/fault", {"kind": "down"})
     with pytest.raises(aiohttp.ClientConnectionError):
         await ask(http, "GET", "/subjects")

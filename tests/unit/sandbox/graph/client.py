@@ -16,7 +16,7 @@ SCOPE = "https://graph.microsoft.com/.default"
 
 
 class Outlook:
-    """Graph as a client sees it, with the sandbox's world at hand."""
+    """A client of Graph, with access to the sandbox's world."""
 
     def __init__(self, url: str, world: World) -> None:
         self.url, self.world = url, world
@@ -52,7 +52,7 @@ class Outlook:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """`path` starts after the mailbox; one Prefer line for each of `prefer`."""
+        """Sends a request. `path` starts after the mailbox. Each item of `prefer` is one Prefer line."""
         lines = [("Authorization", f"Bearer {self.token}"), *(headers or {}).items()]
         lines += [("Prefer", each) for each in ([prefer] if isinstance(prefer, str) else prefer)]
         return await self.http.request(method, f"/v1.0/users/{mailbox}{path}", json=body, headers=lines, params=params)
@@ -75,7 +75,7 @@ class Outlook:
 
 
 def event(**changes: Any) -> dict[str, Any]:
-    """A request body as the service sends it."""
+    """Returns a request body as the service sends it."""
     return {
         "subject": "Core Job — Northwind (Plant 4)",
         "body": {"contentType": "html", "content": "Job: Boiler<br>Notes: it&#x27;s <b>hot</b>"},

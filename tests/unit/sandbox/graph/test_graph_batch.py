@@ -54,7 +54,7 @@ async def test_each_request_has_its_own_answer(outlook: Outlook, make_event: Mak
     assert stats["batches"] == {"count": 2, "sizes": {"1": 1, "4": 1}}
 
 
-async def test_prefer_counts_only_inside(outlook: Outlook, make_event: MakeEvent) -> None:
+async def test_only_the_inner_prefer_counts(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.create(make_event())
     zone = 'outlook.timezone="Tokyo Standard Time", outlook.body-content-type="text"'
     headers = {"Authorization": f"Bearer {outlook.token}", "Prefer": zone}
@@ -140,7 +140,7 @@ async def test_faults_strike_whole_batches(outlook: Outlook, make_event: MakeEve
     assert answer.status_code == 401
 
 
-async def test_answers_come_in_an_order_of_their_own(outlook: Outlook) -> None:
+async def test_responses_come_in_any_order(outlook: Outlook) -> None:
     requests = [get(number) for number in range(20)]
     asked = [each["id"] for each in requests]
     assert [each["id"] for each in (await outlook.batch(*requests)).json()["responses"]] != asked
@@ -149,7 +149,9 @@ async def test_answers_come_in_an_order_of_their_own(outlook: Outlook) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 424])
-async def test_what_a_batch_is_in_which_one_was_throttled(outlook: Outlook, make_event: MakeEvent, status: int) -> None:
+async def test_the_status_of_a_batch_with_a_throttled_request_is_a_switch(
+    outlook: Outlook, make_event: MakeEvent, status: int
+) -> None:
     await outlook.control.set_switches(throttled_batch_status=status)
     await outlook.control.set_fault(429, mailbox=ANN, times=1)
     answer = await outlook.batch(post(1, make_event()), post(2, make_event(), BOB))

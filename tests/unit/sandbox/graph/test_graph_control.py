@@ -23,7 +23,7 @@ from tests.unit.sandbox.graph.client import MakeEvent, Outlook
 ANN = "ann@acme.example"
 
 
-async def test_switches_tell_their_meaning_and_refuse_nonsense(outlook: Outlook) -> None:
+async def test_switches_have_a_meaning_and_refuse_wrong_values(outlook: Outlook) -> None:
     switches = await outlook.control.switches()
     assert all(each["meaning"] for each in switches.values())
     for values in ({"colour": 1}, {"latency_ms": "slow"}, {"body_style": "loud"}, {"page_size": -1}):
@@ -56,7 +56,7 @@ async def test_requests_are_counted_and_logged(outlook: Outlook) -> None:
     assert {each["mailbox"] for each in log} == {ANN}
 
 
-async def test_a_recording_keeps_whole_requests_but_no_secret(outlook: Outlook, make_event: MakeEvent) -> None:
+async def test_a_recording_keeps_whole_requests_without_secrets(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.create()
     await outlook.control.record(on=True)
     await outlook.create(make_event(subject="kept"), prefer='IdType="ImmutableId"')
@@ -80,7 +80,7 @@ async def test_a_recording_keeps_whole_requests_but_no_secret(outlook: Outlook, 
     assert await outlook.control.recording() == []
 
 
-def test_a_recording_keeps_the_last_requests_alone() -> None:
+def test_a_recording_keeps_only_the_last_requests() -> None:
     recording = Recording()
     recording.start()
     for number in range(40):
@@ -115,7 +115,7 @@ async def stopped(process: Process) -> None:
     assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
-async def test_the_process_ends_at_sigterm_even_with_answers_held() -> None:
+async def test_the_process_ends_at_sigterm_even_while_answers_are_held() -> None:
     process, url = await started("--latency-ms", "1")
     async with GraphControl(url) as control, httpx.AsyncClient(base_url=url) as http:
         assert (await control.switches())["latency_ms"]["value"] == 1

@@ -1,4 +1,4 @@
-"""Tokens, who may do what, and MSAL against it."""
+"""Tokens, permissions, and MSAL against the sandbox's Entra."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ async def test_the_openid_document_names_the_real_authority(outlook: Outlook) ->
     assert missing.json()["error_codes"] == [90002]
 
 
-async def test_a_token(outlook: Outlook) -> None:
+async def test_a_token_is_issued(outlook: Outlook) -> None:
     document = (await outlook.log_in()).json()
     assert document.keys() == {"token_type", "expires_in", "ext_expires_in", "access_token"}
     assert (document["token_type"], document["expires_in"]) == ("Bearer", 3599)
@@ -47,7 +47,7 @@ async def test_a_token(outlook: Outlook) -> None:
         ({"secret": ""}, 400, "invalid_request", 900144),
     ],
 )
-async def test_why_there_is_no_token(
+async def test_a_refused_token_request_gets_its_aadsts_error(
     outlook: Outlook, wrong: dict[str, Any], status: int, error: str, code: int
 ) -> None:
     await outlook.control.add_app(TENANT, APP, [Secret("s3cret", id="the-id"), Secret("old", expires=1_700_000_000)])
@@ -134,7 +134,7 @@ async def test_the_time_zone_of_a_mailbox(outlook: Outlook, zone: str) -> None:
 
 
 class Redirected:
-    """What MSAL may use as its http_client: everything for the real authority goes to the sandbox."""
+    """An http_client for MSAL that sends every request for the real authority to the sandbox."""
 
     def __init__(self, url: str) -> None:
         self.url, self.session = url, requests.Session()
@@ -199,16 +199,16 @@ def claims(token: str) -> Any:
 
 async def test_a_token_claims_its_roles_unless_there_are_none(outlook: Outlook) -> None:
     await outlook.log_in()
-    told = claims(outlook.token)
-    assert (told["tid"], told["appid"], told["aud"]) == (TENANT, APP, "https://graph.microsoft.com")
-    assert told["roles"] == ["Calendars.ReadWrite", "MailboxSettings.Read"]
-    assert told["exp"] - told["iat"] == 3599
+    claimed = claims(outlook.token)
+    assert (claimed["tid"], claimed["appid"], claimed["aud"]) == (TENANT, APP, "https://graph.microsoft.com")
+    assert claimed["roles"] == ["Calendars.ReadWrite", "MailboxSettings.Read"]
+    assert claimed["exp"] - claimed["iat"] == 3599
     await outlook.control.add_app(TENANT, APP, roles=[])
     await outlook.log_in()
     assert "roles" not in claims(outlook.token)
 
 
-async def test_a_token_that_ends_before_it_says(outlook: Outlook) -> None:
+async def test_a_token_can_end_before_expires_in(outlook: Outlook) -> None:
     await outlook.control.set_switches(token_valid_seconds=0.001, token_refresh_seconds=1800)
     document = (await outlook.log_in()).json()
     assert (document["expires_in"], document["refresh_in"]) == (3599, 1800)
@@ -232,7 +232,7 @@ async def test_a_valid_token_is_refused_once(outlook: Outlook, batched: bool) ->
 
 
 @pytest.mark.parametrize(("code", "status"), [("NoPermissionsInAccessToken", 401), ("ErrorAccessDenied", 403)])
-async def test_what_a_token_without_roles_is_told_is_a_switch(outlook: Outlook, code: str, status: int) -> None:
+async def test_the_error_for_a_token_without_roles_is_a_switch(outlook: Outlook, code: str, status: int) -> None:
     await outlook.control.set_switches(no_roles_code=code, no_roles_status=status)
     await outlook.control.add_app(TENANT, APP, roles=[])
     await outlook.log_in()

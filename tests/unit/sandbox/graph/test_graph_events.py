@@ -35,7 +35,7 @@ async def test_an_event_comes_back_whole(outlook: Outlook, make_event: MakeEvent
     assert answer.headers["request-id"]
 
 
-async def test_defaults_of_what_is_left_out(outlook: Outlook) -> None:
+async def test_properties_that_are_left_out_get_defaults(outlook: Outlook) -> None:
     made = (
         await outlook.create(
             {
@@ -103,7 +103,7 @@ async def test_a_patch_changes_what_it_names(outlook: Outlook) -> None:
     assert changed["changeKey"] != made["changeKey"]
 
 
-async def test_deleted_is_gone(outlook: Outlook) -> None:
+async def test_a_deleted_event_is_not_found(outlook: Outlook) -> None:
     made = (await outlook.create()).json()
     assert (await outlook.ask("DELETE", f"/events/{made['id']}")).status_code == 204
     for method in ("DELETE", "GET"):
@@ -151,7 +151,9 @@ async def test_a_stale_etag_is_refused(outlook: Outlook) -> None:
         ({"singleValueExtendedProperties": [{"id": "CoreJob", "value": "1"}]}, "ErrorInvalidProperty"),
     ],
 )
-async def test_what_graph_refuses(outlook: Outlook, make_event: MakeEvent, change: dict[str, Any], code: str) -> None:
+async def test_payloads_that_graph_refuses(
+    outlook: Outlook, make_event: MakeEvent, change: dict[str, Any], code: str
+) -> None:
     answer = await outlook.create(make_event(**change))
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
     assert await outlook.control.events() == {"ann@acme.example": [], "bob@acme.example": []}
@@ -225,7 +227,7 @@ async def test_ids_come_in_two_formats(outlook: Outlook) -> None:
     assert (await outlook.ask("GET", f"/events/{immutable}", prefer=IMMUTABLE)).status_code == 200
 
 
-async def test_all_day_events_float(outlook: Outlook, make_event: MakeEvent) -> None:
+async def test_all_day_events_have_no_zone(outlook: Outlook, make_event: MakeEvent) -> None:
     day = {"start": {"dateTime": "2026-10-12T00:00:00", "timeZone": "Tokyo Standard Time"}}
     day["end"] = {"dateTime": "2026-10-13T00:00:00", "timeZone": "Tokyo Standard Time"}
     made = (await outlook.create(make_event(isAllDay=True, **day))).json()
@@ -272,7 +274,7 @@ async def test_a_body_must_be_json(outlook: Outlook) -> None:
     assert (await outlook.ask("PUT", "/events")).status_code == 405
 
 
-async def test_zones_that_a_write_may_not_have(outlook: Outlook, make_event: MakeEvent) -> None:
+async def test_zones_that_a_write_may_not_name(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.control.set_switches(zones_refused_in_bodies="Fiji Standard Time,GMT Standard Time")
     answer = await outlook.create(make_event())
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "TimeZoneNotSupportedException")

@@ -1,4 +1,4 @@
-"""Faults set over HTTP."""
+"""Faults that are set over HTTP."""
 
 import asyncio
 from typing import Any
@@ -36,7 +36,7 @@ async def held(outlook: Outlook, mailbox: str = ANN) -> int:
     ],
 )
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_what_is_told_and_whether_it_was_applied(
+async def test_a_fault_has_its_error_and_may_apply_the_write(
     outlook: Outlook, fault: int | str, status: int, code: str, when: str
 ) -> None:
     await outlook.control.set_fault(fault, operation="create", when=when)
@@ -102,7 +102,7 @@ async def test_a_slow_answer(outlook: Outlook) -> None:
     assert (await task).status_code == 201
 
 
-async def test_whom_a_fault_strikes(outlook: Outlook) -> None:
+async def test_a_fault_strikes_only_matching_requests(outlook: Outlook) -> None:
     await outlook.control.set_fault(503, mailbox=BOB.upper(), operation="create", skip=1, times=1)
     statuses = [(await outlook.create(mailbox=BOB)).status_code for _ in range(3)]
     assert statuses == [201, 503, 201]
@@ -114,7 +114,7 @@ async def test_whom_a_fault_strikes(outlook: Outlook) -> None:
     assert (await outlook.create()).status_code == 201
 
 
-async def test_chance_repeats_with_its_seed(outlook: Outlook) -> None:
+async def test_random_faults_repeat_with_the_seed(outlook: Outlook) -> None:
     await outlook.control.set_fault(500, operation="list", probability=0.5)
 
     async def run() -> list[int]:
@@ -144,14 +144,14 @@ async def test_chance_repeats_with_its_seed(outlook: Outlook) -> None:
         {"fault": "untagged"},
     ],
 )
-async def test_what_is_no_fault(outlook: Outlook, document: dict[str, Any]) -> None:
+async def test_invalid_faults_are_refused(outlook: Outlook, document: dict[str, Any]) -> None:
     answer = await outlook.http.post("/_sandbox/faults", json=document)
     assert answer.status_code == 400
     assert answer.json()["error"]
 
 
 @pytest.mark.parametrize(("wait", "header"), [("", None), ("Wed, 21 Oct 2026 07:28:00 GMT",) * 2, (2.128, "2.128")])
-async def test_how_long_to_wait_is_told_or_not(outlook: Outlook, wait: float | str, header: str | None) -> None:
+async def test_retry_after_is_sent_or_left_out(outlook: Outlook, wait: float | str, header: str | None) -> None:
     await outlook.control.set_fault(429, retry_after=wait)
     assert (await outlook.create()).headers.get("Retry-After") == header
     [inner] = (await outlook.batch({"id": "1", "method": "GET", "url": f"/users/{ANN}/events"})).json()["responses"]
@@ -184,7 +184,7 @@ async def test_a_page_of_a_proxy(outlook: Outlook, operation: str) -> None:
     assert (answer.status_code, answer.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
 
 
-async def test_an_event_made_without_its_tag(outlook: Outlook, make_tagged: MakeEvent) -> None:
+async def test_an_event_can_be_created_without_its_tag(outlook: Outlook, make_tagged: MakeEvent) -> None:
     await outlook.control.set_fault("untagged", operation="create", times=1)
     answer = await outlook.create(make_tagged("acme/1", transactionId="t1"))
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ConcurrentItemSave")
@@ -193,7 +193,7 @@ async def test_an_event_made_without_its_tag(outlook: Outlook, make_tagged: Make
     assert (again.status_code, event["tag"]) == (201, None)
 
 
-async def test_a_spoilt_answer_that_takes_its_time(outlook: Outlook) -> None:
+async def test_a_faulty_answer_can_be_delayed(outlook: Outlook) -> None:
     fault = await outlook.control.set_fault("empty-503", when="after", delay_seconds=60)
     task = asyncio.create_task(outlook.create())
     await outlook.control.wait_for_fault(fault)
@@ -214,7 +214,7 @@ async def test_every_kind_strikes_before_and_after_the_write(outlook: Outlook) -
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "told", "body"),
+    ("fault", "status", "status_sent", "body"),
     [
         ("empty", None, 400, b""),
         ("empty", 404, 404, b""),
@@ -225,11 +225,11 @@ async def test_every_kind_strikes_before_and_after_the_write(outlook: Outlook) -
 )
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_an_answer_without_a_code(
-    outlook: Outlook, fault: int | str, status: int | None, told: int, body: bytes, when: str
+    outlook: Outlook, fault: int | str, status: int | None, status_sent: int, body: bytes, when: str
 ) -> None:
     await outlook.control.set_fault(fault, operation="create", when=when, status=status)
     answer = await outlook.create()
-    assert (answer.status_code, answer.content[: len(body)]) == (told, body)
+    assert (answer.status_code, answer.content[: len(body)]) == (status_sent, body)
     assert await held(outlook) == (when == "after")
 
 
@@ -253,7 +253,7 @@ async def test_a_batch_without_one_answer(outlook: Outlook, make_event: MakeEven
         await outlook.create(mailbox=BOB)
 
 
-async def test_a_page_within_a_batch_is_a_text(outlook: Outlook, make_event: MakeEvent) -> None:
+async def test_a_page_inside_a_batch_is_a_text(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.control.set_fault("page", operation="get")
     answer = await outlook.batch({"id": "0", "method": "GET", "url": f"/users/{ANN}/events/x"})
     [reply] = answer.json()["responses"]

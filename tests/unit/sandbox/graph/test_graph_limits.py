@@ -1,4 +1,4 @@
-"""Limits: four requests at a time, and a number in a time."""
+"""Limits: four requests at a time, and numbers of requests and bytes in a window."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from tests.unit.sandbox.graph.client import MakeEvent, Outlook
 ANN = "ann@acme.example"
 
 
-async def test_the_fifth_at_once_is_refused(outlook: Outlook) -> None:
+async def test_the_fifth_request_at_once_is_refused(outlook: Outlook) -> None:
     hold = await outlook.control.set_fault("hold", operation="list", times=4)
     held = [asyncio.create_task(outlook.ask("GET", "/events")) for _ in range(4)]
     await outlook.control.wait_for_fault(hold, hits=4)
@@ -33,7 +33,7 @@ async def test_batches_share_the_limit(outlook: Outlook) -> None:
     assert refused["body"]["error"]["message"] == "Application is over its MailboxConcurrency limit."
 
 
-async def test_too_many_in_the_window(outlook: Outlook) -> None:
+async def test_too_many_requests_in_the_window_are_refused(outlook: Outlook) -> None:
     await outlook.control.set_switches(request_limit=2)
     statuses = [(await outlook.ask("GET", "/events")).status_code for _ in range(3)]
     assert statuses == [200, 200, 429]
@@ -42,7 +42,7 @@ async def test_too_many_in_the_window(outlook: Outlook) -> None:
     assert 0 < float(answer.headers["Retry-After"]) <= 600
 
 
-async def test_who_does_not_wait_is_noted(outlook: Outlook) -> None:
+async def test_a_client_that_ignores_retry_after_is_counted(outlook: Outlook) -> None:
     await outlook.control.set_fault(429, retry_after=30, times=1)
     await outlook.ask("GET", "/events")
     assert (await outlook.control.stats())["early_retries"] == 0
@@ -51,7 +51,7 @@ async def test_who_does_not_wait_is_noted(outlook: Outlook) -> None:
     assert (stats["early_retries"], stats["early_retries_by_mailbox"]) == (1, {ANN: 1})
 
 
-async def test_a_patch_that_another_overtook_conflicts(outlook: Outlook) -> None:
+async def test_a_patch_that_another_write_overtook_conflicts(outlook: Outlook) -> None:
     made = (await outlook.create()).json()
     await outlook.control.set_switches(latency_ms=150)
     path = f"/events/{made['id']}"
@@ -61,7 +61,7 @@ async def test_a_patch_that_another_overtook_conflicts(outlook: Outlook) -> None
     assert conflict.json()["error"]["code"] == "ErrorIrresolvableConflict"
 
 
-async def test_too_many_bytes_in_the_window(outlook: Outlook, make_event: MakeEvent) -> None:
+async def test_too_many_bytes_in_the_window_are_refused(outlook: Outlook, make_event: MakeEvent) -> None:
     long = make_event(body={"contentType": "html", "content": "x" * 1000})
     await outlook.control.set_switches(upload_limit_bytes=3000)
     request = {"method": "POST", "url": f"/users/{ANN}/events", "headers": {"Content-Type": "application/json"}}
@@ -74,7 +74,7 @@ async def test_too_many_bytes_in_the_window(outlook: Outlook, make_event: MakeEv
     assert (await outlook.ask("GET", "/events")).status_code == 200, "reads send no bytes"
 
 
-async def test_too_many_of_one_app_on_all_mailboxes(outlook: Outlook) -> None:
+async def test_too_many_requests_of_one_app_on_all_mailboxes_are_refused(outlook: Outlook) -> None:
     await outlook.control.set_switches(app_request_limit=2)
     statuses = [(await outlook.ask("GET", "/events", mailbox=each)).status_code for each in (ANN, "bob@acme.example")]
     assert statuses == [200, 200]

@@ -25,7 +25,7 @@ def at(start: str, end: str, zone: str = "UTC") -> dict[str, dict[str, str]]:
         ("2026-10-01T00:00:00", "2026-10-20T00:00:00", True),
     ],
 )
-async def test_what_overlaps_the_window_is_seen(
+async def test_a_view_shows_what_overlaps_the_window(
     outlook: Outlook, make_event: MakeEvent, start: str, end: str, seen: bool
 ) -> None:
     await outlook.create(make_event(**at(start, end)))
@@ -91,7 +91,7 @@ async def test_selected_fields(outlook: Outlook, make_event: MakeEvent) -> None:
         assert (await outlook.view(params=params)).status_code == 400
 
 
-async def test_the_tag_is_told_when_it_is_expanded_by_id(
+async def test_the_tag_is_returned_if_it_is_expanded_by_id(
     outlook: Outlook, make_event: MakeEvent, make_tagged: MakeEvent
 ) -> None:
     await outlook.create(make_event())
@@ -162,7 +162,7 @@ async def test_order(outlook: Outlook, make_event: MakeEvent) -> None:
     assert [each["start"]["dateTime"][11:13] for each in value] == ["01", "02", "03"]
 
 
-async def test_next_links_may_lead_elsewhere_or_round(outlook: Outlook, make_event: MakeEvent) -> None:
+async def test_next_links_may_lead_to_another_origin_or_in_a_circle(outlook: Outlook, make_event: MakeEvent) -> None:
     for _ in range(3):
         await outlook.create(make_event())
     await outlook.control.set_switches(page_size=2, next_link_origin="https://graph.example")

@@ -1,4 +1,4 @@
-"""transactionId: identical and other requests that carry one already used."""
+"""transactionId: identical and different requests with a used one."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ async def count(outlook: Outlook) -> int:
     return len([each for each in (await outlook.control.events())[ANN] if not each["in_deleted_items"]])
 
 
-async def test_an_identical_request_makes_no_second_event(outlook: Outlook, make_event: MakeEvent) -> None:
+async def test_an_identical_request_creates_no_second_event(outlook: Outlook, make_event: MakeEvent) -> None:
     first, second = [await outlook.create(make_event(transactionId="t1")) for _ in range(2)]
     assert (first.status_code, second.status_code) == (201, 201)
     assert first.json()["id"] == second.json()["id"]
@@ -22,7 +22,7 @@ async def test_an_identical_request_makes_no_second_event(outlook: Outlook, make
 
 @pytest.mark.parametrize("status", [400, 409])
 @pytest.mark.parametrize("annotated", [True, False])
-async def test_another_event_under_the_same_id(
+async def test_another_event_with_the_same_transaction_id_is_refused(
     outlook: Outlook, make_event: MakeEvent, status: int, annotated: bool
 ) -> None:
     await outlook.control.set_switches(transaction_status=status, transaction_annotation=annotated)
@@ -36,7 +36,7 @@ async def test_another_event_under_the_same_id(
 
 @pytest.mark.parametrize(("behaviour", "status", "events"), [("new", 201, 1), ("same", 201, 0), ("error", 400, 0)])
 @pytest.mark.parametrize("by_user", [True, False])
-async def test_after_the_event_was_deleted(
+async def test_a_transaction_id_whose_event_was_deleted(
     outlook: Outlook, make_event: MakeEvent, behaviour: str, status: int, events: int, by_user: bool
 ) -> None:
     await outlook.control.set_switches(transaction_after_delete=behaviour)
@@ -50,7 +50,9 @@ async def test_after_the_event_was_deleted(
 
 
 @pytest.mark.parametrize(("behaviour", "status"), [("same", 201), ("error", 400)])
-async def test_after_the_event_was_edited(outlook: Outlook, make_event: MakeEvent, behaviour: str, status: int) -> None:
+async def test_a_transaction_id_whose_event_was_edited(
+    outlook: Outlook, make_event: MakeEvent, behaviour: str, status: int
+) -> None:
     await outlook.control.set_switches(transaction_after_edit=behaviour)
     made = (await outlook.create(make_event(transactionId="t1"))).json()
     await outlook.control.user_edit(ANN, {"subject": "mine"}, event_id=made["id"])
@@ -78,11 +80,11 @@ async def test_what_must_be_repeated_is_a_switch(
     answer = await outlook.create(make_event(transactionId="t1", **change))
     assert answer.status_code == status
     if status == 201:
-        assert answer.json() == made, "the event as it was made, whatever was asked for now"
+        assert answer.json() == made, "the event as it was created, with any body"
     assert await count(outlook) == 1
 
 
-async def test_a_transaction_that_was_forgotten(outlook: Outlook, make_event: MakeEvent) -> None:
+async def test_a_forgotten_transaction_id_creates_another_event(outlook: Outlook, make_event: MakeEvent) -> None:
     await outlook.control.set_switches(transaction_memory_seconds=0)
     first, second = [await outlook.create(make_event(transactionId="t1")) for _ in range(2)]
     assert first.json()["id"] != second.json()["id"]

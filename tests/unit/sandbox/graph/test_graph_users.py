@@ -1,4 +1,4 @@
-"""What people do in Outlook, and what is seen of it."""
+"""User actions in Outlook, and what Graph then shows."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ async def test_an_edit(outlook: Outlook, make_tagged: MakeEvent) -> None:
 
 
 @pytest.mark.parametrize("carries", [True, False])
-async def test_a_copy_carries_the_tag_and_is_no_duplicate(
+async def test_a_copy_carries_the_tag_and_does_not_count_as_a_duplicate(
     outlook: Outlook, make_tagged: MakeEvent, carries: bool
 ) -> None:
     await outlook.control.set_switches(copy_carries_tag=carries)
@@ -43,7 +43,7 @@ async def test_a_copy_carries_the_tag_and_is_no_duplicate(
     assert await duplicates(outlook) == []
 
 
-async def test_two_events_with_a_tag_are_a_duplicate(outlook: Outlook, make_tagged: MakeEvent) -> None:
+async def test_two_events_with_one_tag_are_a_duplicate(outlook: Outlook, make_tagged: MakeEvent) -> None:
     await outlook.create(make_tagged("acme/1"))
     await outlook.control.user_delete(ANN, tag="acme/1")
     await outlook.create(make_tagged("acme/1"))
@@ -70,7 +70,7 @@ async def test_a_deleted_event_is_in_deleted_items(outlook: Outlook, make_tagged
         assert len(await viewed(outlook)) == 1
 
 
-async def test_made_all_day(outlook: Outlook, make_tagged: MakeEvent) -> None:
+async def test_an_event_can_be_made_all_day(outlook: Outlook, make_tagged: MakeEvent) -> None:
     await outlook.create(make_tagged("acme/1"))
     await outlook.control.user_make_all_day(ANN, tag="acme/1")
     [seen] = await viewed(outlook)
@@ -113,7 +113,7 @@ async def test_recurrence_null_ends_a_series(outlook: Outlook, make_tagged: Make
     assert len(await viewed(outlook)) == 1
 
 
-async def test_own_events_and_what_the_dump_tells(
+async def test_a_persons_own_events_are_in_the_dump(
     outlook: Outlook, make_event: MakeEvent, make_tagged: MakeEvent
 ) -> None:
     await outlook.control.user_create(ANN, make_event(subject="Dentist"))
@@ -152,7 +152,7 @@ async def test_a_purged_event_is_in_no_folder(outlook: Outlook, make_tagged: Mak
     assert await outlook.control.events(ANN) == {ANN: []}
 
 
-async def test_an_imported_event_has_other_ids_and_its_tag(outlook: Outlook, make_tagged: MakeEvent) -> None:
+async def test_an_imported_event_has_new_ids_and_keeps_its_tag(outlook: Outlook, make_tagged: MakeEvent) -> None:
     made = (await outlook.create(make_tagged("acme/1"), prefer=IMMUTABLE)).json()
     imported = await outlook.control.act("reimport", ANN, tag="acme/1")
     assert imported["id"] != made["id"]
