@@ -32,7 +32,7 @@ async def test_values_by_registry_id_wait_for_a_registry_that_is_away(company: C
     registry = stand_in("registry", tmp_path)
     with registry:
         url = url_of(registry)
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(verify=False) as client:
             body = orjson.dumps({"schema": orjson.dumps(schema("job-changed-value")).decode()})
             answer = await client.post(f"{url}/subjects/{company.stack.topic}-value/versions", content=body)
             schema_id = answer.json()["id"]
@@ -46,7 +46,7 @@ async def test_values_by_registry_id_wait_for_a_registry_that_is_away(company: C
 
         await eventually(told, "the service waits for the registry")
         assert await company.metric(service, 'calsync_dead_letters_total{reason="undecodable"}') == 0
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(verify=False) as client:
             await client.delete(f"{url}/_sandbox/fault")
         await company.consumed()
         await company.judge()
