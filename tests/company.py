@@ -18,6 +18,8 @@ import httpx
 import trustme
 from confluent_kafka import Consumer, TopicPartition
 
+from consumer.clock import SystemClock
+from consumer.store.store import RedisStore
 from sandbox import certificates
 from sandbox.control import CoreControl, GraphControl, Mailbox, Secret
 from sandbox.core.document import dump
@@ -124,7 +126,16 @@ class Company:
         self.producer.flush()
 
     async def start(self, name: str = "calsync", **environment: str) -> Service:
-        """A replica, in the group and ready."""
+        """A replica, in the group and ready.
+
+        Unless an interval is given, no sweep is due during the test: the first one, five seconds after the start, would
+        now and then repair what the test sweeps for.
+        """
+        if "CALSYNC_SWEEP_INTERVAL_SECONDS" not in environment:
+            store = RedisStore.connect(self.stack.redis_url, f"{self.stack.group}:", SystemClock())
+            for site in self.sites:
+                await store.claim_sweep(site.site_id, 900.0)
+            await store.close()
         service = self.stack.service(name, **environment)
         await asyncio.to_thread(service.process.start)
         self.services.append(service)
