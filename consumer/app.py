@@ -176,7 +176,7 @@ class App:
         return 0 if stop.result() == signal.SIGTERM else 130
 
     async def _stop(self, tasks: list["asyncio.Task[Any]"]) -> bool:
-        """Take no more, let what is under way end, commit, leave the group; then close what was opened."""
+        """Take no more records, let the work under way end, commit, leave the group; then close what was opened."""
         started = time.monotonic()
         self._pump.drain()
         await self._engine.lanes.drain(DRAIN_SECONDS)

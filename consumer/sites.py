@@ -34,8 +34,8 @@ Sites = dict[str, Site]
 class SitesFile:
     """The sites file at a path, a Secret's mount included: its ``..data`` swap is seen, since contents are compared.
 
-    A file may be read while it is being written: only its first sites are there, the file is empty, or it is away for
-    a moment. So new and changed sites are taken at once; that a site is gone, or that the file cannot be used, only
+    A file may be read while it is being written: only its first sites are there, the file is empty, or it is missing
+    for a moment. So new and changed sites are taken at once; that a site is gone, or that the file cannot be used, only
     once the contents stood unchanged for ``STEADY_LOOKS`` looks.
     """
 

@@ -15,8 +15,8 @@ def context(ca_file: Path | None) -> ssl.SSLContext:
     if ca_file is not None:
         # Python 3.13 sets this flag by default. It refuses authorities that older versions accept: basicConstraints
         # not critical, no keyUsage or no key identifier (docs.python.org, "What's New In Python 3.13", ssl;
-        # python/cpython#107361; OpenVPN/easy-rsa#1418). Companies' own authorities often look so, and whoever names
-        # the file has decided to trust it. The chain, the dates and the host name are checked all the same.
+        # python/cpython#107361; OpenVPN/easy-rsa#1418). Companies' own authorities often look so, and a person
+        # who names the file has decided to trust it. The chain, the dates and the host name are checked all the same.
         made.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return made
 

@@ -24,10 +24,10 @@ cli = typer.Typer(add_completion=False)
 @cli.command("check-feed")
 def check_feed(
     topic: Annotated[str | None, typer.Option(help="Another topic than CALSYNC_KAFKA_TOPIC.")] = None,
-    newest: Annotated[int, typer.Option(min=1, help="So many records of each partition.")] = 1000,
+    newest: Annotated[int, typer.Option(min=1, help="How many records of each partition.")] = 1000,
     as_json: Json = False,
 ) -> None:
-    """Tell Core's team what is wrong with the newest records of its feed."""
+    """Show Core's team what is wrong with the newest records of its feed."""
     check = run_until_done(check_newest(configured(), topic, newest))
     print_document(document(check)) if as_json else output.print(table(check))
     raise typer.Exit(FAULT if check.faults else 0)

@@ -23,7 +23,7 @@ COMMANDS: Final = {
     "run": "Consume the topic and keep the calendars, until SIGTERM.",
     "sweep": "Compare the calendars with Core's schedule, once, now, and repair what differs.",
     "replay": "Read the topic again from a time on, and bring every job it names to the state that Core has now.",
-    "check-feed": "Tell Core's team what is wrong with the newest records of its feed.",
+    "check-feed": "Show Core's team what is wrong with the newest records of its feed.",
     "dead-letters": "Records that could not be carried out.",
     "mailbox": "Mailboxes that are not tried.",
     "site": "Customers: served or paused.",

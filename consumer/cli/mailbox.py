@@ -59,7 +59,7 @@ async def parked_mailboxes(settings: Settings, site_ids: Sequence[str]) -> list[
 
 
 async def park_mailbox(settings: Settings, address: str, site_id: str | None, note: str) -> Mailbox:
-    """Try the mailbox no more until it is enabled.
+    """Stop trying the mailbox until it is enabled.
 
     Raises:
         ConfigurationError: it is not said, and not clear, whose it is; or that is not an address.
@@ -76,7 +76,7 @@ async def park_mailbox(settings: Settings, address: str, site_id: str | None, no
 
 
 async def enable_mailbox(settings: Settings, address: str, site_id: str | None) -> list[Mailbox]:
-    """Park the mailbox no more; of several sites that have it parked, all, unless one is named.
+    """Stop parking the mailbox: at every site that has it parked, unless one is named.
 
     Raises:
         ConfigurationError: it is not parked.

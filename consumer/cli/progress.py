@@ -11,7 +11,7 @@ from consumer.sync.report import Report
 
 @contextmanager
 def counted_progress(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Draws a bar while open, on a terminal; what it gives is told how much is done, and of how much."""
+    """Draw a bar while open, on a terminal. Yields a function to call with how much is done, and of how much."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)

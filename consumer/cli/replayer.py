@@ -32,7 +32,7 @@ from consumer.sync.receipts import Receipt
 from consumer.sync.routing import Arrival
 
 _SILENT_SECONDS: Final = HAND_OVER_SECONDS + 60.0
-"""A sick mailbox is handed over before; if nothing comes back for so long, all of Graph is away, or a tenant."""
+"""A mailbox that fails is handed over before. If nothing comes back in this time, Graph or a tenant is unavailable."""
 Progress = Callable[[int, int], None]
 """Gets how much is done, and of how much."""
 

@@ -25,7 +25,7 @@ def list_sites(as_json: Json = False) -> None:
 
 @cli.command("pause")
 def pause(site: SiteArgument) -> None:
-    """Serve a site no more, until it is resumed: what comes for it is handed over to the sweep."""
+    """Stop serving a site until it is resumed: its changes are handed over to the sweep."""
     run_until_done(pause_site(configured(), site))
     output.print(f"paused: {site}; every replica knows within five seconds")
 
@@ -62,7 +62,7 @@ async def pause_site(settings: Settings, site_id: str) -> None:
 
 
 async def resume_site(settings: Settings, site_id: str) -> None:
-    """Pause the site no more; the replicas sweep it at once. Raises ``ConfigurationError`` if it is not paused."""
+    """End the pause of the site; the replicas sweep it at once. Raises ``ConfigurationError`` if it is not paused."""
     async with opened(settings) as (engine, _):
         if site_id not in await engine.store.paused():
             raise ConfigurationError([f"{site_id}: not paused; see calsync site list"])

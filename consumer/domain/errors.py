@@ -1,4 +1,4 @@
-"""What can go wrong, told by what to do next. Adapters raise these and nothing else."""
+"""What can go wrong, sorted by what to do next. Adapters raise these and nothing else."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,7 +81,7 @@ class CoreUnavailableError(TransientError):
 
 
 class ReadOnlyError(CalsyncError):
-    """A write was attempted in a dry run: a fault of ours, stopped where it would have left."""
+    """A write was attempted in a dry run: a fault of this service, stopped before it was sent."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"dry run: {what} was refused")
@@ -140,7 +140,7 @@ class SiteRefusedError(CalsyncError):
 
 
 class RequestRefusedError(CalsyncError):
-    """Graph calls our request malformed: a fault of ours, told loudly; the record is dead-lettered."""
+    """Graph calls our request malformed: a fault of this service, logged as an error; the record is dead-lettered."""
 
     def __init__(self, status: int, code: str) -> None:
         super().__init__(f"Graph refused the request: {status} {code}")

@@ -54,7 +54,7 @@ class Event:
 
 
 class EventSummary(NamedTuple):
-    """One tagged event as a view of the calendar lists it: enough to tell whether it needs a look."""
+    """One tagged event as a view of the calendar lists it: enough to decide whether it must be read whole."""
 
     event_id: str
     """Of a series, that of its master."""
@@ -70,7 +70,7 @@ class EventSummary(NamedTuple):
 
 @dataclass(frozen=True)
 class RemoteEvent:
-    """One event as Graph showed it: only what we own, and what tells whose it is."""
+    """One event as Graph showed it: only the owned fields, and what shows whose it is."""
 
     event_id: str
     etag: str

@@ -70,7 +70,7 @@ def may_conceal(state: State, mailbox: Mailbox) -> bool:
     """Whether a mailbox that ``state`` does not name may still be meant, so that its event must be left as it is.
 
     A worker whose calendar email became unusable (a control character was pasted into it) still has the event in the
-    mailbox that the email named before. Which mailbox that is cannot be told from those of workers who were taken off
+    mailbox that the email named before. That mailbox cannot be distinguished from those of workers who were taken off
     the job. Were such a worker taken for one without a calendar, one bad import of Core's would delete every event of
     a site, and the fuse would not hold them: the jobs have not vanished. So no event of the job is deleted for being
     unnamed until every address is usable again. The mailboxes that the job names get every change, and a cancelled or

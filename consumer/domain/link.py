@@ -38,7 +38,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An event that may exist: some run was about to create it and has not told how that ended."""
+    """An event that may exist: a run was about to create it, and how that ended is not known."""
 
     transaction_id: str
     rank: int
@@ -47,7 +47,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """An event that was taken away, within the last hour."""
+    """An event that was deleted within the last hour."""
 
     rank: int
     written_at: float = field(default=0.0, compare=False)

@@ -105,8 +105,8 @@ def html_lines(html: str) -> tuple[str, ...]:
     (microsoft-graph-docs#8215, OutlookGoogleCalendarSync#2269).
 
     Time and memory are linear in the length: Python's own ``HTMLParser`` takes quadratic time for some inputs before
-    3.13.15 (python/cpython#135462). HTML of more than ``READ_LIMIT`` characters cannot be a body of ours. It is not
-    read: one line with its hash stands for it, which equals no body that we write.
+    3.13.15 (python/cpython#135462). HTML of more than ``READ_LIMIT`` characters is not a body that this service
+    wrote. It is not read: one line with its hash stands for it, which equals no body that we write.
     """
     if len(html) > READ_LIMIT:
         return (f"\x00{len(html)} {hashlib.sha256(html.encode(errors='surrogatepass')).hexdigest()}",)

@@ -37,7 +37,7 @@ UTC_ZONE = Zone("UTC", None)
 
 
 def mark(windows: str) -> int:
-    """Sixteen bits that tell two zones apart: links keep them, to notice that a mailbox's zone has changed."""
+    """Sixteen bits that differ between zones: links keep them, to notice that a mailbox's zone has changed."""
     return zlib.crc32(windows.encode()) & 0xFFFF
 
 
@@ -92,7 +92,7 @@ def is_iana(name: str) -> bool:
 def write_span(start: datetime, end: datetime, zone: Zone) -> tuple[str, str, str]:
     """The two local times and the zone name to send for an event of these instants.
 
-    A local time that the zone has twice (the repeated hour) cannot be told apart by Graph, so both ends go in UTC.
+    A local time that the zone has twice (the repeated hour) is ambiguous to Graph, so both ends are sent in UTC.
     """
     if zone.info is not None:
         # Within a day of the first or the last year there is, an instant may have no local time.

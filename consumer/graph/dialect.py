@@ -9,7 +9,7 @@ from consumer.domain.event import REMINDER_MINUTES, TAG_ID, Event, EventSummary,
 from consumer.domain.timezones import named
 
 UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
-"""What reading a document raises that is not what Graph answers, whatever stands in it."""
+"""What reading a document raises if it is not an answer of Graph."""
 _SELECT: Final = (
     "id,subject,body,location,start,end,isAllDay,showAs,isReminderOn,reminderMinutesBeforeStart,sensitivity,"
     "importance,type,createdDateTime"
@@ -42,13 +42,13 @@ def find_query(tag: str) -> str:
 
 
 def tagged_query(site_id: str) -> str:
-    """The query for all events with a tag of this site, whatever their date (singlevaluelegacyextendedproperty-get)."""
+    """The query for all events with a tag of this site, of any date (singlevaluelegacyextendedproperty-get)."""
     condition = f"singleValueExtendedProperties/Any(ep: ep/id eq '{TAG_ID}' and startswith(ep/value,'{site_id}/'))"
     return f"$filter={quote(condition)}&{_LISTED}"
 
 
 def to_json(event: Event) -> dict[str, Any]:
-    """The owned fields, all of them, always: what is left out keeps whatever it was."""
+    """The owned fields, all of them, always: what is left out keeps its value."""
     return {
         "subject": event.subject,
         "body": {"contentType": "html", "content": event.body},
@@ -81,7 +81,7 @@ def view_query(start: datetime, end: datetime) -> str:
 
 
 def summary(body: Mapping[str, Any], *, not_before: datetime | None = None) -> EventSummary | None:
-    """An event of a list, if it carries a tag of ours, and did not end before ``not_before``.
+    """An event of a list, if it carries a tag of this service, and did not end before ``not_before``.
 
     One whose end cannot be read counts as not ended.
 
@@ -159,7 +159,7 @@ def _minutes(value: Any) -> int:
 def _tag(properties: Any) -> str | None:
     for entry in properties or ():
         name = _text(entry.get("id"))
-        # Exchange gives the id back with the GUID in whatever case it likes; the name keeps its own.
+        # Exchange gives the id back with the GUID in any case; the name keeps its own.
         if name == TAG_ID or name.casefold() == _FOLDED_TAG_ID:
             return _text(entry.get("value"))
     return None
@@ -176,7 +176,7 @@ def _instant(value: Any, wanted: datetime | None = None) -> datetime | None:
     """``{"dateTime": "2026-10-06T01:00:00.0000000", "timeZone": "UTC"}``: seven digits, no offset.
 
     The zone is UTC by the documentation. Answers to a write have come in the zone that was sent
-    (microsoftgraph/microsoft-graph-docs-contrib#8645), so whatever zone is named is read. ``None`` if the zone is
+    (microsoftgraph/microsoft-graph-docs-contrib#8645), so any zone that is named is read. ``None`` if the zone is
     unknown or this is not a time.
     """
     if not isinstance(value, dict):

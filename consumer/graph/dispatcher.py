@@ -24,7 +24,7 @@ from consumer.sync.lease import Lease
 BATCH_SIZE: Final = 20
 """Graph's limit (json-batching)."""
 AT_ONCE: Final = 24
-"""HTTP requests in flight for one app. A batch runs four of its requests at a time, whatever their mailboxes."""
+"""HTTP requests in flight for one app. A batch runs four of its requests at a time, for all mailboxes together."""
 
 
 _SUCCESSES: Final = {
@@ -137,7 +137,7 @@ class Dispatcher:
         """What ``call.read`` makes of a success.
 
         Raises:
-            CalsyncError: whatever :func:`consumer.graph.errors.error_of` makes of the answer.
+            CalsyncError: the one that :func:`consumer.graph.errors.error_of` makes of the answer.
             ReadOnlyError: a write, in a dry run.
         """
         if self._read_only and call.write:

@@ -32,7 +32,7 @@ _ERRORS: Final = frozenset(
         "invalid_tenant",
     }
 )
-"""What Entra's ``error`` may be. The words of RFC 8628 (device codes) are left out: no request of ours can be answered
+"""What Entra's ``error`` may be. The words of RFC 8628 (device codes) are left out: Entra answers none of our requests
 with them, and a gateway may say ``slow_down``."""
 _SMALLEST_CODE: Final = 10_000
 """AADSTS codes have five digits or more; a smaller number in ``error_codes`` may be an HTTP status."""

@@ -27,7 +27,7 @@ class Kind(Enum):
     WAIT = auto()
     """Try again later; a write may have been carried out if the status is 5xx or 408."""
     DOUBT = auto()
-    """Try again later: something failed inside Graph, so a write may have been carried out whatever the status."""
+    """Try again later: something failed inside Graph, so a write may have been carried out with any status."""
     CONFLICT = auto()
     """Somebody else wrote at the same moment: look and try again."""
     GONE = auto()
@@ -38,7 +38,7 @@ class Kind(Enum):
     ZONE = auto()
     """The time zone is not known there: written in UTC it is accepted."""
     MALFORMED = auto()
-    """A fault of ours."""
+    """A fault of this service."""
     FOREIGN = auto()
     """Not Graph's answer, so it proves nothing: a write may have been carried out."""
 

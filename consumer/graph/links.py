@@ -15,7 +15,7 @@ def origin(url: str) -> Origin:
     """The origin of a URL.
 
     Raises:
-        ValueError: it is no http(s) URL with a host, or it holds a user or a password.
+        ValueError: it is not an http(s) URL with a host, or it contains a user or a password.
     """
     return _origin(urlsplit(url))
 

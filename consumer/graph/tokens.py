@@ -114,7 +114,7 @@ class Tokens:
         self._foreign = foreign or ForeignAnswers(lambda _: None, time.monotonic)
         # Bounded by the threads: no request waits for a connection of another.
         self._http = Http(ca_file=ca_file, timeout=_TIMEOUT_SECONDS, connections=None)
-        # Its own threads: a slow Entra must not hold up files, Kafka and whatever else runs in the loop's.
+        # Its own threads: a slow Entra must not hold up files, Kafka and what else runs in the loop's threads.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="entra")
         self._scope = _SCOPES.get(origin(graph_url), _SCOPE)
         self._apps: dict[tuple[str, str, str], _App] = {}

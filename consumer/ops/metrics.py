@@ -101,7 +101,7 @@ class Metrics:
         )
         self._held = Gauge(
             "calsync_sweep_held_deletions",
-            "Deletions that the fuse holds back: so many jobs vanished that Core may be wrong.",
+            "Deletions that the fuse holds back: more jobs vanished at once than is plausible.",
             ["site"],
             registry=registry,
         )

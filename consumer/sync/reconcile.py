@@ -19,7 +19,6 @@ from consumer.domain.site import Site
 from consumer.domain.timezones import UTC_ZONE, zone_for
 from consumer.domain.window import Window
 from consumer.sync.assignment import plan_only, reconcile, times_in
-from consumer.sync.bounded import each
 from consumer.sync.change import Change
 from consumer.sync.grant import Busy, DataLost, Grant, Intent, Parked
 from consumer.sync.lease import RENEW_SECONDS, SEND_WITHIN_SECONDS, Lease
@@ -104,9 +103,9 @@ class Reconciler:
             newest = [assignment for assignment in assignments if _is_newest(assignment)]
             prepared = await self._prepare(site, granted, run, newest, window)
             if len(prepared) == 1:
-                await reconcile(prepared[0])  # the common case is spared a task
+                await reconcile(prepared[0])  # the common case needs no task
             else:
-                await each(prepared, asyncio.Semaphore(ASSIGNMENTS_AT_ONCE), reconcile)
+                await _reconcile_all(prepared)
             return await self._finish(granted.lease, run, changes)
 
     async def plan(self, site: Site, mailbox: Mailbox, change: Change) -> Plan | RunResult:
@@ -289,6 +288,13 @@ class Reconciler:
             if result == "applied" and committed_at is not None:
                 self._meter.accepted(committed_at)
         return run.result
+
+
+async def _reconcile_all(assignments: Sequence[Assignment]) -> None:
+    for first in range(0, len(assignments), ASSIGNMENTS_AT_ONCE):
+        async with asyncio.TaskGroup() as group:
+            for assignment in assignments[first : first + ASSIGNMENTS_AT_ONCE]:
+                group.create_task(reconcile(assignment))
 
 
 def _is_newest(assignment: Assignment) -> bool:
