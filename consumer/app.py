@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 DRAIN_SECONDS: Final = 20.0
 """How long a stop waits for requests under way; a request may take longer, and is then found by the next owner."""
-_LETTERS_SECONDS: Final = 2.0
+_DEAD_LETTERS_SECONDS: Final = 2.0
 """How long a stop then waits for the dead letters under way; those that are not safe come again."""
 _LEAVE_SECONDS: Final = 8.0
 _LOOK_SECONDS: Final = 5.0
@@ -93,7 +93,7 @@ class App:
         self._sites_file_now: Sites = {}
         self._born: str | None = None
         self._ended = asyncio.Event()
-        self._asides: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._end_reason: str | None = None
         self._identity = TopicIdentity(client_config(brokers, properties), settings.kafka_topic)
         self._kafka_threads = ThreadPoolExecutor(3, "kafka")
@@ -105,17 +105,17 @@ class App:
             self._intake.deliver,
             self._on_pump_end,
             self._on_overrun,
-            on_pressure=lambda: self._aside(engine.lanes.relieve()),
+            on_pressure=lambda: self._in_background(engine.lanes.relieve()),
             identify=self._identity.ask,
             monotonic=time.monotonic,
         )
         self._lag = Lag(group, settings.kafka_topic)
         self._heartbeats = Heartbeats(group, settings.kafka_heartbeat_topic)
         self._partition_count = 0
-        self._rounds = SweepScheduler(
+        self._scheduler = SweepScheduler(
             engine.sweeper,
             engine.store,
-            engine.states,
+            engine.sites,
             clock=SystemClock(),
             interval=settings.sweep_interval_seconds,
             owns=self._owns,
@@ -152,11 +152,11 @@ class App:
             "refused records": self._refused.run(),
             "leases": self._engine.renew_leases(),
             "sites file": self._sites_file.watch(self._take_sites),
-            "site probes": self._engine.states.probe_forever(),
-            "lag": every(_LOOK_SECONDS, self._measure_lag),
+            "site probes": self._engine.sites.probe_forever(),
+            "lag": every(_LOOK_SECONDS, self._measure_topic),
             "heartbeats": every(_LOOK_SECONDS, self._listen_for_heartbeats),
             "store": every(_LOOK_SECONDS, self._look_at_store),
-            "sweeps": self._rounds.run(),
+            "sweeps": self._scheduler.run(),
             "pump": self._ended.wait(),
         }
         tasks = [asyncio.create_task(work, name=name) for name, work in parts.items()]
@@ -180,7 +180,7 @@ class App:
         started = time.monotonic()
         self._pump.drain()
         await self._engine.lanes.drain(DRAIN_SECONDS)
-        await self._refused.drain(min(_LETTERS_SECONDS, max(0.0, started + DRAIN_SECONDS - time.monotonic())))
+        await self._refused.drain(min(_DEAD_LETTERS_SECONDS, max(0.0, started + DRAIN_SECONDS - time.monotonic())))
         left = await self._in_kafka_thread(self._pump.stop, _LEAVE_SECONDS)
         for task in tasks:
             task.cancel()
@@ -198,19 +198,19 @@ class App:
             known = self._sites_file_now.get(site_id)
             if known is None and not first:
                 # Its records were skipped until now: the sweep makes up for them.
-                self._aside(self._rounds.recover(site_id, every_mailbox=False))
+                self._in_background(self._scheduler.recover(site_id, every_mailbox=False))
             elif known is not None and known.app != site.app:
-                self._aside(self._rounds.recover(site_id, every_mailbox=True))
+                self._in_background(self._scheduler.recover(site_id, every_mailbox=True))
         self._sites_file_now = sites
         self._metrics.sites(sites)
-        self._engine.states.replace(sites)
+        self._engine.sites.replace(sites)
 
     def _resumed(self, site_id: str) -> None:
         self._engine.lanes.wake(site_id)
         # What was handed over while the site was suspended must not wait for its next turn.
-        self._aside(self._rounds.recover(site_id, every_mailbox=False))
+        self._in_background(self._scheduler.recover(site_id, every_mailbox=False))
 
-    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
             try:
                 await work
@@ -220,8 +220,8 @@ class App:
                 )
 
         task = asyncio.create_task(guarded())
-        self._asides.add(task)
-        task.add_done_callback(self._asides.discard)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def _owns(self, site_id: str) -> bool:
         """A site belongs to the partition that its id hashes to, and so to the replica that holds that."""
@@ -234,7 +234,7 @@ class App:
             self._pump.done(record, receipt.covered_by.offset if receipt.covered_by else None)
 
     async def _block(self, record: Record) -> None:
-        """Wherever the partition goes from here: nobody reads it any further."""
+        """Block the partition in Redis, so that no replica reads on."""
         log.error(
             "partition blocked: too many unreadable records in a row; see calsync dead-letters",
             partition=record.partition,
@@ -258,7 +258,7 @@ class App:
 
     def _on_overrun(self) -> None:
         for site_id in self._sites_file_now:
-            self._aside(self._rounds.recover(site_id, every_mailbox=False))
+            self._in_background(self._scheduler.recover(site_id, every_mailbox=False))
 
     def _on_pump_end(self, reason: str | None) -> None:
         self._end_reason = reason
@@ -266,7 +266,7 @@ class App:
 
     async def _look_at_store(self) -> None:
         """Apply what operators have set in the store, and measure what waits there."""
-        self._engine.states.pause(await self._engine.store.paused())
+        self._engine.sites.pause(await self._engine.store.paused())
         blocked = await self._engine.store.blocked(self._settings.kafka_topic)
         self._pump.block({partition: block.offset for partition, block in blocked.items()})
         self._metrics.blocked(self._settings.kafka_topic, list(blocked))
@@ -278,7 +278,7 @@ class App:
             self._metrics.dirty(site.site_id, await self._engine.store.count_dirty(site.site_id))
         self._metrics.parked(await self._engine.store.list_parked())
 
-    async def _measure_lag(self) -> None:
+    async def _measure_topic(self) -> None:
         self._partition_count = await self._in_kafka_thread(self._lag.partition_count) or self._partition_count
         self._pump.saw(await self._in_kafka_thread(self._identity.ask))
         partitions = self._pump.partitions

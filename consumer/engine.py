@@ -1,4 +1,4 @@
-"""What brings calendars in line: built and wired here, for the running service and for commands."""
+"""Builds and wires the parts that the running service and the commands share."""
 
 import asyncio
 import gc
@@ -38,7 +38,7 @@ _RENEW_LOOK_SECONDS: Final = 0.5
 
 
 class Engine:
-    """What brings calendars in line, for the running service and for commands."""
+    """The parts that the running service and the commands share."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Engine:
         self.calendars = GraphCalendars(
             settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, self.foreign, read_only=dry_run
         )
-        self.states = SiteRegistry(self.calendars, self.metrics, on_resumed=on_resumed)
+        self.sites = SiteRegistry(self.calendars, self.metrics, on_resumed=on_resumed)
         self.reconciler = Reconciler(
             self.store,
             self.calendars,
@@ -90,14 +90,14 @@ class Engine:
             window_days=days,
             dry_run=dry_run,
         )
-        self.lanes = Lanes(self.reconciler, self.store, self.states, clock, Random(), refused)
-        self.router = Router(self.store, self.lanes, self.states, clock, window_days=days, fuse_seconds=interval)
-        ports = SweepPorts(self.store, self.store, self.lanes, self.core, self.states, self.metrics)
+        self.lanes = Lanes(self.reconciler, self.store, self.sites, clock, Random(), refused)
+        self.router = Router(self.store, self.lanes, self.sites, clock, window_days=days, fuse_seconds=interval)
+        ports = SweepPorts(self.store, self.store, self.lanes, self.core, self.sites, self.metrics)
         if on_plan is not None:
             ports = replace(
                 ports,
                 records=DryRunRecords(),
-                mailboxes=DryRunLanes(self.reconciler, self.states, on_plan),
+                mailboxes=DryRunLanes(self.reconciler, self.sites, on_plan),
                 meter=DryRunMeter(),
             )
         self.sweeper = Sweeper(ports, clock, window_days=days)

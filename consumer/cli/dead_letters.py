@@ -34,7 +34,7 @@ def list_letters(
 
 @cli.command("replay")
 def replay(as_json: Json = False) -> None:
-    """Put every dead letter that was not replayed yet through the service once more, as it came."""
+    """Decode every dead letter that was not replayed yet, and bring its job to the state that Core has now."""
     with counted_progress(errors, "replaying") as progress:
         replayed = run_until_done(replay_letters(configured(), progress))
     report_replayed(replayed, as_json=as_json)
@@ -146,7 +146,7 @@ def table(dead_letters: Sequence[DeadLetter], blocked: Mapping[int, Block]) -> T
 
 
 def document(dead_letters: Sequence[DeadLetter], blocked: Mapping[int, Block]) -> dict[str, Any]:
-    """``{"dead_letters": [...], "blocked": [...]}``."""
+    """``{"letters": [...], "blocked": [...]}``."""
     entries = [
         {
             "written_at": moment(dead_letter.written_at),

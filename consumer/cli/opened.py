@@ -29,7 +29,7 @@ async def opened(
     """An engine for a command, with the sites as they are. Raises ``ConfigurationError``."""
     sites = SitesFile(settings.sites_file).load()
     engine = Engine(settings, refused=refused or NoRecords(), on_resumed=lambda _site_id: None, on_plan=on_plan)
-    engine.states.replace(sites)
+    engine.sites.replace(sites)
     renewing = asyncio.create_task(engine.renew_leases())
     try:
         yield engine, sites

@@ -159,7 +159,7 @@ async def replaying(settings: Settings) -> AsyncIterator[tuple[Engine, Replayer]
     dead_letters = DeadLetters(client_properties(settings), settings.kafka_dlq_topic, threads)
     async with opened(settings, refused=_RefusedAgain(dead_letters)) as (engine, sites):
         await engine.store.check()
-        engine.states.pause(await engine.store.paused())
+        engine.sites.pause(await engine.store.paused())
         yield engine, Replayer(engine, sites, dead_letters)
 
 

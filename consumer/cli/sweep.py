@@ -95,7 +95,7 @@ async def sweep_once(
                 reports[site.site_id] = Report(site.site_id, failure="paused by hand: see calsync site resume")
                 return
             report = reports[site.site_id] = await sweep_one(site)
-            _finish(report, engine.states.suspended(site.site_id), is_alone=only is not None)
+            _finish(report, engine.sites.suspended(site.site_id), is_alone=only is not None)
             progress(report)
 
         await each(chosen, asyncio.Semaphore(SITES_AT_ONCE), swept)

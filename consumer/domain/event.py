@@ -25,7 +25,7 @@ def tag(site_id: str, job_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What Core wants an event to hold. The fields owned besides these are constants, see ``FIXED``."""
+    """What Core wants an event to hold. The other owned fields are constants, such as a reminder 15 minutes before."""
 
     subject: str
     location: str

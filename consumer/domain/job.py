@@ -88,8 +88,3 @@ def may_conceal(state: State, mailbox: Mailbox) -> bool:
 def rank(revision: int, *, deleted: bool = False) -> int:
     """Orders the states of a job: by revision, and a deletion after the state that it removed."""
     return revision * 2 + deleted
-
-
-def revision_of(rank: int) -> int:
-    """The revision that a rank was made from."""
-    return rank // 2

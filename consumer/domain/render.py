@@ -1,4 +1,4 @@
-"""From a job to the event that shows it: the texts and limits of the administrators' guide."""
+"""From a job to the event that shows it: its texts, and their limits. README says what a worker sees."""
 
 from datetime import datetime
 from html import escape

@@ -19,7 +19,7 @@ _SHORTEST_TIME: Final = len("2026-10-06T01:00:00")
 EXPAND: Final = f"singleValueExtendedProperties($filter=id eq '{TAG_ID}')"
 READ: Final = f"$select={quote(_SELECT, safe=',')}&$expand={quote(EXPAND)}"
 """The query of every read: what we own, and the tag, which Graph only shows when asked for by its id."""
-_GLIMPSE: Final = f"$top={_VIEW_PAGE}&$select=id,type,seriesMasterId,end&$expand={quote(EXPAND)}"
+_SUMMARY: Final = f"$top={_VIEW_PAGE}&$select=id,type,seriesMasterId,end&$expand={quote(EXPAND)}"
 _LISTED: Final = f"$top={_VIEW_PAGE}&$select=id,type,seriesMasterId,start,end,createdDateTime&$expand={quote(EXPAND)}"
 _FOLDED_TAG_ID: Final = TAG_ID.casefold()
 
@@ -77,7 +77,7 @@ def created(event: Event, tag: str, transaction_id: str) -> dict[str, Any]:
 def view_query(start: datetime, end: datetime) -> str:
     """The query of a view; its times carry their offset (list-calendarview)."""
     first, last = (moment.astimezone(UTC).replace(tzinfo=None).isoformat() for moment in (start, end))
-    return f"startDateTime={first}Z&endDateTime={last}Z&{_GLIMPSE}"
+    return f"startDateTime={first}Z&endDateTime={last}Z&{_SUMMARY}"
 
 
 def summary(body: Mapping[str, Any], *, not_before: datetime | None = None) -> EventSummary | None:

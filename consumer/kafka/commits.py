@@ -1,4 +1,4 @@
-"""Commits: stores the offsets that are done, and gives them again if the broker refuses them."""
+"""Commits: stores the offsets that are done, and commits them again if the broker refuses them."""
 
 from collections.abc import Callable, Iterable
 from typing import Final

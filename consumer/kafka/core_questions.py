@@ -1,4 +1,4 @@
-"""Questions to Core about the jobs of incomplete records. While one site has no answer, other sites are served."""
+"""Questions to Core about the jobs of incomplete records. A site without an answer does not delay the others."""
 
 import asyncio
 from collections.abc import Callable

@@ -93,17 +93,13 @@ class Decoder:
                 "it stands before the datum"
             )
         if record.value is None:
-            # A tombstone. After compaction it may be the only record left of a deletion.
+            # A record without a value. After compaction it may be all that is left of a deletion.
             return Deleted(self._job_id(record.key), None)
         schema, start = self._schema(record.value)
         envelope = schema.decode(record.value, start)
         if not isinstance(envelope, dict) or "op" not in envelope:
             raise UndecodableError("the value is not a change event: it has no op")
         return self._change(record, schema, envelope)
-
-    def job_id(self, record: Record) -> str:
-        """The job that the record's key names. Raises as :meth:`decode`."""
-        return self._job_id(record.key)
 
     def _change(self, record: Record, schema: WriterSchema, envelope: dict[str, Any]) -> Decoded:
         operation = envelope["op"]

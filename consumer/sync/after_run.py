@@ -42,7 +42,8 @@ from consumer.sync.run_context import RunResult
 HAND_OVER_SECONDS: Final = 120.0
 """How long a mailbox, or a change in it, may fail before it is handed over, if its app was served meanwhile.
 
-If it was not, Graph or the tenant is down as a whole: nothing is handed over, and the lag pages.
+If it was not, Graph or the tenant is down as a whole: nothing is handed over, and the lag pages. (But see
+:meth:`consumer.sync.lanes.Lanes.relieve`.)
 """
 AGAIN_AT_MOST: Final = 4
 """How often in a row a mailbox may run again at once."""
@@ -52,7 +53,7 @@ LONGEST_WAIT_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Nothing is left, or only what has come since: it runs in its turn."""
+    """The work is done. Changes that arrived meanwhile wait for the next turn."""
 
 
 @dataclass(frozen=True, slots=True)

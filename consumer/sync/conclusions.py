@@ -162,7 +162,7 @@ class Conclusions:
         differences = {
             mailbox: difference
             for mailbox, difference in self._unlisted.get(job_id, {}).items()
-            if difference.basis is not None or not self._is_another_addresses(mailbox, difference, remembered)
+            if difference.basis is not None or not self._belongs_to_another_address(mailbox, difference, remembered)
         }
         if not differences and not marked:
             return
@@ -196,7 +196,7 @@ class Conclusions:
                 self._losing += 1
                 self._questions.losing.add(difference.job_id)
 
-    def _is_another_addresses(
+    def _belongs_to_another_address(
         self, mailbox: Mailbox, difference: Difference, remembered: Mapping[Mailbox, Memory]
     ) -> bool:
         """Whether the events seen are linked at another address: two addresses may lead to one mailbox."""

@@ -81,7 +81,7 @@ class DryRunLanes:
             if isinstance(found, MailboxSnapshot):
                 self._sites.served(site.site_id, mailbox.address)
                 return found
-            refusal = found.mailbox or found.forbidden or next(iter(found.refused.values()), None)
+            refusal = found.refusal
             if refusal is not None and found.site is None:
                 try:
                     judgement = await self._sites.judge(site, mailbox.address, refusal, _nobody_else)

@@ -151,7 +151,10 @@ def _is_trusted(memory: Memory | None, wanted: Event | None) -> TypeGuard[Link]:
 
 
 def _has_changed(basis: Memory | None, memory: Memory | None) -> bool:
-    """Whether something was written since the sweep looked. A link that became unsure shows only that a run tried."""
+    """Whether something was written since the sweep looked.
+
+    A link that has lost its fingerprint shows only that a run failed, not that something was written.
+    """
     if isinstance(basis, Link) and isinstance(memory, Link):
         return basis.unsure() != memory.unsure()
     return basis != (None if isinstance(memory, Tombstone) else memory)

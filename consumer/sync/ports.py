@@ -93,9 +93,6 @@ class Calendars(Protocol):
 class Meter(Protocol):
     """What is counted while changes are applied."""
 
-    def event(self, result: str) -> None:
-        """Count one record that is done."""
-
     def unsettled(self, site_id: str, count: int) -> None:
         """Report events that Graph keeps changing after our write, and that are left as they are."""
 

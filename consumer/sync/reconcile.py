@@ -245,7 +245,7 @@ class Reconciler:
 
     async def _inspect(self, site: Site, grant: Grant, window: Window) -> MailboxSnapshot | RunResult:
         run = self._open(site, grant.lease, window)
-        inspection: MailboxSnapshot | None = None
+        snapshot: MailboxSnapshot | None = None
         try:
             zone = zone_for(await self._zones.read(grant, run), site.timezone)
             # All-day events are matched as UTC midnights, and edges are read differently: a day more on each side.
@@ -255,7 +255,7 @@ class Reconciler:
             if not grant.is_known and not self._dry_run:
                 await self._listing.read(grant, run, window)
                 links = {**run.outcome.found, **grant.links}
-            inspection = MailboxSnapshot(zone, links, summaries)
+            snapshot = MailboxSnapshot(zone, links, summaries)
             run.outcome.forgotten = {
                 job_id
                 for job_id, link in grant.links.items()
@@ -264,7 +264,7 @@ class Reconciler:
         except FAILURES as error:
             run.result.record("", error)
         result = await self._finish(grant.lease, run, {})
-        return result if inspection is None or result.trouble or result.again else inspection
+        return result if snapshot is None or result.trouble or result.again else snapshot
 
     async def _finish(self, lease: Lease, run: RunContext, changes: Mapping[str, Change]) -> RunResult:
         """Store what the run has done, and give the lease back. If that fails, nothing that the run did counts."""
