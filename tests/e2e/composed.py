@@ -109,7 +109,7 @@ class Composed:
         return self.processes[name]
 
     def kafka(self) -> ServerProcess:
-        """Starts Kafka as its image does: the mounted file, overridden by the environment, then the formatting of its folder."""
+        """Kafka, started as its image does it: the environment overrides the mounted file; storage is formatted."""
         (self.folder / "kafka").mkdir()
         defaults, mounted, final = (self.folder / "kafka" / part for part in ("default", "mounted", "final"))
         for each in (defaults, mounted, final):
