@@ -88,7 +88,7 @@ async def measure_outage(folder: Path, jobs: int, times: int) -> Figures:
         f"{jobs:,} × {times}",
         {
             "changes": seen.changes,
-            "done while away": seen.covered,
+            "done during the outage": seen.covered,
             "reading, seconds": seen.seconds_to_read,
             "working off, seconds": seen.seconds_to_work_off,
             "writes": seen.writes,
@@ -119,8 +119,8 @@ async def fill(world: Rig, service: Service, jobs: int) -> None:
     await _until(done)
 
 
-async def live_through(world: Rig, service: Service, times: int, away: AbstractAsyncContextManager[None]) -> Outage:
-    """Changes every job ``times`` times while Graph is ``away``; reads all changes, then processes them."""
+async def live_through(world: Rig, service: Service, times: int, outage: AbstractAsyncContextManager[None]) -> Outage:
+    """Changes every job ``times`` times during the ``outage``; reads all changes, then processes them."""
     jobs = len(world.schedule.jobs)
     changes, pid = jobs * times, service.process.pid
     started, used, earlier, before = time.monotonic(), cpu_seconds(pid), await _results(service), rss_mib(pid)
@@ -132,7 +132,7 @@ async def live_through(world: Rig, service: Service, times: int, away: AbstractA
     async def worked_off() -> bool:
         return sum((await results()).values()) >= changes
 
-    async with away:
+    async with outage:
         async with asyncio.TaskGroup() as tasks:
             broken_off = threading.Event()
             tasks.create_task(asyncio.to_thread(_produce, world, times, broken_off))
