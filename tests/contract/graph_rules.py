@@ -142,7 +142,7 @@ def _of_batch(request: Document) -> Iterator[str]:
     if not all(isinstance(each, str) and each for each in ids) or len({str(each).lower() for each in ids}) < len(
         requests
     ):
-        yield "the ids within a batch are texts and unique, whatever their case"
+        yield "the ids within a batch are texts and unique in any case"
     for each in requests:
         if not isinstance(each, dict) or not {"id", "method", "url", "headers"} <= each.keys() <= _BATCHED:
             yield "a request within a batch has id, method, url, headers, and nothing else but a body"
@@ -163,7 +163,7 @@ def of_call(call: Document) -> Iterator[str]:
         (name for name, (verb, form) in _OPERATIONS.items() if verb == method and form.fullmatch(path)), None
     )
     if operation is None:
-        yield "no operation of ours, or an address or an id that is not encoded"
+        yield "no operation of the service, or an address or an id that is not encoded"
         return
     if (body is not None) is not (operation in ("create", "update")):
         yield "only events that are made or changed have a body"

@@ -285,7 +285,10 @@ WRONG = {
     "a location beside its name": (update(event(location={"displayName": "", "address": {}})), "display name"),
     "no tag": (create(without(creation(), "singleValueExtendedProperties")), "all that we own"),
     "another property": (create(creation(singleValueExtendedProperties=[{"id": "String 0x1", "value": ""}])), "tag"),
-    "a tag of nobody": (create(creation(singleValueExtendedProperties=[{"id": TAG, "value": "J1"}])), "{site}/{job}"),
+    "a tag without a site": (
+        create(creation(singleValueExtendedProperties=[{"id": TAG, "value": "J1"}])),
+        "{site}/{job}",
+    ),
     "no $top": (request("GET", f"/users/{ANN}/calendarView", query="startDateTime=x"), "the query of a view"),
     "too many a page": (view(**{"$top": "1001"}), "$top"),
     "a window without an offset": (view(startDateTime="2026-11-30T00:00:00"), "offset"),

@@ -86,7 +86,7 @@ async def test_bodies_rewritten_from_the_first_day_are_written_at_most_once_more
     assert await only_bodies_differ(company)
     await company.graph.reset_stats()
     assert (await company.sweep()).status == 0
-    assert await company.writes() == 0, "nobody has touched them since they were made"
+    assert await company.writes() == 0, "no event was edited since it was created"
     for _ in range(3):
         await company.move_etags()
         assert (await company.sweep()).status == 0

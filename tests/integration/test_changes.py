@@ -149,7 +149,7 @@ async def test_a_header_whose_name_is_not_utf_8_fails_neither_its_record_nor_the
         company.stack.bootstrap_servers,
         f"{company.stack.topic}.dlq",
         b"J-foreign",
-        b"\xff not a letter of ours",
+        b"\xff not a dead letter of the service",
         [(b"\xff\xfe", b"x")],
     )
     listed = json.loads((await company.command("dead-letters", "list", "--json")).stdout)["letters"]

@@ -425,7 +425,7 @@ MUTANTS: Final = (
         (f"{LEASES}::test_taking_over_an_expired_lease_marks_the_jobs_of_its_run",),
     ),
     Mutant(
-        "a request is sent whatever the age of its lease",
+        "a request is sent at any age of its lease",
         "consumer/sync/lease.py",
         "return not self.lost and now - self.renewed_at <= SEND_WITHIN_SECONDS",
         "return not self.lost",

@@ -126,7 +126,7 @@ def test_a_body_longer_than_the_service_writes_equals_only_itself() -> None:
     assert read == html_lines(huge)
     assert read != html_lines(huge + "<br>")
     assert sum(map(len, read)) < 100
-    assert all(line != one_line(line) for line in read), "no body of ours reads so"
+    assert all(line != one_line(line) for line in read), "no body of the service reads like this"
     assert html_lines("\ud83d" * (READ_LIMIT + 1)) != html_lines("\ud83e" * (READ_LIMIT + 1))
 
 

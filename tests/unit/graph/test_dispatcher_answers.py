@@ -517,7 +517,7 @@ async def test_a_request_with_a_transient_code_is_not_sent_again_at_once_at_any_
     assert type(outcome) is TransientError
     assert outcome.unknown
     assert len(desk.graph.sent) == 1
-    assert desk.tokens.refusals == ["token-0"], "the next request has a new token all the same"
+    assert desk.tokens.refusals == ["token-0"], "the next request still has a new token"
 
 
 def unauthorized(*refused: str, code: str = "InvalidAuthenticationToken") -> Callable[[str, Any], Answer]:
