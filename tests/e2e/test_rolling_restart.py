@@ -1,7 +1,7 @@
 """Replicas restarted one after the other under load: nothing is lost or doubled, and no change waits for long.
 
 Half of the load is pulses: workers with one job each, changed again and again, each time with another text. The
-sandbox's log of a pulse's mailbox shows how long each of its changes waited, on whichever replica had its partition.
+sandbox's log of a pulse's mailbox shows how long each of its changes waited, on any replica.
 """
 
 import asyncio
