@@ -1,1 +1,1 @@
-"""What the service can do on this machine, measured against stand-ins on loopback."""
+"""What the service achieves on this machine, measured against stand-ins on loopback."""

@@ -19,11 +19,11 @@ from benchmarks.sweep import Size, measure_sweep
 
 USUAL = ("backlog", "latency", "sweep")
 WHICH = (*USUAL, "outage")
-"""An outage is not among the usual: it takes minutes, and a real Kafka and Redis."""
+"""The outage is not a default: it takes minutes, and needs a real Kafka and Redis."""
 
 
 def main() -> None:
-    """Run what was asked for, or the usual."""
+    """Runs the named benchmarks, or the default ones."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("which", nargs="*", choices=[*WHICH, []], help=f"default: {', '.join(USUAL)}")
     parser.add_argument("--changes", type=int, default=9_000, help="of the backlog")
@@ -58,7 +58,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, s
         yield "latency", "From the commit to Graph's answer, stand-in answers at once", rows
     if "sweep" in which:
         mailboxes = options.mailboxes or 2_000
-        # A tenth of it beside the whole shows what grows with the site.
+        # A tenth of the site beside the whole shows what grows with its size.
         sizes = [Size(max(1, mailboxes // 10), options.events), Size(mailboxes, options.events)]
         pairs = [
             asyncio.run(measure_sweep(folder, size, options.sweeps, stock_redis=options.stock_redis)) for size in sizes
@@ -71,7 +71,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, s
 
 
 def _table(rows: list[Figures]) -> Table:
-    """A line a measure: there are more of them than fit beside one another."""
+    """One line for each measure: there are too many for columns."""
     table = Table()
     table.add_column("")
     for row in rows:

@@ -1,4 +1,4 @@
-"""A backlog: how fast it is worked off, against the loop that most would write."""
+"""A backlog: how fast the service processes it, compared with the simplest loop."""
 
 import asyncio
 import time
@@ -41,7 +41,7 @@ async def measure_backlog(folder: Path, changes: int, mailboxes: int, latency_ms
 
 
 async def measure_naive(folder: Path, changes: int, latency_ms: float) -> Figures:
-    """Poll, post, commit: no order to keep, no memory, one request at a time."""
+    """Poll, post, commit: without order, without memory, one request at a time."""
     async with rig(folder, "naive", 50, latency_ms) as world:
         for n in range(changes):
             world.publish(world.add_job(n, f"w{n % 50 + 1}"), flush=False)

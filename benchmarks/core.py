@@ -1,4 +1,4 @@
-"""Core as a process of its own, with so many workers at one site and so many jobs for each."""
+"""Core as a process of its own, with the given number of workers at one site, and of jobs for each."""
 
 import argparse
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from sandbox.stack import CORE_TOKEN
 
 
 def main() -> None:
-    """Serve the schedule until told to stop."""
+    """Serves the schedule until a signal stops it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.core")
     parser.add_argument("--mailboxes", type=int, required=True)
     parser.add_argument("--events", type=int, required=True, help="a mailbox")

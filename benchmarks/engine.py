@@ -1,6 +1,6 @@
-"""The service's engine in a process of its own, so that its CPU and memory are its own.
+"""The service's engine in a process of its own, so that its CPU and memory can be measured alone.
 
-It sweeps once for each line that it reads, and answers with a line of JSON: seconds, CPU seconds, what was reported.
+It sweeps once for each line that it reads, and answers with a line of JSON: seconds, CPU seconds and the result.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from consumer.ops import logging
 
 
 async def main() -> None:
-    """Sweep the one site of the environment's sites file until the input ends."""
+    """Sweeps the one site of the environment's sites file until the input ends."""
     chosen = settings.load()
     logging.configure("error", chosen.log_format)
     async with opened(chosen) as (engine, sites):
@@ -26,7 +26,7 @@ async def main() -> None:
         while await asyncio.to_thread(sys.stdin.readline):
             began, used = time.monotonic(), time.process_time()
             report = await engine.sweeper.sweep(site)
-            told: dict[str, Any] = {
+            reported: dict[str, Any] = {
                 "seconds": time.monotonic() - began,
                 "cpu": time.process_time() - used,
                 "whole": report.whole,
@@ -34,7 +34,7 @@ async def main() -> None:
                 "events": report.events,
                 "repairs": report.repairs.total(),
             }
-            print(orjson.dumps(told).decode(), flush=True)
+            print(orjson.dumps(reported).decode(), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ _APPLIED = 'calsync_events_total{result="applied"}'
 
 
 async def measure_latency(folder: Path, rate: int, seconds: float) -> Figures:
-    """An open loop of ``rate`` changes a second, each due at its own moment, whatever became of those before."""
+    """An open loop of ``rate`` changes a second, each due at its own time, even if earlier ones are late."""
     async with rig(folder, f"latency-{rate}", 500, 0.0) as world:
         warm = [change for n in range(500) for change in world.add_job(n, f"w{n + 1}")]
         world.publish(warm)
@@ -42,7 +42,7 @@ async def measure_latency(folder: Path, rate: int, seconds: float) -> Figures:
 
 
 def _produce(world: Rig, rate: int, seconds: float) -> dict[str, float]:
-    """Produce at the given pace; returns the Unix time at which each job was due."""
+    """Produces at the given pace; returns the Unix time at which each job was due."""
     began, committed = time.time(), {}
     for n in range(int(rate * seconds)):
         due = began + n / rate

@@ -1,4 +1,4 @@
-"""An hour without Graph while Core goes on: what it costs meanwhile, and how it is worked off."""
+"""An hour without Graph while Core continues: what it costs meanwhile, and how the backlog is processed."""
 
 import asyncio
 import re
@@ -27,49 +27,49 @@ from sandbox.stack import SECRET, Service, Stack, stand_in, url_of
 _HOUR = timedelta(hours=1)
 _LOOK_SECONDS = 0.25
 _STILL_SECONDS = 15.0
-"""Without progress for so long, consumption has paused for good."""
+"""Without progress for this time, consumption has paused for good."""
 _ANSWER_SECONDS = 30.0
 _LAG_SECONDS = 6.0
-"""After which the replica has asked the broker once more how far it is behind."""
+"""After this time the replica has asked the broker again for its lag."""
 _WRITES = ("create", "update", "delete")
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """What was seen of one."""
+    """The measurements of one outage."""
 
     jobs: int
     changes: int
     covered: float
-    """Changes that were done while Graph was away, since a later one covers them."""
+    """Changes that were done during the outage because a later change covers them."""
     seconds_to_read: float
-    """From the first change on the topic until no more could be done, Graph being away."""
+    """From the first change on the topic until no more could be done without Graph."""
     seconds_to_work_off: float
     """From Graph's return until every change was done."""
     cpu_seconds: float
-    """Of the replica, in all."""
+    """CPU time of the replica in total."""
     before: float
-    """Memory held when it began, in MiB."""
+    """Memory at the beginning, in MiB."""
     quarter: float
-    """The same with a quarter of the changes done: by then nearly every job has been seen."""
+    """The same after a quarter of the changes: by then nearly every job has been seen."""
     read: float
-    """The same with all of them read."""
+    """The same after all changes were read."""
     after: float
-    """The same with all of them worked off."""
+    """The same after all changes were done."""
     lag: float
-    """Records behind at the end of the outage, by the replica's metric, all partitions together."""
+    """Lag in records at the end of the outage, by the replica's metric, over all partitions."""
     lag_seconds: float
-    """Age of the oldest record not done then."""
+    """Age of the oldest unfinished record then."""
     refused: int
-    """Writes that Graph did not carry out."""
+    """Writes that Graph refused."""
     writes: int
-    """Writes that it did."""
+    """Writes that Graph carried out."""
     results: dict[str, float]
-    """What became of the changes, each counted once."""
+    """The results of the changes, each counted once."""
 
     @property
     def writes_a_job(self) -> float:
-        """1 if each job cost one write, however often it was changed."""
+        """1 if each job cost one write, regardless of its number of changes."""
         return self.writes / self.jobs
 
 
@@ -88,7 +88,7 @@ async def measure_outage(folder: Path, jobs: int, times: int) -> Figures:
         f"{jobs:,} × {times}",
         {
             "changes": seen.changes,
-            "done while away": seen.covered,
+            "done during the outage": seen.covered,
             "reading, seconds": seen.seconds_to_read,
             "working off, seconds": seen.seconds_to_work_off,
             "writes": seen.writes,
@@ -107,20 +107,20 @@ async def measure_outage(folder: Path, jobs: int, times: int) -> Figures:
 
 
 async def fill(world: Rig, service: Service, jobs: int) -> None:
-    """Give the workers ``jobs`` jobs; every other one is told and gets its event, those between are news later."""
+    """Gives the workers ``jobs`` jobs; every other job is published and gets its event, the rest are new later."""
     worker_ids = list(world.schedule.workers)
     made = [world.add_job(n, worker_ids[n % len(worker_ids)]) for n in range(jobs)]
-    told = [change for changes in made[::2] for change in changes]
-    world.publish(told)
+    published = [change for changes in made[::2] for change in changes]
+    world.publish(published)
 
     async def done() -> bool:
-        return sum((await _results(service)).values()) >= len(told)
+        return sum((await _results(service)).values()) >= len(published)
 
     await _until(done)
 
 
-async def live_through(world: Rig, service: Service, times: int, away: AbstractAsyncContextManager[None]) -> Outage:
-    """Change every job ``times`` times while Graph is ``away``, read all of it, then work it off."""
+async def live_through(world: Rig, service: Service, times: int, outage: AbstractAsyncContextManager[None]) -> Outage:
+    """Changes every job ``times`` times during the ``outage``; reads all changes, then processes them."""
     jobs = len(world.schedule.jobs)
     changes, pid = jobs * times, service.process.pid
     started, used, earlier, before = time.monotonic(), cpu_seconds(pid), await _results(service), rss_mib(pid)
@@ -132,7 +132,7 @@ async def live_through(world: Rig, service: Service, times: int, away: AbstractA
     async def worked_off() -> bool:
         return sum((await results()).values()) >= changes
 
-    async with away:
+    async with outage:
         async with asyncio.TaskGroup() as tasks:
             broken_off = threading.Event()
             tasks.create_task(asyncio.to_thread(_produce, world, times, broken_off))
@@ -173,7 +173,7 @@ async def live_through(world: Rig, service: Service, times: int, away: AbstractA
 
 @asynccontextmanager
 async def refusing(graph: GraphControl, fault: str = "service-unavailable") -> AsyncIterator[None]:
-    """Graph meets every request with a fault: those on mailboxes, and batches whole."""
+    """Graph fails every request: those on mailboxes, and whole batches."""
     for operation in (None, "batch"):
         await graph.set_fault(fault, operation=operation)
     try:
@@ -183,7 +183,7 @@ async def refusing(graph: GraphControl, fault: str = "service-unavailable") -> A
 
 
 def rss_mib(pid: int) -> float:
-    """The memory that a process holds now."""
+    """The memory that a process uses now."""
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) / 1024 if found else 0.0
 
@@ -198,7 +198,7 @@ def _produce(world: Rig, times: int, broken_off: threading.Event) -> None:
 
 
 def _an_hour_of_changes(schedule: Schedule, times: int, began: datetime) -> Iterator[tuple[Change, datetime]]:
-    """Every job is changed so many times, in an order of chance: its changes lie far apart."""
+    """Every job is changed this many times, in random order, so that its changes lie far apart."""
     order = [job_id for job_id in schedule.jobs for _ in range(times)]
     random = Random(1)
     random.shuffle(order)
@@ -212,7 +212,7 @@ def _an_hour_of_changes(schedule: Schedule, times: int, began: datetime) -> Iter
 
 
 async def _read_on(results: Callable[[], Awaitable[dict[str, float]]], pid: int, count: int) -> float:
-    """Wait until so many changes are done, or no more are for some seconds; returns the memory held then, in MiB."""
+    """Waits until this many changes are done, or none for some seconds; returns the memory then, in MiB."""
     most, grown = 0.0, time.monotonic()
     while True:
         done = sum((await results()).values())
@@ -239,7 +239,7 @@ async def _results(service: Service) -> dict[str, float]:
 
 
 async def _samples(service: Service, name: str) -> list[float]:
-    """The values of a gauge, one a partition; 0 if there are none."""
+    """The values of a gauge, one for each partition; 0 if there are none."""
     return [0.0, *map(float, re.findall(rf"^{name}{{.*}} (\S+)$", await _metrics(service), re.MULTILINE))]
 
 
@@ -273,7 +273,7 @@ async def _world(folder: Path, mailboxes: int) -> AsyncIterator[Rig]:
 
 
 def staffed(schedule: Schedule, workers: int) -> Schedule:
-    """The schedule with the site, and a worker for each of so many mailboxes."""
+    """The schedule with the site, and this many workers with a mailbox."""
     schedule.put_site(Site(SITE.site_id, SITE.name, SITE.timezone))
     for n in range(1, workers + 1):
         schedule.put_worker(Worker(f"w{n}", SITE.site_id, f"w{n}@bench.example"))

@@ -41,7 +41,7 @@ class Rig:
     encoder: Encoder
 
     def publish(self, changes: list[Change], *, flush: bool = True) -> None:
-        """Put the changes on the topic."""
+        """Publishes the changes on the topic."""
         for change in changes:
             self.producer.send(self.encoder.records(change))
         if flush:
@@ -53,7 +53,7 @@ class Rig:
 
 
 def job(job_id: str, ahead: timedelta) -> Job:
-    """A job that begins so long from now."""
+    """A job that begins this long from now."""
     start = datetime.now(UTC).replace(microsecond=0) + ahead
     return Job(
         job_id=job_id,
@@ -105,7 +105,7 @@ async def ready(service: Service) -> None:
 
 
 async def reached(service: Service, name: str, value: float) -> float:
-    """Wait until a sample is at least ``value``; returns it."""
+    """Waits until a sample is at least ``value``; returns it."""
     while True:
         found = await sample(service, name)
         if found >= value:
@@ -128,6 +128,6 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory_mib(pid: int) -> float:
-    """The most memory that a process has held."""
+    """The peak memory of a process."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) / 1024 if found else 0.0

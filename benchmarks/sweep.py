@@ -28,11 +28,11 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large the site is."""
+    """The size of the site."""
 
     mailboxes: int
     events: int
-    """A mailbox."""
+    """The number of events in a mailbox."""
 
     def __str__(self) -> str:
         return f"{self.mailboxes:,} × {self.events:,}"
@@ -49,25 +49,25 @@ async def measure_sweep(folder: Path, size: Size, idle_sweeps: int, *, stock_red
     async with _world(here, size, stock_redis=stock_redis) as world:
         cold = await world.sweep()
         idle = [await world.sweep() for _ in range(idle_sweeps)]
-    # The idle sweeps' first memory is what the cold one left behind.
+    # The idle sweeps begin with the memory that the cold one left in use.
     return _cold(size, cold), _idle(size, idle)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sweep:
-    """One sweep, seen from outside."""
+    """One sweep, measured from outside."""
 
     seconds: float
     cpu: float
     requests: dict[str, int]
-    """To Graph, by operation, those inside batches by their own."""
+    """Requests to Graph by operation; requests inside batches count by their own operation."""
     throttled: int
     before: float
-    """Memory held, in MiB."""
+    """Memory in use, in MiB."""
     after: float
     peak: float
     redis_bytes: int
-    """By how much Redis has grown."""
+    """Growth of Redis."""
 
 
 def _cold(size: Size, sweep: _Sweep) -> Figures:
@@ -117,17 +117,17 @@ class _World:
     links: int
 
     async def sweep(self) -> _Sweep:
-        """Have the engine sweep once."""
+        """Has the engine sweep once."""
         await self.graph.reset_stats()
         redis_before, before = await self._redis_bytes(), self._memory("VmRSS")
         self._forget_peak()
-        told = await self._ask()
-        if not told["whole"] or told["unserved"] or told["events"] + told["repairs"] != self.links:
-            raise RuntimeError(f"not what a sweep of {self.links} events should say: {told}")
+        reported = await self._ask()
+        if not reported["whole"] or reported["unserved"] or reported["events"] + reported["repairs"] != self.links:
+            raise RuntimeError(f"not what a sweep of {self.links} events should say: {reported}")
         stats = await self.graph.stats()
         return _Sweep(
-            told["seconds"],
-            told["cpu"],
+            reported["seconds"],
+            reported["cpu"],
             {operation: sum(counts.values()) for operation, counts in stats["requests"].items()},
             stats["throttled"],
             before,
@@ -180,7 +180,7 @@ async def _world(here: Path, size: Size, *, stock_redis: bool) -> AsyncIterator[
                 await engine.stdout.readline()  # it is ready
                 yield _World(control, client, engine, size.links)
             finally:
-                engine.stdin.close()  # which ends it
+                engine.stdin.close()  # this ends the engine
                 await engine.wait()
 
 

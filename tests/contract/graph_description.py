@@ -24,11 +24,11 @@ Document = dict[str, Any]
 VARIABLE: Final = "CALSYNC_GRAPH_OPENAPI"
 _BESIDE: Final = Path(__file__).resolve().parents[3] / "shared" / "facts" / "graph-openapi.yml"
 _WORDS: Final = frozenset(("subject", "content", "displayName", "transactionId", "value", "dateTime"))
-"""Members that hold any text: to the description one is like another."""
+"""Members that hold any text, which the description does not restrict."""
 
 
 class Description:
-    """The description in one file. Bodies alike in all but their words are tried once."""
+    """The description in one file. Bodies that differ only in their texts are checked once."""
 
     def __init__(self, file: Path) -> None:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -47,7 +47,7 @@ class Description:
 
     def of_call(self, call: Document) -> Iterator[str]:
         """What is wrong with one request."""
-        # of the settings' properties the description has only the whole
+        # the description has the settings only as a whole, not by property
         path = call["path"].removesuffix("/timeZone") if "/mailboxSettings/" in call["path"] else call["path"]
         item = next((item for form, item in self._paths if form.fullmatch(path)), None)
         operation = item.get(str(call["method"]).lower()) if item is not None else None
@@ -94,7 +94,7 @@ class Description:
 
 @cache
 def description() -> Description | None:
-    """The description, if it is at hand."""
+    """The description, if its file exists."""
     file = Path(os.environ.get(VARIABLE) or _BESIDE)
     return Description(file) if file.is_file() else None
 

@@ -1,7 +1,7 @@
-"""What every request to Entra and Graph must be (docs/facts/graph.md, parts 1 to 6), and what it must never be.
+"""Rules for every request to Entra and Graph (docs/facts/graph.md, parts 1 to 6).
 
-Microsoft's own description of Graph (tests/contract/graph_description.py) says nothing of batches, headers, of what
-must be there, or of what we have promised beyond it. Requests come as the sandbox records them.
+Microsoft's own description of Graph (tests/contract/graph_description.py) does not describe batches, headers, required
+members, or the service's own promises. Requests are checked as the sandbox records them.
 """
 
 import re
@@ -23,7 +23,7 @@ _LONGEST_BODY: Final = 32_000
 
 _ADDRESS: Final = r"(?:[A-Za-z0-9._~!$&'()*,;=@-]|%[0-9A-F]{2})+"
 _ID: Final = r"(?:[A-Za-z0-9._~=-]|%[0-9A-F]{2})+"
-"""What RFC 3986 lets stand in a path's segment, but for the plus, which some read as a space."""
+"""Characters that RFC 3986 allows in a path's segment, except the plus, which some servers read as a space."""
 _OPERATIONS: Final = {
     "create": ("POST", re.compile(rf"/users/{_ADDRESS}/events")),
     "update": ("PATCH", re.compile(rf"/users/{_ADDRESS}/events/{_ID}")),
@@ -74,7 +74,7 @@ def breaches(recorded: Iterable[Document]) -> list[str]:
 
 
 def calls(request: Document) -> list[Document]:
-    """The requests on mailboxes that a recorded one holds: itself, or those of its batch, as if each came alone."""
+    """The requests on mailboxes in a recorded one: itself, or those of its batch, as if each were sent alone."""
     if request["service"] != "graph":
         return []
     if request["path"] != "/$batch":
@@ -97,7 +97,7 @@ def _alone(inner: Document) -> Document:
 
 
 def of_exchange(request: Document) -> Iterator[str]:
-    """What is wrong with a request as far as it is HTTP: where it goes, with which credentials, and its envelope."""
+    """What is wrong with a request at the level of HTTP: its target, its credentials and its envelope."""
     if "cookie" in request["headers"]:
         yield "a cookie is sent"
     if request["service"] == "entra":
@@ -142,7 +142,7 @@ def _of_batch(request: Document) -> Iterator[str]:
     if not all(isinstance(each, str) and each for each in ids) or len({str(each).lower() for each in ids}) < len(
         requests
     ):
-        yield "the ids within a batch are texts and unique, whatever their case"
+        yield "the ids within a batch are texts and unique in any case"
     for each in requests:
         if not isinstance(each, dict) or not {"id", "method", "url", "headers"} <= each.keys() <= _BATCHED:
             yield "a request within a batch has id, method, url, headers, and nothing else but a body"
@@ -153,7 +153,7 @@ def _of_batch(request: Document) -> Iterator[str]:
 
 
 def of_call(call: Document) -> Iterator[str]:
-    """What is wrong with one request on a mailbox, whether it came alone or within a batch."""
+    """What is wrong with one request on a mailbox, whether it was sent alone or within a batch."""
     method, path, body = call["method"], call["path"], call["body"]
     if call["headers"].get("prefer") != 'IdType="ImmutableId"':
         yield 'no Prefer: IdType="ImmutableId"'
@@ -163,7 +163,7 @@ def of_call(call: Document) -> Iterator[str]:
         (name for name, (verb, form) in _OPERATIONS.items() if verb == method and form.fullmatch(path)), None
     )
     if operation is None:
-        yield "no operation of ours, or an address or an id that is not encoded"
+        yield "no operation of the service, or an address or an id that is not encoded"
         return
     if (body is not None) is not (operation in ("create", "update")):
         yield "only events that are made or changed have a body"
@@ -175,7 +175,7 @@ def of_call(call: Document) -> Iterator[str]:
 def _of_query(operation: str, query: str) -> Iterator[str]:
     asked = dict(parse_qsl(query, keep_blank_values=True))
     if "$skip" in asked or "$skiptoken" in asked:
-        return  # a nextLink, Graph's own words
+        return  # a nextLink, in Graph's own form
     if not _QUERY.fullmatch(query):
         yield "a query with characters that must be encoded"
     if operation == "find" and "$top" in asked:
@@ -219,7 +219,7 @@ def _of_event(body: Any, *, creation: bool) -> Iterator[str]:
         return
     expected = _OWNED | _AT_CREATION if creation else _OWNED
     if not creation and "singleValueExtendedProperties" in body:
-        expected |= {"singleValueExtendedProperties"}  # what a create of ours has made without its tag
+        expected |= {"singleValueExtendedProperties"}  # an event that the service created without its tag
     if "attendees" in body:
         yield "attendees: Outlook would mail them"
     if "transactionId" in body and not creation:

@@ -1,4 +1,4 @@
-"""One-shot commands while Redis takes no writes: exit 1, the variable's name and what to do, and no traceback."""
+"""One-shot commands while Redis refuses writes: exit 1, the variable's name and a hint, and no traceback."""
 
 import http.server
 import json
@@ -32,7 +32,7 @@ WRITING = {
     "enable": ["mailbox", "enable", "zoe@acme.example"],
     "pause": ["site", "pause", "acme"],
     "replay": ["replay", "--from", "1h"],
-    "replay of letters": ["dead-letters", "replay"],
+    "replay of dead letters": ["dead-letters", "replay"],
 }
 
 
@@ -49,7 +49,7 @@ class Core(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Logs nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ async def test_a_redis_that_refuses_writes_is_named_with_a_hint(
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_dry_run_without_a_lease_names_redis_too(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
-    """It writes nothing beforehand that would fail, so its sweep learns of it, mailbox by mailbox."""
+    """A dry run writes nothing that would fail early, so its sweep meets the error mailbox by mailbox."""
     failure = "no mailbox could be read: Redis: command not allowed when used memory > 'maxmemory'."
     reports = [Report("acme", failure=failure), Report("globex", failure=failure), Report("other", failure="paused")]
     with pytest.raises(typer.Exit) as ended:

@@ -1,4 +1,4 @@
-"""Core's API as the service reads it, from the sandbox's Core, which is held against the OpenAPI file elsewhere."""
+"""Core's API as the service reads it, from the sandbox's Core, which other tests check against the OpenAPI file."""
 
 import json
 import time
@@ -116,7 +116,7 @@ async def test_one_unusable_row_is_reported_and_fails_nothing(core: Core) -> Non
         ("bom", {"J1"}, {}, 0),
     ],
 )
-async def test_a_broken_text_fails_its_row_and_a_byte_order_mark_fails_nothing(
+async def test_a_broken_text_fails_its_row_and_a_byte_order_mark_is_accepted(
     core: Core, kind: str, jobs: set[str], unusable: dict[str, str], nameless: int
 ) -> None:
     await core.fault(kind=kind, page=1)
@@ -154,7 +154,7 @@ async def test_a_job_by_id_with_a_broken_text_is_invalid_and_names_the_field(cor
 
 
 async def test_the_token_is_read_for_each_request(core: Core) -> None:
-    tokens = iter(["wrong", "wrong", "secret"])  # after a 401 it is asked for once more
+    tokens = iter(["wrong", "wrong", "secret"])  # after a 401 it is asked for again
     http = Http(ca_file=None, timeout=5)
     api = CoreApi(core.url, lambda: next(tokens), http)
     with pytest.raises(CoreUnavailableError, match="401"):

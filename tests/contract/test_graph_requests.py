@@ -1,7 +1,7 @@
-"""What the service sends to Entra and Graph: held against rules of our own, and against Microsoft's description.
+"""The service's requests to Entra and Graph, checked against our own rules and against Microsoft's description.
 
-Here every kind of request is made once, by the service's own client. tests/company.py holds what the integration tests
-send against the same rules.
+The service's own client makes every kind of request once here. tests/company.py checks the requests of the integration
+tests against the same rules.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from tests.contract.graph_rules import TAG, breaches, calls
 
 ANN = "ann@acme.example"
 ODD = "o'hara+jobs~zoë@acme.example"
-"""An address with much that must be encoded."""
+"""An address with many characters that must be encoded."""
 START = datetime(2026, 11, 30, 9, tzinfo=UTC)
 
 
@@ -76,7 +76,7 @@ async def outlook() -> AsyncIterator[Outlook]:
 
 
 async def everything(outlook: Outlook, address: str, zone: str) -> None:
-    """Each kind of request, with texts as long and as strange as Core may send them."""
+    """Each kind of request, with the longest and strangest texts that Core may send."""
     job = Job(
         "J'1/2 ü",
         "acme",
@@ -285,7 +285,10 @@ WRONG = {
     "a location beside its name": (update(event(location={"displayName": "", "address": {}})), "display name"),
     "no tag": (create(without(creation(), "singleValueExtendedProperties")), "all that we own"),
     "another property": (create(creation(singleValueExtendedProperties=[{"id": "String 0x1", "value": ""}])), "tag"),
-    "a tag of nobody": (create(creation(singleValueExtendedProperties=[{"id": TAG, "value": "J1"}])), "{site}/{job}"),
+    "a tag without a site": (
+        create(creation(singleValueExtendedProperties=[{"id": TAG, "value": "J1"}])),
+        "{site}/{job}",
+    ),
     "no $top": (request("GET", f"/users/{ANN}/calendarView", query="startDateTime=x"), "the query of a view"),
     "too many a page": (view(**{"$top": "1001"}), "$top"),
     "a window without an offset": (view(startDateTime="2026-11-30T00:00:00"), "offset"),
@@ -350,6 +353,6 @@ def test_the_description_accepts_correct_requests(good: str, described: Descript
     ],
 )
 def test_the_description_refuses_wrong_requests(wrong: dict[str, Any], words: str, described: Description) -> None:
-    for _ in range(2):  # what was tried before is reported again
+    for _ in range(2):  # a wrong request is reported again when it is checked again
         reported = described.breaches([*calls(GOOD["create"]), *calls(deepcopy(wrong))])
         assert [each for each in reported if words in each], reported

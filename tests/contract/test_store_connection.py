@@ -1,4 +1,4 @@
-"""What a client may do on a Redis that is unreachable, shared or only read."""
+"""A client on a Redis that is unreachable, shared or read-only."""
 
 from collections.abc import Awaitable, Callable
 from uuid import uuid4

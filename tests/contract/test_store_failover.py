@@ -1,4 +1,4 @@
-"""A Redis that refuses writes: the connection to it is dropped, and the name leads to the one that takes them."""
+"""A Redis that refuses writes: the client drops the connection, and the name leads to the server that accepts them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +23,7 @@ from tests.contract.store_steps import ANNA, APP, begin, link, linked
 
 
 class Name:
-    """A name that leads to one of two servers, for new connections only: what a failover changes."""
+    """A name that leads to one of two servers, for new connections only. A failover changes it."""
 
     def __init__(self) -> None:
         self.server: RedisServer | None = None

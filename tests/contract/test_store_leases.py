@@ -61,7 +61,7 @@ async def test_an_intent_leaves_a_pending_link_that_keeps_its_transaction_id(sto
     assert first.assignments["J1"].memory is None
     assert first.assignments["J1"].transaction_id == "first"
     assert first.assignments["J1"].fresh
-    await store.finish(first.lease, RunOutcome())  # the outcome of the create is not known
+    await store.finish(first.lease, RunOutcome())  # the outcome of the create is unknown
     second = await begin(store, revision=2, transaction_id="second")
     assert second.assignments["J1"].memory == Pending("first", rank(1))
     assert second.assignments["J1"].transaction_id == "first"

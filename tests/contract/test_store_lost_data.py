@@ -77,7 +77,7 @@ async def test_an_emptied_redis_begins_a_new_incarnation_without_known_mailboxes
 
 
 async def test_every_client_notices_that_redis_was_emptied(valkey_url: str) -> None:
-    """The first that connects afterwards writes the new incarnation; the others must see that it differs."""
+    """The first client that connects afterwards writes the new incarnation; the others must see that it differs."""
     prefix = f"{uuid4()}:"
     stores = [RedisStore.connect(valkey_url, prefix, SystemClock()) for _ in range(2)]
     granted = [await begin(store, mailbox) for store, mailbox in zip(stores, (ANNA, BEN), strict=True)]

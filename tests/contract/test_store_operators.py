@@ -1,4 +1,4 @@
-"""What operators set, on the fake and on real Valkeys."""
+"""Settings of operators, on the fake and on real Valkeys."""
 
 import pytest
 

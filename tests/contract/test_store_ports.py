@@ -1,4 +1,4 @@
-"""The adapters have what the ports promise, and nothing besides."""
+"""The adapters have all methods of the ports, and no others."""
 
 import inspect
 from typing import Any

@@ -21,7 +21,7 @@ APP = "tenant/app"
 
 
 async def intend(store: Store, revision: int, transaction_id: str | None, *, deleted: bool = False) -> AssignmentState:
-    """What the store knows when a run that may create the event begins; its lease is given back."""
+    """The store's state when a run that may create the event begins; its lease is released."""
     intent = Intent("J1", rank(revision, deleted=deleted), transaction_id)
     granted = await store.begin(ANNA, APP, uuid4().hex, [intent])
     assert isinstance(granted, Grant)

@@ -1,4 +1,4 @@
-"""What sweeps read and keep, on the fake and on real Valkeys."""
+"""Data that sweeps read and keep, on the fake and on real Valkeys."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The version of the data in Redis: named at the first use, and a newer one is refused."""
+"""The version of the data in Redis: written at the first use, and a newer one is refused."""
 
 import asyncio
 from pathlib import Path
@@ -121,7 +121,7 @@ async def test_commands_end_with_exit_code_two_on_newer_data(
 
 
 async def test_the_service_ends_when_a_newer_release_has_changed_the_data(warm: Warm, tmp_path: Path) -> None:
-    """It notices on its next connection."""
+    """The service notices it on its next connection."""
     with embedded_valkey(tmp_path) as server:
         running = asyncio.create_task(asyncio.to_thread(warm.run, ["run"], environment(server.url, "p:", tmp_path)))
         async with Redis.from_url(server.url) as redis:

@@ -1,8 +1,8 @@
 """docker-compose.yml without containers: its commands, health checks and environments, each service on loopback.
 
 PostgreSQL, the registry, Connect and Valkey are the native servers, which read the files that compose mounts or copies.
-Everything that is Python is run as it stands in the file, and so is what Kafka's image does with its settings. Only
-addresses and folders are others.
+Every Python service runs the command of the file, and Kafka starts the way its image starts it. Only addresses and
+folders differ.
 """
 
 import os
@@ -31,18 +31,18 @@ _LOG4J = "Configuration:\n  Properties: {}\n  Appenders: {}\n  Loggers:\n    Roo
 
 @dataclass
 class Composed:
-    """The services of the file, in the order in which it starts them."""
+    """The services of the file, in the order in which they start."""
 
     folder: Path
     services: dict[str, Service] = field(default_factory=services)
     ports: dict[str, int] = field(default_factory=dict)
     """Where each service listens here, by its address in the file: `kafka:9092`."""
     processes: dict[str, ServerProcess] = field(default_factory=dict)
-    told: dict[str, str] = field(default_factory=dict)
-    """What each step printed when it was last done."""
+    printed: dict[str, str] = field(default_factory=dict)
+    """What each step printed when it last ran."""
 
     def here(self, name: str, text: str) -> str:
-        """A text of this service with the addresses and the folders that are its here."""
+        """Replaces the addresses and folders of a service's text with those used here."""
         text = text.replace("$$", "$").replace("/world", str(self.folder / "world"))
         own = {
             f"{host}:{port.rpartition(':')[2]}": at
@@ -56,7 +56,7 @@ class Composed:
         return text.replace("0.0.0.0", "127.0.0.1")
 
     def environment(self, name: str) -> dict[str, str]:
-        """Of a service, with what it has of its own image."""
+        """The environment of a service, including the variables of its own image."""
         given: Mapping[str, Any] = self.services[name].get("environment", {})
         texts = {variable: self.here(name, str(value)) for variable, value in given.items()}
         for prefix in ("PG", "CORE_DB_"):
@@ -66,7 +66,7 @@ class Composed:
         return texts
 
     def command(self, name: str, command: list[str]) -> list[str]:
-        """A command of a service."""
+        """The command of a service, with the addresses, ports and programs used here."""
         own = {port.split(":")[1]: at for port, at in self.ports.items() if port.split(":")[0] == name}
         here = [self.here(name, part) for part in command]
         here = [re.sub(r"^(--port=)(\d+)$", lambda found: f"{found[1]}{own[found[2]]}", part) for part in here]
@@ -75,12 +75,12 @@ class Composed:
         return [programs.get(here[0], here[0]), *here[1:]]
 
     def do(self, name: str) -> None:
-        """A step, once more or for the first time. Raises ServerFailedError."""
+        """Runs a step, for the first time or again. Raises ServerFailedError."""
         command = self.command(name, self.services[name]["command"])
-        self.told[name] = run(command, failure=name, environment=self.environment(name), folder=REPOSITORY).strip()
+        self.printed[name] = run(command, failure=name, environment=self.environment(name), folder=REPOSITORY).strip()
 
     def healthy(self, name: str) -> bool:
-        """What the health check of a service says."""
+        """Whether the health check of a service passes."""
         kind, *test = self.services[name]["healthcheck"]["test"]
         assert kind == "CMD", name
         done = subprocess.run(
@@ -96,7 +96,7 @@ class Composed:
         return done.returncode == 0
 
     def process(self, name: str, command: list[str]) -> ServerProcess:
-        """A service that is ready when its health check says so."""
+        """A service that is ready when its health check passes."""
         self.processes[name] = ServerProcess(
             name=name,
             command=self.command(name, command),
@@ -109,7 +109,7 @@ class Composed:
         return self.processes[name]
 
     def kafka(self) -> ServerProcess:
-        """Kafka as its image starts it: the file that is mounted, then the environment, which wins; then formatted."""
+        """Kafka, started as its image does it: the environment overrides the mounted file; storage is formatted."""
         (self.folder / "kafka").mkdir()
         defaults, mounted, final = (self.folder / "kafka" / part for part in ("default", "mounted", "final"))
         for each in (defaults, mounted, final):
@@ -140,7 +140,7 @@ class Composed:
 
 @dataclass(frozen=True)
 class Running:
-    """All of them, running."""
+    """All services of the file, running."""
 
     composed: Composed
     postgres: Postgres
@@ -150,17 +150,17 @@ class Running:
 
     @property
     def folder(self) -> Path:
-        """What /world is in the containers."""
+        """The folder that is /world in the containers."""
         return self.composed.folder / "world"
 
     def url(self, address: str, scheme: str = "http") -> str:
-        """Of a service, by its address in the file."""
+        """The URL of a service, by its address in the file."""
         return f"{scheme}://localhost:{self.composed.ports[address]}"
 
 
 @contextmanager
 def composed(folder: Path) -> Iterator[Running]:
-    """`docker compose up`, without containers, for as long as the context lasts."""
+    """`docker compose up` without containers, while the context is open."""
     (folder / "world").mkdir(parents=True)
     postgres, registry = Postgres(folder), Apicurio(folder / "registry")
     valkey: RedisServer = embedded_valkey(folder, persistent=True)

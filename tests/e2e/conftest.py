@@ -26,6 +26,6 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Iterator[Chain]:
-    """Core's feed on servers of its own: nothing is captured yet."""
+    """Core's feed on servers of its own. Nothing is captured yet."""
     with found_chain(tmp_path) as servers:
         yield servers

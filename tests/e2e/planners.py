@@ -1,4 +1,4 @@
-"""What a Core's planners do, as SQL: a company to begin with, and transactions at random."""
+"""What Core's planners do, as SQL: a company to begin with, and random transactions."""
 
 from datetime import datetime, timedelta
 from random import Random
@@ -6,11 +6,11 @@ from random import Random
 from sandbox.servers.psql import literal
 
 CLIENTS = 6
-"""Of a site, each with a place and a contact."""
+"""Clients of a site, each with a place and a contact."""
 WORKERS = 15
 JOBS = 120
 ADDRESSES = 3
-"""That a worker's calendar email may be, over time."""
+"""Calendar emails that a worker has over time."""
 
 _WORDS = (
     "Northwind",
@@ -58,7 +58,7 @@ _DECISIONS = {
     "update workers set calendar_email = null where worker_id = '{worker}'": 1,
     "update jobs set price = {address} where job_id = '{job}'": 2,
 }
-"""With how often each is taken."""
+"""Decisions of a planner, and how often each is taken."""
 
 
 class Planners:
@@ -84,7 +84,7 @@ class Planners:
         return f"begin; {';'.join(statements)}; commit"
 
     def transaction(self) -> str:
-        """One, of one decision or a few."""
+        """One transaction, of one decision or a few."""
         decisions = self._random.choices(
             list(_DECISIONS), weights=list(_DECISIONS.values()), k=self._random.choice((1, 1, 1, 1, 2, 3))
         )
@@ -94,7 +94,7 @@ class Planners:
     def _fill(
         self, sql: str, site: str, *, client: int | None = None, worker: int | None = None, job: int | None = None
     ) -> str:
-        """The template with those of the site, or with any."""
+        """The SQL template, filled with the given ids; ids that are not given are random."""
         starts_at = self._start + timedelta(minutes=15 * self._random.randrange(19 * 96))
         ends_at = starts_at + timedelta(minutes=15 * self._random.randint(1, 32))
         number = self._any(CLIENTS) if client is None else client

@@ -1,4 +1,4 @@
-"""An outage of Graph while Core goes on: worked off with one write a job, in memory that does not grow with it."""
+"""A Graph outage while Core continues: each job costs one write afterwards, and memory use stays bounded."""
 
 import asyncio
 from pathlib import Path
@@ -15,7 +15,7 @@ JOBS, TIMES, MAILBOXES = 1_500, 20, 150
 
 
 @pytest.mark.parametrize("fault", ["service-unavailable", "cut"])
-async def test_what_piled_up_while_graph_was_away_costs_one_write_a_job_and_memory_stays_flat(
+async def test_a_backlog_after_a_graph_outage_costs_one_write_a_job_and_bounded_memory(
     tmp_path: Path, kafka: Kafka, redis_url: str, capsys: pytest.CaptureFixture[str], fault: str
 ) -> None:
     name = f"backlog-{fault}"

@@ -42,12 +42,12 @@ LAST_TRANSACTION = f"""
     insert into assignments values ('last', 'last');
     commit
 """
-"""Told after all others, since the feed keeps the order of the commits."""
+"""Committed after all others: the feed keeps the order of the commits, so its record arrives last."""
 
 
 @asynccontextmanager
 async def company_of(chain: Chain, redis_url: str, folder: Path, *sites: str) -> AsyncIterator[Company]:
-    """A company whose Core is the chain's database. After the first sweep none comes that a test does not ask for."""
+    """A company whose Core is the chain's database. After the first sweep, only a test starts sweeps."""
     environment = {
         "CALSYNC_SCHEMA_REGISTRY_URL": chain.registry.confluent_url,
         "CALSYNC_SWEEP_INTERVAL_SECONDS": "86400",
@@ -61,20 +61,20 @@ async def company_of(chain: Chain, redis_url: str, folder: Path, *sites: str) ->
 
 
 async def start(company: Company, chain: Chain) -> None:
-    """The feed, and then the service."""
+    """Starts the feed, and then the service."""
     await asyncio.to_thread(chain.start_feed)
     await read_core(company, chain)
     await company.start()
 
 
 async def read_core(company: Company, chain: Chain) -> None:
-    """From now on Core's API answers, and the oracle judges, by what is committed in the database now."""
+    """From now on, Core's API and the test's checks use what is committed in the database now."""
     company.schedule = await asyncio.to_thread(chain.core.schedule, now)
     await company.give_core_the_schedule()
 
 
 async def commit(company: Company, chain: Chain, sql: str) -> None:
-    """One transaction; returns when the calendars show it, which no sweep helps."""
+    """Runs one transaction; returns when the calendars show it, without the help of a sweep."""
     await asyncio.to_thread(chain.core.run, sql)
     await read_core(company, chain)
     await company.equal(SHOWN_WITHIN)
@@ -84,7 +84,7 @@ async def subjects(company: Company, address: str) -> list[str]:
     return [event["subject"] for mailbox, event in await company.ours() if mailbox == address]
 
 
-async def test_what_is_committed_in_cores_database_is_in_the_calendars(
+async def test_rows_committed_in_cores_database_reach_the_calendars(
     tmp_path: Path, chain: Chain, redis_url: str
 ) -> None:
     tomorrow = (now() + timedelta(days=1)).replace(microsecond=0)
@@ -124,7 +124,7 @@ async def test_what_is_committed_in_cores_database_is_in_the_calendars(
         assert await subjects(company, new_ann) == ["Core Job — Contoso"]
         await commit(company, chain, "update jobs set status = 'cancelled' where job_id = 'j1'")
         assert await subjects(company, bob) == []
-        # A column more, in the middle of things: another schema, of which the service reads what it knows.
+        # A new column in the middle of the table makes a new schema, of which the service reads the fields it knows.
         await commit(
             company,
             chain,
@@ -141,7 +141,7 @@ async def test_what_is_committed_in_cores_database_is_in_the_calendars(
         await eventually(lambda: company.metric(company.services[0], heartbeat), "a heartbeat was seen", 30)
 
 
-async def test_the_feed_registers_the_schemas_of_the_repository_and_tells_all_again_at_a_signal(chain: Chain) -> None:
+async def test_the_feed_registers_the_schemas_of_the_repository_and_a_signal_starts_a_snapshot(chain: Chain) -> None:
     chain.core.run("insert into sites values ('acme', 'Acme', 'UTC')")
     chain.core.run("insert into jobs (job_id, site_id) values ('j1', 'acme')")
     await asyncio.to_thread(chain.start_feed)
@@ -164,7 +164,7 @@ async def test_the_feed_registers_the_schemas_of_the_repository_and_tells_all_ag
 
 
 def reader(chain: Chain, topic: str) -> Consumer:
-    """Of the whole topic."""
+    """A consumer that reads the whole topic."""
     consumer = Consumer({"bootstrap.servers": chain.kafka.bootstrap_servers, "group.id": "reader"})
     partitions = range(TOPICS[topic]["partitions"])
     consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
@@ -172,12 +172,12 @@ def reader(chain: Chain, topic: str) -> Consumer:
 
 
 def envelope(message: Message) -> dict[str, Any]:
-    """What a record says, by the schema of the repository."""
+    """The content of a record, read with the schema of the repository."""
     confluent_header = 5
     body = BytesIO((message.value() or b"")[confluent_header:])
-    told = fastavro.schemaless_reader(body, fastavro.parse_schema(schema("job-changed-value")), None)
-    assert isinstance(told, dict)
-    return told
+    content = fastavro.schemaless_reader(body, fastavro.parse_schema(schema("job-changed-value")), None)
+    assert isinstance(content, dict)
+    return content
 
 
 def schema(name: str) -> Any:
@@ -205,7 +205,7 @@ async def test_two_thousand_transactions_while_each_part_of_the_feed_fails(
                     core.run(planners.transaction())
 
         async def planned_during(*faults: Callable[[], None]) -> None:
-            """The planners plan on while these happen, one after another; then the feed catches up, unswept."""
+            """The planners continue during these failures, one after another. Then the feed catches up, unswept."""
             await asyncio.gather(asyncio.to_thread(plan), asyncio.to_thread(in_turn, *faults))
             await asyncio.to_thread(chain.await_feed)
             await read_core(company, chain)
@@ -216,10 +216,10 @@ async def test_two_thousand_transactions_while_each_part_of_the_feed_fails(
         await planned_during(chain.connect.restart)
         await planned_during(chain.kafka.kill, chain.kafka.start)
         await planned_during(chain.registry.kill, chain.registry.start)
-        # Its clients, the planners among them, are cut off.
+        # All clients of PostgreSQL, including the planners, lose their connections.
         await asyncio.to_thread(in_turn, plan, chain.postgres.kill, chain.postgres.start)
         await planned_during()
-        # What is committed while there is no slot, no log tells: a snapshot does, but not of what was deleted.
+        # Commits without a replication slot are in no log. A snapshot contains them, but not the rows deleted then.
         await asyncio.to_thread(in_turn, chain.connect.stop, chain.drop_slot, plan)
         chain.core.run(DELETE_SOME)
         await asyncio.to_thread(in_turn, chain.connect.start, chain.await_feed)
@@ -244,7 +244,7 @@ def in_turn(*steps: Callable[[], None]) -> None:
 
 
 async def latency(company: Company, chain: Chain) -> str:
-    """How long it takes from a commit to Graph's acceptance, at up to 25 commits a second, a reschedule each."""
+    """Measures the time from a commit to Graph's acceptance, at up to 25 commits a second, each a reschedule."""
 
     def move_every_job() -> None:
         with chain.core.session() as core:

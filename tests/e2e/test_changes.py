@@ -27,7 +27,7 @@ async def test_five_thousand_changes_three_replicas_one_killed_one_stopped(
         half = len(changes) // 2
         company.publish(changes[: half // 2])
         await eventually(lambda: _writes(company, 200), "the first events are made", 60)
-        # Creates are carried out and their answers held back: the kill falls between the write and its link.
+        # Creates are carried out and their answers held back, so the replica is killed between a write and its link.
         hold = await company.graph.set_fault("hold", operation="create", when="after", times=40)
         company.publish(changes[half // 2 : half])
         await company.graph.wait_for_fault(hold, hits=1, within=30)
@@ -37,7 +37,7 @@ async def test_five_thousand_changes_three_replicas_one_killed_one_stopped(
         await eventually(lambda: _writes(company, 700), "half of the events are made", 90)
         await asyncio.to_thread(second.process.stop)
         await company.consumed(within=180)
-        # So many rows were deleted in one interval that the fuse left some to a sweep: an operator lets them go.
+        # The fuse left these deletions to a sweep because there were many in one interval. An operator allows them.
         await company.give_core_the_schedule()
         done = await company.sweep("--allow-mass-delete")
         assert done.status == 0, done.errors

@@ -1,4 +1,4 @@
-"""What docker-compose.yml starts, started natively from that file: it works, may be done again, and heals."""
+"""The services of docker-compose.yml, started natively: they work and recover, and steps can be repeated."""
 
 import asyncio
 import ssl
@@ -45,20 +45,20 @@ async def equal(running: Running, graph: GraphControl) -> None:
 
 
 async def commit(running: Running, graph: GraphControl, sql: str) -> None:
-    """One transaction; returns when the calendars show it."""
+    """Runs one transaction; returns when the calendars show it."""
     await asyncio.to_thread(running.core.run, sql)
     await equal(running, graph)
 
 
 def calsync(running: Running, *arguments: str) -> str:
-    """What `docker compose exec calsync calsync …` prints. Raises ServerFailedError when it ends with a fault."""
+    """What `docker compose exec calsync calsync …` prints. Raises ServerFailedError when the command fails."""
     here = running.composed
     return run(
         here.command("calsync", ["calsync", *arguments]), failure="calsync", environment=here.environment("calsync")
     )
 
 
-async def test_a_row_changed_with_psql_is_in_outlook_and_every_step_may_be_done_again(running: Running) -> None:
+async def test_a_row_changed_with_psql_reaches_outlook_and_every_step_can_be_repeated(running: Running) -> None:
     here = running.composed
     async with outlook(running) as graph:
         await equal(running, graph)
@@ -72,7 +72,7 @@ async def test_a_row_changed_with_psql_is_in_outlook_and_every_step_may_be_done_
         for name in here.services:
             if name in steps():
                 await asyncio.to_thread(here.do, name)
-        assert here.told["topics"] == "topics created: none, all existed already"
+        assert here.printed["topics"] == "topics created: none, all existed already"
         assert {file.name: file.read_bytes() for file in running.folder.iterdir()} == kept
         await commit(running, graph, "delete from jobs where client_id = 'contoso'")
         left = {
@@ -83,17 +83,17 @@ async def test_a_row_changed_with_psql_is_in_outlook_and_every_step_may_be_done_
         assert calsync(running, "check-feed")
 
 
-async def test_what_fails_heals(running: Running) -> None:
+async def test_services_recover_after_each_failure(running: Running) -> None:
     here, connect = running.composed, running.connect.api
     async with outlook(running) as graph:
         await equal(running, graph)
 
-        # A new Graph has nothing in its memory: its health check founds the tenants, a sweep makes the events.
+        # A new Graph has an empty memory. Its health check creates the tenants, and a sweep creates the events.
         here.processes["graph"].restart()
         calsync(running, "sweep")
         await equal(running, graph)
 
-        # A task that needs a schema while there is no registry fails, and Connect leaves it so.
+        # A task that needs a schema fails while there is no registry, and Connect does not restart it.
         running.registry.kill()
         running.connect.restart()
         await asyncio.to_thread(
@@ -109,11 +109,11 @@ async def test_what_fails_heals(running: Running) -> None:
         async def mended() -> bool:
             return here.processes["keeper"].find_in_log("a failed task was restarted") is not None
 
-        # (The calendars do not tell: a sweep may have put them right before.)
+        # The calendars cannot show this, because a sweep may have repaired them before.
         await eventually(mended, "the keeper has restarted the task")
         await equal(running, graph)
 
-        # Core's API is away while its database is.
+        # Core's API is unavailable while its database is.
         running.postgres.stop()
         assert not here.healthy("core")
         running.postgres.start()

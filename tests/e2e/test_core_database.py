@@ -1,4 +1,4 @@
-"""The sandbox's Core over a real PostgreSQL: its API answers from what is committed, its company can be made again."""
+"""The sandbox's Core over a real PostgreSQL: its API returns what is committed, and its company can be made again."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ SITE = SITES[0].site_id
 
 @dataclass
 class Core:
-    """A database with the company in it, the API over it, and who asks."""
+    """A database with the company in it, the API over it, and a client."""
 
     postgres: Postgres
     database: CoreDatabase
@@ -35,7 +35,7 @@ class Core:
     http: aiohttp.ClientSession
 
     async def ask(self, operation: str, path: str, **query: str) -> tuple[int, object]:
-        """An answer, as the OpenAPI file has it."""
+        """The answer to a request, checked against the OpenAPI file."""
         async with self.http.get(f"{self.url}{path}", params=query, headers=TOKEN) as answer:
             document = await answer.json(content_type=None)
             validate(operation, answer.status, answer.content_type, document)
@@ -84,7 +84,7 @@ async def test_a_committed_change_is_in_the_next_answer(core: Core) -> None:
     )[0] == 404
 
 
-async def test_the_service_reads_every_worker_of_it(core: Core) -> None:
+async def test_the_service_reads_every_worker_of_the_database(core: Core) -> None:
     http = Http(ca_file=None, timeout=10)
     api = CoreApi(core.url, lambda: "secret", http)
     read = {roster.address: len(roster.jobs) async for roster in api.schedule(SITE, Window.of(now(), 21))}
@@ -93,14 +93,14 @@ async def test_the_service_reads_every_worker_of_it(core: Core) -> None:
     assert read.keys() <= {mailbox.address for mailbox in MAILBOXES}
 
 
-async def test_while_the_database_is_away_nothing_is_answered(core: Core) -> None:
+async def test_requests_fail_while_the_database_is_unavailable(core: Core) -> None:
     core.postgres.stop()
     assert (await core.page())[0] == 503
     core.postgres.start()
     assert (await core.page())[0] == 200
 
 
-async def test_who_makes_the_database_again_undoes_nothing(core: Core) -> None:
+async def test_making_the_database_again_undoes_nothing(core: Core) -> None:
     core.database.run("update jobs set notes = 'A planner was here'; delete from assignments where worker_id = 'ben'")
     core.database.run("delete from jobs where client_id = 'contoso'; delete from workers where worker_id = 'ewa'")
     state = core.database.schedule(now)
@@ -109,7 +109,7 @@ async def test_who_makes_the_database_again_undoes_nothing(core: Core) -> None:
     assert dump(core.database.schedule(now)) == dump(state)
 
 
-async def test_a_week_later_there_are_the_jobs_of_that_week_too(core: Core) -> None:
+async def test_making_the_database_a_week_later_adds_the_jobs_of_that_week(core: Core) -> None:
     def jobs() -> int:
         return int(core.database.run("select count(*) from jobs"))
 

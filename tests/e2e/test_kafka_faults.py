@@ -1,4 +1,4 @@
-"""What a real Kafka refuses, leaves out and begins again: one partition may wait for it, and no other does."""
+"""What a real Kafka refuses, leaves out or deletes: one partition may wait for it, and the others continue."""
 
 import asyncio
 import hashlib
@@ -24,13 +24,13 @@ PARTITIONS = 4
 
 @asynccontextmanager
 async def founded(
-    folder: Path, kafka: Kafka, redis_url: str, *, letters: dict[str, str] | None = None
+    folder: Path, kafka: Kafka, redis_url: str, *, dead_letters: dict[str, str] | None = None
 ) -> AsyncIterator[Company]:
-    """A company whose mailboxes are open; its dead-letter topic has these settings, or does not exist."""
+    """A company with open mailboxes. Its dead-letter topic has the settings ``dead_letters``, or does not exist."""
     name = f"faults-{uuid4().hex[:8]}"
     kafka.create_topic(name, partitions=PARTITIONS)
-    if letters is not None:
-        kafka.create_topic(f"{name}.dlq", partitions=1, config=letters)
+    if dead_letters is not None:
+        kafka.create_topic(f"{name}.dlq", partitions=1, config=dead_letters)
     async with found_company(folder, kafka.bootstrap_servers, redis_url, name=name) as company:
         company.publish(company.generate(workers=4, jobs=5))
         await company.open_mailboxes()
@@ -39,18 +39,18 @@ async def founded(
 
 
 def change_everything(company: Company) -> None:
-    """A change of every job: at least one on each partition."""
+    """Changes every job: at least one on each partition."""
     for job_id in list(company.schedule.jobs):
         company.publish(company.schedule.change_job(job_id, notes=uuid4().hex))
 
 
 async def lag(company: Company) -> list[float]:
-    """What the service says of each partition: records behind."""
+    """The lag of each partition in records, by the service's metric."""
     return await samples(company, "calsync_kafka_lag")
 
 
 async def waiting(company: Company) -> list[float]:
-    """Of each partition that waits: for how many seconds."""
+    """For how many seconds each waiting partition has waited."""
     return await samples(company, "calsync_kafka_waiting_seconds")
 
 
@@ -61,14 +61,14 @@ async def samples(company: Company, name: str) -> list[float]:
 
 
 async def only_one_partition_waits(company: Company, hint: str) -> None:
-    """The record that cannot be finished holds up its partition, the log says why, and the others go on."""
+    """The record that cannot be finished stops its partition, the log shows why, and the other partitions continue."""
     service = company.services[0]
 
-    async def told() -> bool:
+    async def logged() -> bool:
         log = service.process.log.read_text()
         return "partition waits" in log and hint in log
 
-    await eventually(told, f"the log has {hint!r}", 60)
+    await eventually(logged, f"the log has {hint!r}", 60)
     change_everything(company)
 
     async def others_go_on() -> bool:
@@ -86,21 +86,21 @@ async def only_one_partition_waits(company: Company, hint: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("letters", "hint"),
+    ("dead_letters", "hint"),
     [(None, "the topic does not exist: create it"), ({"max.message.bytes": "100"}, "raise max.message.bytes")],
     ids=["missing", "takes nothing"],
 )
-async def test_a_letter_that_its_topic_never_takes_stops_its_partition_alone_until_that_is_mended(
-    tmp_path: Path, kafka: Kafka, redis_url: str, letters: dict[str, str] | None, hint: str
+async def test_a_dead_letter_that_its_topic_refuses_stops_only_its_partition_until_the_topic_is_repaired(
+    tmp_path: Path, kafka: Kafka, redis_url: str, dead_letters: dict[str, str] | None, hint: str
 ) -> None:
-    async with founded(tmp_path, kafka, redis_url, letters=letters) as company:
+    async with founded(tmp_path, kafka, redis_url, dead_letters=dead_letters) as company:
         await company.start()
         await company.equal()
         company.publish_raw(Record(next(iter(company.schedule.jobs)).encode(), b"no framing of ours"))
         await only_one_partition_waits(company, hint)
         name = f"{company.stack.topic}.dlq"
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-        if letters is not None:
+        if dead_letters is not None:
             admin.delete_topics([name])[name].result(10)
             await eventually(lambda: _is_gone(admin, name), "the dead-letter topic is gone")
         admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])[name].result(10)
@@ -109,16 +109,16 @@ async def test_a_letter_that_its_topic_never_takes_stops_its_partition_alone_unt
         assert len(company.dead_letters()) == 1
 
 
-async def test_a_letter_too_large_for_its_topic_is_compressed_or_cut_and_replayed_from_core(
+async def test_a_dead_letter_too_large_for_its_topic_is_compressed_or_cut_and_replayed_from_core(
     tmp_path: Path, kafka: Kafka, redis_url: str
 ) -> None:
-    async with founded(tmp_path, kafka, redis_url, letters={"max.message.bytes": "10000"}) as company:
+    async with founded(tmp_path, kafka, redis_url, dead_letters={"max.message.bytes": "10000"}) as company:
         await company.start()
         await company.equal()
         wide, noisy = list(company.schedule.jobs)[:2]
         compressible = b"\x07" + bytes(200_000)
         noise = b"\x07" + Random(1).randbytes(200_000)
-        # What the record would have brought: the next replay brings it, from Core.
+        # The change that the unreadable record stands for: the replay reads it from Core.
         company.schedule.change_job(noisy, notes="Bring a ladder.")
         await company.give_core_the_schedule()
         company.publish_raw(
@@ -144,7 +144,7 @@ async def test_a_letter_too_large_for_its_topic_is_compressed_or_cut_and_replaye
 async def test_a_compacted_dead_letter_topic_takes_a_record_without_a_key(
     tmp_path: Path, kafka: Kafka, redis_url: str
 ) -> None:
-    async with founded(tmp_path, kafka, redis_url, letters={"cleanup.policy": "compact"}) as company:
+    async with founded(tmp_path, kafka, redis_url, dead_letters={"cleanup.policy": "compact"}) as company:
         service = await company.start()
         company.publish_raw(Record(None, b"no framing of ours"))
         change_everything(company)
@@ -157,7 +157,7 @@ async def test_a_compacted_dead_letter_topic_takes_a_record_without_a_key(
 
 
 async def test_a_transactional_producers_markers_leave_no_lag(tmp_path: Path, kafka: Kafka, redis_url: str) -> None:
-    async with founded(tmp_path, kafka, redis_url, letters={}) as company:
+    async with founded(tmp_path, kafka, redis_url, dead_letters={}) as company:
         await company.start()
         producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": uuid4().hex})
         await asyncio.to_thread(producer.init_transactions, 30)
@@ -184,7 +184,7 @@ async def test_a_transactional_producers_markers_leave_no_lag(tmp_path: Path, ka
 async def test_a_topic_that_is_created_again_brings_deletions_and_is_committed_without_a_restart(
     tmp_path: Path, kafka: Kafka, redis_url: str, *, filled: bool
 ) -> None:
-    async with founded(tmp_path, kafka, redis_url, letters={}) as company:
+    async with founded(tmp_path, kafka, redis_url, dead_letters={}) as company:
         change_everything(company)
         service = await company.start(CALSYNC_SWEEP_INTERVAL_SECONDS="3600")
         await eventually(lambda: company.sweeps(service, "site-1"), "the site is swept, and not again")
@@ -202,7 +202,7 @@ async def test_a_topic_that_is_created_again_brings_deletions_and_is_committed_w
             for _ in range(4):
                 change_everything(company)
         await company.give_core_the_schedule()
-        # What is read on from the old offsets may be committed to the end before the new topic is noticed.
+        # The service may commit the old offsets up to the end before it notices the new topic.
         await company.equal()
         await company.consumed()
         await company.judge()
@@ -216,7 +216,7 @@ async def test_a_topic_that_is_created_again_brings_deletions_and_is_committed_w
 async def test_a_kill_at_the_default_settings_is_recovered_from_within_seconds(
     tmp_path: Path, kafka: Kafka, redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with founded(tmp_path, kafka, redis_url, letters={}) as company:
+    async with founded(tmp_path, kafka, redis_url, dead_letters={}) as company:
         replicas = [
             await company.start(f"replica-{number}", CALSYNC_SWEEP_INTERVAL_SECONDS="3600") for number in (1, 2, 3)
         ]
@@ -224,12 +224,12 @@ async def test_a_kill_at_the_default_settings_is_recovered_from_within_seconds(
         hold = await company.graph.set_fault("hold", operation="update", when="after", times=10)
         change_everything(company)
         await company.graph.wait_for_fault(hold, hits=1, within=30)
-        # The kill falls between writes and their links.
+        # The replica is killed between writes and their links.
         killed_at = time.monotonic()
         replicas[0].process.kill()
         await company.graph.remove_fault(hold)
         change_everything(company)
-        # The session's timeout, then at most a lease; the deadline leaves room for a busy machine.
+        # The session's timeout, then at most one lease; the deadline leaves room for a busy machine.
         await company.consumed(within=40)
         await company.equal(within=20)
         seconds = time.monotonic() - killed_at

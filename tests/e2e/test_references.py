@@ -1,4 +1,4 @@
-"""Schemas that a real registry holds in parts, as Apicurio's converter registers them unless it is told not to."""
+"""Schemas that a real registry stores in parts, as Apicurio's converter registers them by default."""
 
 import asyncio
 from datetime import timedelta
@@ -12,7 +12,7 @@ from tests.e2e.test_chain import commit, company_of, read_core, subjects
 IN_PARTS = {f"{part}.converter.apicurio.registry.dereference-schema": "false" for part in ("key", "value")}
 
 
-async def test_changes_whose_schema_is_registered_in_parts_are_in_the_calendars(
+async def test_changes_whose_schema_is_registered_in_parts_reach_the_calendars(
     tmp_path: Path, chain: Chain, redis_url: str
 ) -> None:
     start = now() + timedelta(days=1)
@@ -38,7 +38,7 @@ async def test_changes_whose_schema_is_registered_in_parts_are_in_the_calendars(
         )
         assert await subjects(company, ann) == ["Core Job — Northwind"]
         assert "core.public.calendar_job.Value" in chain.registry.subjects()
-        # Another version of a part: the old one is still read.
+        # A new version of a part: the old one can still be read.
         await commit(
             company,
             chain,

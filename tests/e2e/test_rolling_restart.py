@@ -1,7 +1,7 @@
-"""Replicas restarted one after the other under load: nothing is lost or doubled, and nobody waits for long.
+"""Replicas restarted one after the other under load: nothing is lost or doubled, and no change waits for long.
 
-Half of the load is pulses: workers with one job each, changed again and again, each time with another text. What the
-sandbox logged of a pulse's mailbox tells how long each of its changes waited, whichever replica had its partition.
+Half of the load is pulses: workers with one job each, changed again and again, each time with another text. The
+sandbox's log of a pulse's mailbox shows how long each of its changes waited, on any replica.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ SITES = ("site-1", "site-2")
 PULSES = 24
 CHANGES_A_SECOND = 100
 SESSION_SECONDS = 10.0
-"""After which the group misses a replica that was killed, by default."""
+"""After this time, by default, the group removes a killed replica."""
 NEVER_AGAIN = {"CALSYNC_SWEEP_INTERVAL_SECONDS": "3600"}
 """Each site is swept when the service first starts, and not again."""
 WRITES = frozenset({"create", "update", "delete"})
@@ -36,7 +36,7 @@ WRITES = frozenset({"create", "update", "delete"})
 
 @dataclass
 class Load:
-    """Changes at a steady pace, until it is stopped."""
+    """Changes at a steady pace, until the load is stopped."""
 
     company: Company
     changes: int = 0
@@ -44,7 +44,7 @@ class Load:
     """When each change of a pulse was committed, and the address of its mailbox."""
 
     async def run(self) -> None:
-        """Until cancelled; each change is due at its own moment, whatever became of those before."""
+        """Runs until cancelled. Each change is due at its own time, even if earlier ones are late."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -64,7 +64,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Restart:
-    """A replica that ended and is ready again: Unix times of its beginning and end, seconds until it had ended."""
+    """A replica that ended and is ready again: Unix times of begin and end, and the seconds until it had ended."""
 
     began: float
     stopped: float
@@ -76,10 +76,10 @@ class Restart:
 
 @dataclass(frozen=True)
 class Pause:
-    """How long work stood still in a span of time, in seconds."""
+    """How long work stood still in an interval, in seconds."""
 
     longest_wait: float
-    """Of a change, from its commit to a write that was begun after it in its mailbox."""
+    """The longest wait of a change, from its commit to a write that began after it in its mailbox."""
     silence: float
     """The longest time without any write."""
 
@@ -130,13 +130,13 @@ async def test_three_replicas_restarted_one_after_the_other_under_load(
                 ["stopped"] * 3 + ["killed"], [*restarts, crash], [*pauses, killed], strict=True
             ):
                 print(f"  {how}: {restart}; {waited}")
-        # What a killed replica held waits until the group misses it; what a stopped one held must not.
+        # The work of a killed replica waits until the group removes the replica; that of a stopped one must not wait.
         assert max(each.longest_wait for each in pauses) < SESSION_SECONDS
         assert max(each.longest_wait for each in pauses) < killed.longest_wait
 
 
 async def settle(company: Company) -> list[Service]:
-    """Three replicas, the company's calendars as they should be, its sites swept."""
+    """Three replicas whose sites are swept and whose calendars equal the schedule."""
     changes = company.generate(workers=40, jobs=8)
     schedule = company.schedule
     for number in range(PULSES):
@@ -160,7 +160,7 @@ async def settle(company: Company) -> list[Service]:
 
 @asynccontextmanager
 async def load(company: Company) -> AsyncIterator[Load]:
-    """A load that flows while the context is open."""
+    """A load that runs while the context is open."""
     flowing = Load(company)
     task = asyncio.create_task(flowing.run())
     try:
@@ -172,7 +172,7 @@ async def load(company: Company) -> AsyncIterator[Load]:
 
 
 async def stop(replica: Service) -> float:
-    """SIGTERM; returns how many seconds it took to end, which it must do with status 0."""
+    """Sends SIGTERM; returns the seconds until the replica ended, which must be with status 0."""
     process, began = replica.process, time.monotonic()
     child = process._child
     assert child is not None
@@ -189,7 +189,7 @@ async def start_again(company: Company, replica: Service) -> None:
 
 
 async def nothing_was_left_to_a_sweep(company: Company, replicas: list[Service]) -> None:
-    """Since they were started again, nobody swept, and nothing waits for it."""
+    """Since the restarts no site was swept, and nothing waits for a sweep."""
     for replica in replicas:
         assert [await company.sweeps(replica, site) for site in SITES] == [0, 0]
         assert await company.metric(replica, 'calsync_events_total{result="handed_over"}') == 0
@@ -201,7 +201,7 @@ async def nothing_was_left_to_a_sweep(company: Company, replicas: list[Service])
 
 
 async def pause(company: Company, flowed: Load, began: float, ended: float) -> Pause:
-    """What the changes of the pulses that were committed in that time had to wait for their writes."""
+    """How long the changes of the pulses committed in this interval waited for their writes."""
     by_mailbox: dict[str, list[float]] = defaultdict(list)
     written = sorted(
         (line["time"], line["mailbox"])
@@ -210,7 +210,7 @@ async def pause(company: Company, flowed: Load, began: float, ended: float) -> P
     )
     for moment, address in written:
         by_mailbox[address].append(moment)
-    # There is such a write for each of them: every change of a pulse changes its event.
+    # Every change of a pulse changes its event, so each has such a write.
     waits = [
         by_mailbox[address][bisect_left(by_mailbox[address], moment)] - moment
         for moment, address in flowed.pulses
@@ -238,7 +238,7 @@ def _job(company: Company, job_id: str, site_id: str) -> Job:
 
 
 def _planned(company: Company) -> list[Change]:
-    """One thing that a planner does: rows are deleted too, but so few that the fuse lets them go."""
+    """One decision of a planner. Deletions are so rare that the fuse allows them."""
     schedule, random = company.schedule, company.random
     staff = [worker for worker in schedule.workers if not worker.startswith("pulse")]
     job = random.choice([job for job in schedule.jobs.values() if not job.job_id.startswith("pulse")])

@@ -1,4 +1,4 @@
-"""Kafka over TLS with SCRAM and ACLs: the real broker lets in whom it should, and what it refuses is told."""
+"""Kafka over TLS with SCRAM and ACLs: the real broker accepts the right users, and its refusals are reported."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -29,7 +29,7 @@ TOPIC = "secured"
 
 
 class Secured:
-    """A Kafka with a listener for the test and one, over TLS with SCRAM, for the service."""
+    """A Kafka with a listener for the test and another, over TLS with SCRAM, for the service."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -39,7 +39,7 @@ class Secured:
         identity = folder / "broker.pem"
         certificate = authority.issue_cert("127.0.0.1", "localhost")
         key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
-        # Java reads keys in PKCS #8 alone.
+        # Java reads keys only in PKCS #8.
         pkcs8 = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -67,7 +67,7 @@ class Secured:
         return f"127.0.0.1:{self.port}"
 
     def properties(self, **other: str) -> dict[str, str]:
-        """What the service needs to log in."""
+        """The Kafka properties that the service needs to log in."""
         return {
             "security.protocol": "SASL_SSL",
             "sasl.mechanisms": "SCRAM-SHA-512",
@@ -80,7 +80,7 @@ class Secured:
         return AdminClient({"bootstrap.servers": self.kafka.bootstrap_servers})
 
     def allow(self, kind: ResourceType, name: str, *operations: AclOperation) -> None:
-        """Grant the service's user these operations."""
+        """Grants the service's user these operations."""
         bindings = [
             AclBinding(
                 kind,
@@ -121,14 +121,14 @@ async def company(tmp_path: Path, secured: Secured, redis_url: str) -> AsyncIter
 
 
 def begin(company: Company, name: str) -> Service:
-    """A replica that may never be ready."""
+    """Starts a replica without waiting for it, since it may never be ready."""
     service = company.stack.service(name)
     service.process.start()
     company.services.append(service)
     return service
 
 
-async def told(service: Service, *words: str) -> None:
+async def reported(service: Service, *words: str) -> None:
     async def all_told() -> bool:
         log = service.process.log.read_text()
         return all(word in log for word in words)
@@ -136,15 +136,15 @@ async def told(service: Service, *words: str) -> None:
     await eventually(all_told, f"the log has {words}", 60)
 
 
-async def test_a_wrong_password_a_missing_right_and_a_missing_authority_are_told_and_mended_without_a_restart(
+async def test_a_wrong_password_a_missing_right_and_a_missing_authority_are_reported_and_fixed_without_a_restart(
     company: Company, secured: Secured
 ) -> None:
     company.stack.kafka_properties = secured.properties(sasl_password="wrong")
     refused = begin(company, "wrong-password")
-    await told(refused, "check sasl.* in CALSYNC_KAFKA_CONFIG_FILE")
+    await reported(refused, "check sasl.* in CALSYNC_KAFKA_CONFIG_FILE")
     company.stack.kafka_properties = secured.properties(ssl_ca_location="/etc/ssl/certs/ca-certificates.crt")
     untrusted = begin(company, "untrusted")
-    await told(untrusted, "check security.protocol and ssl.* in CALSYNC_KAFKA_CONFIG_FILE")
+    await reported(untrusted, "check security.protocol and ssl.* in CALSYNC_KAFKA_CONFIG_FILE")
     for service in (refused, untrusted):
         assert service.process.running
         await asyncio.to_thread(service.process.stop)
@@ -153,7 +153,7 @@ async def test_a_wrong_password_a_missing_right_and_a_missing_authority_are_told
     company.publish(company.generate(workers=3, jobs=2))
     await company.open_mailboxes()
     service = begin(company, "without-rights")
-    await told(service, "grant the service's user READ")
+    await reported(service, "grant the service's user READ")
     assert not await company.ready(service)
     secured.allow(ResourceType.TOPIC, TOPIC, AclOperation.READ, AclOperation.DESCRIBE)
     secured.allow(ResourceType.GROUP, company.stack.group, AclOperation.READ)

@@ -1,4 +1,4 @@
-"""The real Kafka and the real Redis, as our launcher runs them, keep what they acknowledged."""
+"""The real Kafka and the real Redis, as the sandbox starts them, keep what they acknowledged."""
 
 import uuid
 from pathlib import Path

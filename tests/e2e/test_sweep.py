@@ -1,6 +1,6 @@
-"""The sweep against a real Kafka and a real Redis: what the topic never told, and what people did, is right after one.
+"""The sweep against a real Kafka and a real Redis: one sweep repairs missing records and people's edits.
 
-Change events are withheld by not being published: Core's schedule, and so its API, knows what the topic does not.
+Tests withhold change events by not publishing them: Core's schedule, and so its API, has changes that the topic lacks.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ async def company(tmp_path: Path, kafka: Kafka, redis_url: str) -> AsyncIterator
 
 
 def a_day(days: float) -> datetime:
-    """The full hour in so many days."""
+    """The full hour this many days from now."""
     return (now() + timedelta(days=days)).replace(minute=0, second=0, microsecond=0)
 
 
@@ -71,7 +71,7 @@ def new_job(job_id: str, start: datetime, site_id: str = SITE) -> Job:
 
 
 async def settle(company: Company, **environment: str) -> Service:
-    """A staff with jobs, all of it on the topic and in the calendars, and a service that will not sweep again."""
+    """Workers with jobs, all on the topic and in the calendars, and a service that does not sweep again."""
     schedule = company.schedule
     changes = company.generate(workers=6, jobs=5)
     for name in STAFF:
@@ -95,23 +95,23 @@ async def settle(company: Company, **environment: str) -> Service:
 
 
 async def swept(*services: Service, times: int = 1) -> None:
-    """Wait until the replicas together have swept each site so often."""
+    """Waits until the replicas together have swept each site this many times."""
 
     async def both() -> bool:
-        return min(sum(len(sweeps_told(service, site)) for service in services) for site in (SITE, OTHER)) >= times
+        return min(sum(len(sweeps_logged(service, site)) for service in services) for site in (SITE, OTHER)) >= times
 
     await eventually(both, f"both sites are swept {times} times", 60)
 
 
-def sweeps_told(service: Service, site: str) -> list[datetime]:
-    """When each sweep of the site began that the replica's log tells of."""
+def sweeps_logged(service: Service, site: str) -> list[datetime]:
+    """When each sweep of the site began, by the replica's log."""
     lines = [json.loads(line) for line in service.process.log.read_text().splitlines() if line.startswith("{")]
     ended = [line for line in lines if line["event"] == "site swept" and line["site"] == site]
     return [datetime.fromisoformat(line["timestamp"]) - timedelta(seconds=line["seconds"]) for line in ended]
 
 
 async def change_in_core(company: Company) -> Counter[str]:
-    """Let Core change without a word on the topic; returns the repairs that this asks for."""
+    """Changes Core without a record on the topic; returns the repairs that this requires."""
     schedule, asked = company.schedule, Counter[str]()
     schedule.add_job(new_job("created", a_day(6)), ["anna"])
     schedule.reschedule("beyond", a_day(7), a_day(7) + timedelta(hours=1))
@@ -139,7 +139,7 @@ async def change_in_core(company: Company) -> Counter[str]:
 
 
 async def meddle(company: Company, *, masters_seen: bool = False) -> Counter[str]:
-    """Let people do to our events whatever Outlook lets them; returns the repairs that this asks for."""
+    """Edits our events in every way that Outlook allows; returns the repairs that this requires."""
     graph, address = company.graph, f"anna@{SITE}.example"
     tags = {job_id: f"{SITE}/{job_id}" for job_id in TO_BE_MEDDLED_WITH}
     await graph.user_edit(address, {"subject": "Mine now"}, tag=tags["subject"])
@@ -149,7 +149,7 @@ async def meddle(company: Company, *, masters_seen: bool = False) -> Counter[str
     flags = {"showAs": "free", "isReminderOn": False, "sensitivity": "private", "importance": "high"}
     await graph.user_edit(address, flags, tag=tags["flags"])
     await graph.user_make_all_day(address, tag=tags["all-day"])
-    # What the copy lacks is its origin's id: it becomes ours.
+    # The copy has the tag but not the linked id. It becomes the job's event.
     await graph.user_copy(address, tag=tags["swapped"])
     await graph.user_delete(address, tag=tags["swapped"])
     await graph.user_delete(address, tag=tags["gone"])
@@ -164,7 +164,7 @@ async def meddle(company: Company, *, masters_seen: bool = False) -> Counter[str
 
 
 async def bring_their_own(company: Company) -> list[dict[str, Any]]:
-    """Events that are none of ours, however much they look it."""
+    """Creates events that look like the service's and are not."""
     address = f"anna@{SITE}.example"
     like_ours = {"subject": "Core Job — Northwind (Plant 4)", "location": {"displayName": "1 High Street, Leeds"}}
     tag = "String {7d0c3f5e-52a4-4c1b-9d55-0b1f5c2e9a60} Name CoreJob"
@@ -201,7 +201,7 @@ async def the_next_sweep_writes_nothing(company: Company) -> None:
     await company.judge()
 
 
-async def test_what_the_topic_never_told_is_repaired_by_one_sweep(company: Company) -> None:
+async def test_changes_missing_from_the_topic_are_repaired_by_one_sweep(company: Company) -> None:
     await settle(company)
     asked = await change_in_core(company)
     done = await company.sweep()
@@ -220,7 +220,7 @@ async def test_what_the_topic_never_told_is_repaired_by_one_sweep(company: Compa
     ],
     ids=["as Graph is documented", "as Graph may be"],
 )
-async def test_what_people_do_to_our_events_is_put_right_by_one_sweep_and_what_is_theirs_stays(
+async def test_edits_of_our_events_are_repaired_by_one_sweep_and_foreign_events_stay(
     company: Company, switches: dict[str, Any]
 ) -> None:
     await company.graph.set_switches(**switches)
@@ -238,7 +238,7 @@ async def test_what_people_do_to_our_events_is_put_right_by_one_sweep_and_what_i
     await the_next_sweep_writes_nothing(company)
 
 
-async def test_an_etag_that_moved_by_itself_never_causes_a_write(company: Company) -> None:
+async def test_an_etag_that_changed_by_itself_never_causes_a_write(company: Company) -> None:
     await company.graph.set_switches(background_bumps=3, background_bump_delay_ms=200.0)
     await settle(company)
     await meddle(company)
@@ -252,7 +252,7 @@ async def test_an_etag_that_moved_by_itself_never_causes_a_write(company: Compan
     await the_next_sweep_writes_nothing(company)
 
 
-async def test_the_running_service_repairs_it_all_by_its_own_sweep(company: Company) -> None:
+async def test_the_running_service_repairs_everything_by_its_own_sweep(company: Company) -> None:
     service = await settle(company, CALSYNC_SWEEP_INTERVAL_SECONDS="1")
     await asyncio.to_thread(service.process.stop)
     theirs = await bring_their_own(company)
@@ -269,7 +269,7 @@ async def test_the_running_service_repairs_it_all_by_its_own_sweep(company: Comp
 
 
 @pytest.mark.parametrize(("old", "new"), [(SITE, OTHER), (OTHER, SITE)])
-async def test_a_job_that_changed_its_site_untold_is_moved_by_one_sweep_and_kept_right(
+async def test_a_job_that_changed_its_site_without_a_record_is_moved_by_one_sweep(
     company: Company, old: str, new: str
 ) -> None:
     await settle(company)
@@ -291,7 +291,7 @@ async def test_a_job_that_changed_its_site_untold_is_moved_by_one_sweep_and_kept
 
 
 async def test_sweeps_and_a_burst_of_changes_on_the_same_jobs_over_three_replicas(company: Company) -> None:
-    interval = 2.0  # longer than the service looks around for what is due
+    interval = 2.0  # longer than the interval at which the service looks for due sweeps
     environment = {"CALSYNC_SWEEP_INTERVAL_SECONDS": str(interval)}
     changes = company.generate(workers=30, jobs=6)
     await company.open_mailboxes(changes)
@@ -304,15 +304,15 @@ async def test_sweeps_and_a_burst_of_changes_on_the_same_jobs_over_three_replica
         made: list[Change] = []
         while len(made) < BURST / ROUNDS:
             made += random_change(company.schedule, company.random, start=now() + timedelta(days=1), days=19)
-        # One in ten never comes: what it says is the sweep's to find, or a later change's to bring.
-        told = [change for change in made if company.random.randrange(10)]
-        withheld += len(made) - len(told)
+        # One change in ten is withheld. A sweep must find it, or a later change must include it.
+        published = [change for change in made if company.random.randrange(10)]
+        withheld += len(made) - len(published)
         await company.open_mailboxes(made)
         await company.give_core_the_schedule()
-        company.publish(told)
+        company.publish(published)
         if number == ROUNDS // 2:
-            # Its partitions, and with them a site's sweeps, go to others in the midst of it all.
-            await asyncio.to_thread(next(one for one in replicas if sweeps_told(one, SITE)).process.stop)
+            # The partitions of this replica, and so the sweeps of a site, move to other replicas meanwhile.
+            await asyncio.to_thread(next(one for one in replicas if sweeps_logged(one, SITE)).process.stop)
             replicas.append(await company.start("replica-4", **environment))
         await swept(*replicas, times=number + 1)
     assert withheld > BURST / 20
@@ -320,12 +320,12 @@ async def test_sweeps_and_a_burst_of_changes_on_the_same_jobs_over_three_replica
     await company.equal(within=60)
     await company.judge()
     assert (await company.graph.stats())["max_in_flight"] <= 4
-    sweepers = [replica for replica in replicas if sweeps_told(replica, SITE)]
+    sweepers = [replica for replica in replicas if sweeps_logged(replica, SITE)]
     assert len(sweepers) > 1
     for site in (SITE, OTHER):
-        began = sorted(moment for replica in replicas for moment in sweeps_told(replica, site))
+        began = sorted(moment for replica in replicas for moment in sweeps_logged(replica, site))
         assert len(began) > ROUNDS
-        # A sweep is claimed for an interval by one replica; what is told is when it then began, give or take.
+        # One replica claims a sweep for an interval. The log gives the time when it then began, approximately.
         assert (len(began) - 1) * interval <= (began[-1] - began[0]).total_seconds() + interval
         assert all(later - earlier > timedelta(seconds=interval / 2) for earlier, later in pairwise(began))
     for replica in replicas:

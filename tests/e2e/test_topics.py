@@ -31,7 +31,7 @@ async def test_a_replay_brings_every_job_it_names_to_cores_state_and_moves_no_of
     company.publish(changes)
     await company.open_mailboxes()
     for job in list(company.schedule.jobs.values())[:3]:
-        company.schedule.change_job(job.job_id, notes="Changed, and never told.")
+        company.schedule.change_job(job.job_id, notes="Changed without a record.")
     company.schedule.delete(list(company.schedule.jobs)[-1])
     await company.give_core_the_schedule()
     done = await company.command("replay", "--from", (began - timedelta(seconds=5)).isoformat())
@@ -51,9 +51,7 @@ async def test_a_replay_brings_every_job_it_names_to_cores_state_and_moves_no_of
     assert "yesterday" in wrong.stderr
 
 
-async def test_letters_of_a_topic_that_was_created_again_are_not_taken_for_replayed_ones(
-    company: Company, kafka: Kafka
-) -> None:
+async def test_dead_letters_of_a_recreated_topic_do_not_count_as_replayed(company: Company, kafka: Kafka) -> None:
     name = f"{company.stack.topic}.dlq"
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
     beside = FeedProducer(kafka.bootstrap_servers, name)
@@ -62,7 +60,7 @@ async def test_letters_of_a_topic_that_was_created_again_are_not_taken_for_repla
         beside.flush()
         found = await company.command("dead-letters", "list", "--json")
         assert len(json.loads(found.stdout)["letters"]) == listed, found.stderr
-        # Each fails again, and is a letter once more behind the replayed ones.
+        # Each record fails again and becomes a new dead letter behind the replayed ones.
         await company.command("dead-letters", "replay")
         admin.delete_topics([name])[name].result(10)
 
@@ -74,7 +72,7 @@ async def test_letters_of_a_topic_that_was_created_again_are_not_taken_for_repla
 
 
 @pytest.mark.parametrize("command", [("dead-letters", "list"), ("check-feed",), ("replay", "--from", "1h")])
-async def test_a_topic_that_is_not_there_is_told_by_name(company: Company, command: tuple[str, ...]) -> None:
+async def test_a_missing_topic_is_reported_by_name(company: Company, command: tuple[str, ...]) -> None:
     company.stack.topic = "nowhere"
     done = await company.command(*command)
     assert done.returncode == 2
@@ -82,7 +80,7 @@ async def test_a_topic_that_is_not_there_is_told_by_name(company: Company, comma
     assert "CALSYNC_KAFKA_TOPIC" in done.stderr
 
 
-async def test_a_topic_that_is_not_compacted_is_told_to_cores_team(company: Company, kafka: Kafka) -> None:
+async def test_a_topic_that_is_not_compacted_is_reported_for_cores_team(company: Company, kafka: Kafka) -> None:
     company.publish(company.generate(workers=2, jobs=3))
     assert json.loads((await company.command("check-feed", "--json")).stdout)["faults"] == []
     short = f"{company.stack.topic}-short"

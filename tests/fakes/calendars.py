@@ -28,14 +28,14 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Faults:
-    """Probabilities of what may happen to a request."""
+    """Probabilities of the failures of a request."""
 
     before: float = 0.0
-    """It fails, nothing was done."""
+    """The request fails, and nothing was done."""
     after: float = 0.0
-    """It is done, and the answer is lost."""
+    """The request is carried out, and its answer is lost."""
     late: float = 0.0
-    """The answer is a failure, and it is done some seconds later."""
+    """The request fails, and is carried out some seconds later."""
     throttled: float = 0.0
 
 
@@ -48,43 +48,43 @@ class MemoryOutlook:
     faults: Faults = field(default_factory=Faults)
     events: dict[str, dict[str, RemoteEvent]] = field(default_factory=dict)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
-    """(address, tag) whenever a second live event came to carry the tag."""
+    """(address, tag) of each moment at which a second live event got the tag."""
     writes: int = 0
     looks: int = 0
     views: int = 0
     lists: int = 0
     """How often all tagged events of a mailbox were listed."""
     list_refusal: Exception | None = None
-    """What a list of all tagged events gets."""
+    """The error of a list of all tagged events."""
     untagged: int = 0
     """How many of the next creates make an event without its tag, and fail (msgraph-sdk-ruby#38)."""
     strange: bool = False
-    """Bodies are rewritten to something nobody wrote."""
+    """Whether bodies are rewritten to another text."""
     elsewhere: set[str] = field(default_factory=set)
     """Ids of events in another calendar: read, changed and found by their tag, but in no view."""
     deleted_items: set[str] = field(default_factory=set)
     """Ids of events that a person deleted: still read and changed by their ids, but listed nowhere."""
     aliases: dict[str, str] = field(default_factory=dict)
-    """Addresses that lead to another's mailbox."""
+    """Addresses that lead to the mailbox of another address."""
     zones: dict[str, str] = field(default_factory=dict)
     unknown_zones: set[str] = field(default_factory=set)
     """Names that this Exchange refuses in an event."""
     zone_reads: int = 0
     zone_refusals: dict[str, Exception] = field(default_factory=dict)
-    """By address: what a read of its time-zone setting gets."""
+    """By address: the error of a read of its time-zone setting."""
     refusals: dict[str, Exception] = field(default_factory=dict)
-    """By address: what every request to it gets."""
+    """By address: the error of every request to it."""
     write_refusals: dict[str, Exception] = field(default_factory=dict)
-    """By address: what every write to it gets, the harmless one of a probe too."""
+    """By address: the error of every write to it, including the harmless write of a probe."""
     probed: Counter[str] = field(default_factory=Counter)
-    """By address: how often it was asked by a probe."""
+    """By address: the number of its probes."""
     token_roles: frozenset[str] = frozenset()
     """The roles that tokens show."""
     refused: Counter[str] = field(default_factory=Counter)
-    """By address: how often that was told."""
+    """By address: the number of refused requests."""
     transactions: dict[tuple[str, str], tuple[str, Event]] = field(default_factory=dict)
     overwritten: set[tuple[str, str | None]] = field(default_factory=set)
-    """(address, tag) of events that a late write brought back to an older state: the sweep's to repair."""
+    """(address, tag) of events that a late write reset to an older state: a sweep must repair them."""
     _ids: int = 0
     _refusing: asyncio.Event = field(default_factory=asyncio.Event)
     _landing: set["asyncio.Task[None]"] = field(default_factory=set)
@@ -127,7 +127,7 @@ class MemoryOutlook:
         return f"event-{self._ids}"
 
     async def first_refusal(self) -> None:
-        """Wait until a request has been refused; whoever sent it has not seen the answer yet."""
+        """Wait until a request has been refused; its sender has not received the answer yet."""
         await self._refusing.wait()
 
     async def landed(self) -> None:
@@ -136,7 +136,7 @@ class MemoryOutlook:
             await asyncio.wait(self._landing)
 
     async def request(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
-        """One request: it takes its time, and may fail in every way that Graph fails."""
+        """One request: it takes time, and may fail in every way in which Graph fails."""
         self.admit(lease)
         return await self.exchange(lease, act, write=write)
 
@@ -146,7 +146,7 @@ class MemoryOutlook:
             raise RunAgainError("the lease was not renewed in time")
 
     async def exchange(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
-        """What becomes of a request that was sent."""
+        """Carries out a request that was sent, or fails."""
         await asyncio.sleep(self.random.uniform(0.01, 0.2))
         refusal = self.refusals.get(lease.mailbox.address)
         if refusal is None and write:
@@ -179,7 +179,7 @@ class MemoryOutlook:
             except (GoneError, DuplicateTransactionError):
                 return
 
-        # In a context of its own: it lands whatever becomes of its sender.
+        # In a context of its own: the write lands even if its sender is killed.
         world = Context()
         task = asyncio.get_running_loop().create_task(land(), context=world)
         self._landing.add(task)

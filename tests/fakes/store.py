@@ -64,12 +64,12 @@ class MemoryStore:
     _incarnation: int = 1
 
     def forget(self) -> None:
-        """As FLUSHALL does: everything that was stored is gone."""
+        """As FLUSHALL does: all stored data is gone."""
         fresh = MemoryStore(self.clock, down=self.down, _stamps=self._stamps, _incarnation=self._incarnation + 1)
         self.__dict__.update(fresh.__dict__)
 
     def roll_back(self, snapshot: "MemoryStore") -> None:
-        """As a failover to a replica that is behind does: ``snapshot`` is a deep copy of an earlier state."""
+        """As a failover to a replica that lags: ``snapshot`` is a deep copy of an earlier state."""
         incarnation = self._incarnation + 1
         self.__dict__.update(snapshot.__dict__)
         self._incarnation = incarnation
@@ -313,7 +313,7 @@ class MemoryStore:
         self._swept.pop(site_id, None)
 
     def forget_ranks(self) -> None:
-        """As if an hour had passed since each job was last on the topic."""
+        """As if each job's last record had been an hour ago."""
         self._newest.clear()
 
     def _mark(self, assignments: Sequence[tuple[Mailbox, str]]) -> None:

@@ -1,8 +1,8 @@
 """Captures the golden files again: `make capture`, or `python -m tests.golden.capture`. Needs what `make e2e` needs.
 
-Each trap is played on the real chain (PostgreSQL, Debezium in Kafka Connect, Apicurio's registry, Kafka), and what is
-then on its topic is kept, with what the registry holds. Another run gives other log positions, times and run ids, and
-nothing else as long as the servers are the same.
+Each trap runs on the real chain (PostgreSQL, Debezium in Kafka Connect, Apicurio's registry, Kafka). The records on its
+topic and the contents of the registry are kept. Another run changes only log positions, times and run ids, as long as
+the servers stay the same.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def capture(traps: list[Trap], into: Path) -> None:
-    """Plays the traps, and replaces the folder's files when all went well."""
+    """Runs the traps, and replaces the folder's files if all went well."""
     print("Starting PostgreSQL, Kafka, the registry and Connect", flush=True)
     files: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder, found_chain(Path(folder)) as chain:
@@ -61,7 +61,7 @@ def capture(traps: list[Trap], into: Path) -> None:
 
 
 def record(message: Message, registered: Registered) -> dict[str, Any]:
-    """What a record says, and its bytes in base64; headers are text of single bytes."""
+    """The content of a record, and its bytes in base64; headers are text of single bytes."""
     headers = {name: as_bytes(value) for name, value in dict(message.headers() or []).items()}
     parts = {"key": message.key(), "value": message.value()}
     return {
@@ -81,7 +81,7 @@ def as_bytes(value: str | bytes | None) -> bytes:
 
 
 def said(data: bytes | None, header: bytes | None, registered: Registered) -> dict[str, Any] | None:
-    """Told by the registry's schema, in whichever framing its id is; ``header`` is the id that the headers give."""
+    """Decodes a value with the registry's schema, in either framing of its id; ``header`` is the id in the headers."""
     if data is None:
         return None
     if header is not None:

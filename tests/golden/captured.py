@@ -14,7 +14,7 @@ FOLDER: Final = Path(__file__).with_name("files")
 SCHEMAS: Final = "schemas"
 """The folder of the schemas, a file each, named after its id."""
 SUBJECTS: Final = "subjects"
-"""The file beside them that tells the ids of the versions that references name."""
+"""The file beside them with the ids of the versions that references name."""
 
 
 def records(trap: str) -> list[Record]:
@@ -30,7 +30,7 @@ def records(trap: str) -> list[Record]:
 
 
 def says(trap: str) -> list[dict[str, Any]]:
-    """What the values of a trap's records say; tombstones say nothing and are left out."""
+    """The content of a trap's values, without tombstones."""
     return [record["says"]["value"]["datum"] for record in _read(trap)["records"] if record["says"]["value"]]
 
 

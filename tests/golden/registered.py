@@ -1,4 +1,4 @@
-"""What the registry holds of the schemas that records name: read here by fastavro alone, not by the service."""
+"""The schemas that records name, as the registry returns them: read here only by fastavro, not by the service."""
 
 import json
 from collections import defaultdict
@@ -19,10 +19,10 @@ class Registered:
         self.schemas: dict[int, dict[str, Any]] = {}
         """``{"schema", "references"}``, the schema unpacked."""
         self.subjects: dict[str, dict[str, int]] = defaultdict(dict)
-        """Of the subjects that references name: each version's id."""
+        """The ids of the versions of the subjects that references name."""
 
     def datum(self, schema_id: int, data: bytes) -> Any:
-        """What the bytes say, as JSON can hold it. Raises httpx.HTTPError."""
+        """The decoded bytes, as JSON can represent them. Raises httpx.HTTPError."""
         schema = self._parsed(self._schema(schema_id), {})
         return _plain(fastavro.schemaless_reader(BytesIO(data), schema, None))
 

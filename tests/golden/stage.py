@@ -1,4 +1,4 @@
-"""A trap, played on the real chain: what it leaves on its topic."""
+"""Runs a trap on the real chain, and returns the records on its topic."""
 
 import time
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from tests.golden.traps import Trap
 
 _WITHIN_SECONDS: Final = 60.0
 _QUIET_SECONDS: Final = 0.5
-"""For so long none may come after the last record that is awaited."""
+"""After the last expected record, no other may arrive for this many seconds."""
 
 
 def play(chain: Chain, trap: Trap) -> list[Message]:
-    """The records, in the order of their offsets. The connector and its database are new ones, and gone afterwards.
+    """The records, in the order of their offsets. The connector and its database are new, and removed afterwards.
 
-    Raises ServerFailedError when a trap leads to more records than it says, or to fewer.
+    Raises ServerFailedError when a trap leads to more or fewer records than it declares.
     """
     topic, name, slot = f"golden.{trap.name}", f"golden-{trap.name}", f"golden_{trap.name}".replace("-", "_")
     differences = {"slot.name": slot, "transforms.topic.replacement": topic, **trap.connector}

@@ -1,10 +1,10 @@
-"""What is done to Core's database, and how its feed is set up, so that each trap of change data capture shows."""
+"""Changes to Core's database, and settings of its feed, that show each trap of change data capture."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-# Beyond every window for as long as these files are read: what the service does with them does not change.
+# Later than every window for as long as these files are read, so the results of the service do not change.
 _START: Final = "2099-12-01 08:00:00.123456+00"
 _END: Final = "2099-12-01 10:00:00+00"
 _WORKERS: Final = '[{"worker_id": "ann", "calendar_email": "Ann@acme.example"}, {"worker_id": "bob"}]'
@@ -48,7 +48,7 @@ def _converters(**settings: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing done to the database, and how many records it leads to, which are waited for."""
+    """One statement for the database, and the number of records that it leads to, which are waited for."""
 
     sql: str
     records: int = 1
@@ -56,24 +56,24 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trap:
-    """One trap. Each is played in a database, with a replication slot and on a topic of its own."""
+    """One trap. Each has a database, a replication slot and a topic of its own."""
 
     name: str
     about: str
     steps: tuple[Step, ...]
     connector: Mapping[str, str] = field(default_factory=dict)
-    """What differs from the connector's configuration in ``schemas/core``."""
+    """Differences from the connector's configuration in ``schemas/core``."""
     prepared: tuple[str, ...] = ()
     """SQL that is run before the connector starts."""
     snapshot: int = 0
     """How many records the initial snapshot leads to."""
     topic: str | None = None
-    """Of the records to keep, if they are not those of the table."""
+    """The topic of the records to keep, if it is not the topic of the table."""
 
 
 def _times(name: str, about: str, *, mode: str = "adaptive", column: str = "timestamptz") -> Trap:
-    """Times in the encoding that a type of column and a mode of the connector lead to."""
-    # A timestamp without a zone is a wall clock's: UTC's, which is what Debezium takes it for.
+    """Times in the encoding that a column type and a mode of the connector lead to."""
+    # A timestamp without a zone is a wall clock's time. Debezium takes it for UTC, which it is here.
     alter = "alter table calendar_job alter column {0} type {1} using {0} at time zone 'UTC'"
     columns = () if column == "timestamptz" else ("starts_at", "ends_at")
     return Trap(

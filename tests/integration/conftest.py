@@ -19,7 +19,7 @@ async def company(tmp_path: Path, broker: str, valkey_url: str, warm: Warm) -> A
         valkey_url,
         name=f"jobs-{uuid4().hex[:8]}",
         site_ids=("site-1", "site-2"),
-        # The embedded broker answers a fetch only when this time is over.
+        # The embedded broker answers a fetch only after this time.
         kafka_properties={"fetch.wait.max.ms": "10"},
         warm=warm,
     ) as founded:

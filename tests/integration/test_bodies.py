@@ -1,4 +1,4 @@
-"""Outlook shows our bodies in a way that the service never saw: it may write each event once more, and no oftener."""
+"""Outlook may show bodies differently from what was written: the service rewrites each event at most once for that."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from sandbox.stack import Service
 from tests.company import Company, eventually
 
 STRANGE = [("banner", "always"), ("stamped", "never")]
-"""How a body is rewritten so that a reader sees another text, and whether the write's own answer hides that."""
+"""How Graph rewrites a body into another visible text, and whether the answer to the write already shows that."""
 
 
 async def next_sweeps(company: Company, service: Service) -> None:
@@ -60,7 +60,7 @@ async def test_rewritten_bodies_are_repaired_once_then_left_until_a_person_edits
         await next_sweeps(company, service)
         assert await unsettled(company, service) >= looked + len(ours)
     assert await company.writes() == 0
-    # Whether a person edits the body or anything else, it is ours again, by one write each.
+    # If a person edits the body or another field, one write restores each event.
     (address, first), (other, second) = ours[0], ours[-1]
     await company.graph.user_edit(address, {"subject": "Mine now"}, event_id=first["id"])
     await company.graph.user_edit(
@@ -86,13 +86,13 @@ async def test_bodies_rewritten_from_the_first_day_are_written_at_most_once_more
     assert await only_bodies_differ(company)
     await company.graph.reset_stats()
     assert (await company.sweep()).status == 0
-    assert await company.writes() == 0, "nobody has touched them since they were made"
+    assert await company.writes() == 0, "no event was edited since it was created"
     for _ in range(3):
         await company.move_etags()
         assert (await company.sweep()).status == 0
     assert await company.writes() == len(ours)
     assert await only_bodies_differ(company)
-    # Core's next change is written once, though how it will read is not known before.
+    # Core's next change is written once, although it is unknown how the body will read.
     job = next(job for job in company.schedule.jobs.values() if f"site-1/{job.job_id}" == ours[0][1]["tag"])
     company.schedule.change_job(job.job_id, client_name="Fabrikam")
     await company.give_core_the_schedule()

@@ -16,7 +16,7 @@ from tests import foreign_producer
 from tests.company import ROLES, Company, eventually, now
 
 
-async def test_a_schedule_and_what_planners_do_to_it_is_in_the_calendars(company: Company) -> None:
+async def test_a_schedule_and_its_changes_reach_the_calendars(company: Company) -> None:
     company.publish(company.generate(workers=10, jobs=5))
     await company.open_mailboxes()
     service = await company.start()
@@ -80,7 +80,7 @@ async def test_an_older_revision_after_a_newer_one_changes_nothing(company: Comp
     assert await company.metric(service, 'calsync_events_total{result="stale"}') == 1
 
 
-async def test_bad_records_are_dead_lettered_whole_and_what_follows_is_served(company: Company) -> None:
+async def test_bad_records_are_dead_lettered_whole_and_later_records_are_processed(company: Company) -> None:
     good = company.generate(workers=2, jobs=2)
     await company.open_mailboxes()
     worker = next(iter(company.schedule.workers.values()))
@@ -118,7 +118,7 @@ async def test_bad_records_are_dead_lettered_whole_and_what_follows_is_served(co
     assert "nobody" in service.process.log.read_text()
 
 
-async def test_a_header_whose_name_is_not_utf_8_costs_neither_its_record_nor_the_service(company: Company) -> None:
+async def test_a_header_whose_name_is_not_utf_8_fails_neither_its_record_nor_the_service(company: Company) -> None:
     good = company.generate(workers=2, jobs=2)
     await company.open_mailboxes()
     await company.give_core_the_schedule()
@@ -149,7 +149,7 @@ async def test_a_header_whose_name_is_not_utf_8_costs_neither_its_record_nor_the
         company.stack.bootstrap_servers,
         f"{company.stack.topic}.dlq",
         b"J-foreign",
-        b"\xff not a letter of ours",
+        b"\xff not a dead letter of the service",
         [(b"\xff\xfe", b"x")],
     )
     listed = json.loads((await company.command("dead-letters", "list", "--json")).stdout)["letters"]
@@ -157,7 +157,7 @@ async def test_a_header_whose_name_is_not_utf_8_costs_neither_its_record_nor_the
     assert json.loads((await company.command("dead-letters", "replay", "--json")).stdout)["records"] == 2
 
 
-async def test_a_changed_calendar_email_moves_the_events_and_an_unlicensed_mailbox_harms_nobody(
+async def test_a_changed_calendar_email_moves_the_events_and_an_unlicensed_mailbox_affects_no_other(
     company: Company,
 ) -> None:
     company.publish(company.generate(workers=3, jobs=3))
@@ -177,7 +177,7 @@ async def test_a_changed_calendar_email_moves_the_events_and_an_unlicensed_mailb
     await company.judge()
 
 
-async def test_an_expired_secret_suspends_its_site_alone_until_the_sites_file_brings_a_new_one(
+async def test_an_expired_secret_suspends_only_its_site_until_the_sites_file_has_a_new_one(
     company: Company,
 ) -> None:
     first, second = company.sites
@@ -230,7 +230,7 @@ async def test_a_changed_app_enables_the_mailboxes_of_its_site_and_sweeps_it(com
     company.publish(company.generate(workers=2, jobs=2))
     await company.open_mailboxes()
     await company.give_core_the_schedule()
-    # One of the two: had all lost their licence, the site would be suspended and none parked.
+    # Only one of the two mailboxes: if all mailboxes had no licence, the site would be suspended and no mailbox parked.
     [sick, *_] = await company.graph.events(tenant=first.tenant_id)
     await company.graph.set_mailbox(first.tenant_id, sick, state="no-licence")
     service = await company.start()

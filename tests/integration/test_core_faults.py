@@ -1,4 +1,4 @@
-"""Core's API in trouble: whatever it answers instead of the whole truth, no event is deleted, and the site is told."""
+"""Core's API fails: no incomplete answer deletes an event, and the site is reported."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +40,7 @@ FAILED_READS: dict[str, tuple[Sequence[Fault], str]] = {
 
 
 async def fill_the_calendars(company: Company) -> list[Change]:
-    """By a sweep; returns what Core would have told of it on the topic."""
+    """Fills the calendars by a sweep; returns the changes that Core would have published."""
     changes = company.generate(workers=8, jobs=6)
     await company.open_mailboxes()
     await company.core.set_page_size(2)
@@ -53,7 +53,7 @@ async def fill_the_calendars(company: Company) -> list[Change]:
 
 
 async def cancel_and_delete_a_few(company: Company) -> None:
-    """What a whole sweep would take away, well below the fuse."""
+    """Deletions that a whole sweep would carry out, well below the fuse."""
     jobs = [job.job_id for job in company.schedule.jobs.values() if job.site_id == SICK and job.workers]
     for job_id in jobs[:3]:
         company.schedule.cancel(job_id)
@@ -67,14 +67,14 @@ async def deleted(company: Company) -> int:
     return sum(requests.get("delete", {}).values())
 
 
-async def test_a_failed_read_deletes_nothing_is_told_and_heals_with_core(company: Company) -> None:
+async def test_a_failed_read_deletes_nothing_is_reported_and_recovers_with_core(company: Company) -> None:
     await fill_the_calendars(company)
     before = await company.graph.events()
     await cancel_and_delete_a_few(company)
     for case, (faults, why) in FAILED_READS.items():
         for fault in faults:
             await company.core.set_fault(site_id=SICK, **fault)
-        # What may be deleted in masses is still nothing that a failed read tells.
+        # Even with mass deletions allowed, a failed read must delete nothing.
         for options in ([], ["--allow-mass-delete"]) if why == "lacks a job" else ([],):
             failed = await company.sweep(*options)
             assert failed.status == 1, case
@@ -98,13 +98,13 @@ async def test_the_table_and_the_log_name_the_site_and_why(company: Company) -> 
     [row] = [line for line in done.stdout.splitlines() if SICK in line]
     assert "failed" in row
     assert "HTTP 500" in done.stdout
-    [told] = [line for line in done.stderr.splitlines() if "sweep failed" in line]
-    assert f'"site": "{SICK}"' in told
-    assert "HTTP 500" in told
-    assert "nothing was deleted" in told
+    [logged] = [line for line in done.stderr.splitlines() if "sweep failed" in line]
+    assert f'"site": "{SICK}"' in logged
+    assert "HTTP 500" in logged
+    assert "nothing was deleted" in logged
 
 
-async def test_an_emptied_database_meets_the_fuse_until_its_rows_are_back(company: Company) -> None:
+async def test_an_emptied_database_trips_the_fuse_until_its_rows_are_back(company: Company) -> None:
     await fill_the_calendars(company)
     schedule = company.schedule
     sites, workers, jobs = schedule.sites.values(), [*schedule.workers.values()], [*schedule.jobs.values()]
@@ -130,7 +130,7 @@ async def test_an_emptied_database_meets_the_fuse_until_its_rows_are_back(compan
     await company.judge()
 
 
-async def test_a_row_that_says_something_impossible_leaves_its_event_and_the_rest_is_swept(company: Company) -> None:
+async def test_a_row_with_impossible_values_leaves_its_event_and_the_rest_is_swept(company: Company) -> None:
     await fill_the_calendars(company)
     before = await company.graph.events(tenant=company.sites[0].tenant_id)
     await company.core.set_fault("unusable_row", site_id=SICK)
@@ -141,7 +141,7 @@ async def test_a_row_that_says_something_impossible_leaves_its_event_and_the_res
     assert await company.writes() == 0
 
 
-async def test_a_running_service_deletes_nothing_while_core_is_sick_and_sweeps_whole_when_it_is_well(
+async def test_a_running_service_deletes_nothing_while_core_fails_and_sweeps_again_once_core_recovers(
     company: Company,
 ) -> None:
     company.publish(await fill_the_calendars(company))

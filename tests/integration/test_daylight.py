@@ -1,6 +1,6 @@
 """Jobs around a change of the clocks: every event at the right instant, in the worker's zone, written once.
 
-The clocks change on days that no window of three weeks is sure to hold, so these windows are a year long.
+A window of three weeks rarely contains a change of the clocks, so these windows are a year long.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ Span = tuple[datetime, datetime]
 
 @pytest.fixture(autouse=True)
 def long_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the service and for the command."""
+    """A window of a year, for the service and for the command."""
     monkeypatch.setenv("CALSYNC_WINDOW_DAYS", str(DAYS))
 
 
@@ -58,7 +58,7 @@ def around(at: datetime, forward: timedelta, zone: ZoneInfo) -> dict[str, Span]:
     spans = {"before": (at - 4 * HOUR, at - 3 * HOUR), "spanning": (at - 2 * HOUR, at + 2 * HOUR)}
     if forward > timedelta(0):
         last = (at - timedelta(minutes=1)).astimezone(zone).replace(tzinfo=None) + timedelta(minutes=1)
-        typed = (last + forward / 2).replace(tzinfo=zone)  # a local time that there is not: Core makes an instant of it
+        typed = (last + forward / 2).replace(tzinfo=zone)  # a time that does not exist: Core makes an instant of it
         return spans | {
             "until-the-gap": (at - HOUR, at),
             "from-the-gap": (at, at + HOUR),
@@ -81,7 +81,7 @@ def add_jobs(company: Company, site_id: str, worker_ids: list[str]) -> dict[str,
     """A job of all these workers for each moment around each change of each zone; returns their times by tag."""
     times = {}
     changes = {name: list(clock_changes(ZoneInfo(name))) for name in WINDOWS_NAMES}
-    # From one autumn Sunday to the next it may be 53 weeks: on a few days of the year a zone has one change ahead.
+    # Autumn changes may be 53 weeks apart, so on a few days of the year a zone has only one change ahead.
     assert all(changes.values())
     assert {forward > timedelta(0) for each in changes.values() for _, forward in each} == {True, False}
     for name, each in changes.items():
@@ -96,14 +96,14 @@ def add_jobs(company: Company, site_id: str, worker_ids: list[str]) -> dict[str,
 
 
 def happens_twice(moment: datetime, zone: ZoneInfo) -> bool:
-    """Whether the zone's clocks show this moment's time once more within two hours."""
+    """Whether the zone's clocks show this moment's time again within two hours."""
     shown = moment.astimezone(zone).replace(tzinfo=None)
     others = (moment + timedelta(minutes=m) for m in range(-120, 121, 15) if m)
     return any(other.astimezone(zone).replace(tzinfo=None) == shown for other in others)
 
 
 def zone_shown(span: Span, name: str) -> str:
-    """The zone in which Outlook shall show an event of a worker of this zone."""
+    """The zone in which Outlook must show an event of a worker of this zone."""
     zone = ZoneInfo(name)
     return "UTC" if any(happens_twice(moment, zone) for moment in span) else WINDOWS_NAMES.get(name, "UTC")
 
@@ -122,7 +122,7 @@ async def repairs(company: Company) -> dict[str, int]:
 
 
 async def writes(company: Company) -> dict[str, dict[str, int]]:
-    """The writes to Outlook since this was last asked, by operation and status."""
+    """The writes to Outlook since the last call, by operation and status."""
     requests = (await company.graph.stats())["requests"]
     await company.graph.reset_stats()
     return {name: requests[name] for name in ("create", "update", "delete") if name in requests}
@@ -133,7 +133,7 @@ async def test_every_event_is_written_once_at_its_instant_in_its_workers_zone(co
     first, second = company.sites
     second = replace(second, timezone="Australia/Lord_Howe")
     company.stack.write_sites([first, second])
-    mailboxes: dict[str, tuple[str, str]] = {}  # address → its setting, and the zone in which its events shall be
+    mailboxes: dict[str, tuple[str, str]] = {}  # address → its setting, and the zone in which its events must be
     staff: dict[str, list[str]] = {}
     for site in (first, second):
         company.schedule.put_site(Site(site.site_id, site.name, site.timezone))
@@ -219,6 +219,6 @@ async def test_a_zone_that_its_worker_changed_rewrites_the_coming_events_of_that
 
 
 def hour_passes(company: Company, site_id: str, address: str) -> None:
-    """What was read of the mailbox's zone is forgotten, as it is after an hour."""
+    """Forgets the time zone of the mailbox, as the service does after an hour."""
     with Redis.from_url(company.stack.redis_url) as redis:
         assert redis.delete(f"{company.stack.group}:timezone:{site_id}/{address}") == 1

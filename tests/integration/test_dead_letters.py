@@ -16,7 +16,7 @@ from tests.company import Company, eventually
 
 
 def unreadable(count: int) -> list[Record]:
-    """So many records of one key, and so of one partition, that nobody can read."""
+    """This many unreadable records of one key, and so of one partition."""
     return [Record(b"J-unreadable", b"\x07 no framing of ours") for _ in range(count)]
 
 
@@ -34,18 +34,18 @@ async def test_a_run_of_unreadable_records_blocks_its_partition_until_it_is_resu
     await company.consumed()
     company.publish_raw(*unreadable(60))
 
-    async def letters() -> bool:
+    async def dead_lettered() -> bool:
         return await company.metric(service, 'calsync_dead_letters_total{reason="undecodable"}') >= 50
 
-    await eventually(letters, "fifty are dead letters")
+    await eventually(dead_lettered, "fifty are dead letters")
     [block] = await blocked(company)
     sample = f'calsync_kafka_blocked{{partition="{block["partition"]}",topic="{company.stack.topic}"}}'
 
-    async def told() -> bool:
+    async def reported() -> bool:
         return await company.metric(service, sample) == 1
 
-    await eventually(told, "the block is told")
-    # Every other partition is read on; what is on this one waits.
+    await eventually(reported, "the block is reported")
+    # All other partitions are read on. Records on this one wait.
     changes = [
         change
         for job in list(company.schedule.jobs.values())
@@ -66,7 +66,7 @@ async def test_a_run_of_unreadable_records_blocks_its_partition_until_it_is_resu
     assert "not blocked" in strange.stderr
 
 
-async def test_a_partition_that_was_blocked_with_nothing_behind_is_read_on_when_it_is_resumed(company: Company) -> None:
+async def test_a_partition_blocked_at_its_last_record_continues_when_it_is_resumed(company: Company) -> None:
     company.publish_raw(*unreadable(50))
     service = await company.start()
 
@@ -77,19 +77,19 @@ async def test_a_partition_that_was_blocked_with_nothing_behind_is_read_on_when_
     await company.consumed()
     assert (await company.command("dead-letters", "resume")).returncode == 0
 
-    async def told() -> bool:
+    async def reported() -> bool:
         return "partition unblocked" in service.process.log.read_text()
 
-    await eventually(told, "the service reads on")
+    await eventually(reported, "the service reads on")
     company.publish_raw(*unreadable(1))
     await company.consumed()
     assert len(company.dead_letters()) == 51
 
 
-async def test_dead_letters_are_listed_and_replayed_and_what_fails_again_comes_back_with_its_count(
+async def test_dead_letters_are_listed_and_replayed_and_a_repeated_failure_keeps_its_count(
     company: Company,
 ) -> None:
-    """As if all had been unreadable until the service was mended, but for one."""
+    """All records were unreadable in an earlier version of the service, and one still is."""
     changes = company.generate(workers=2, jobs=2)
     await company.open_mailboxes()
     await company.give_core_the_schedule()
@@ -104,9 +104,9 @@ async def test_dead_letters_are_listed_and_replayed_and_what_fails_again_comes_b
     assert "undecodable" in (await company.command("dead-letters", "list")).stdout
     done = await company.command("dead-letters", "replay", "--json")
     assert done.returncode == 1, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["records"], told["results"]["dead_lettered"]) == (len(good) + 1, 1)
-    assert told["results"]["applied"] > 0
+    printed = json.loads(done.stdout)
+    assert (printed["records"], printed["results"]["dead_lettered"]) == (len(good) + 1, 1)
+    assert printed["results"]["applied"] > 0
     await company.judge()
     again = json.loads((await company.command("dead-letters", "list", "--json")).stdout)["letters"]
     assert [letter["attempts"] for letter in again] == [4]
@@ -115,7 +115,7 @@ async def test_dead_letters_are_listed_and_replayed_and_what_fails_again_comes_b
     assert "dead_lettered" in (await company.command("dead-letters", "replay")).stdout
 
 
-async def test_a_replay_that_graph_serves_nothing_of_ends_and_leaves_its_letters_to_the_next(
+async def test_a_replay_ends_during_a_graph_outage_and_leaves_its_dead_letters_for_the_next_replay(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = company.generate(workers=1, jobs=2)
@@ -137,7 +137,7 @@ async def test_a_replay_that_graph_serves_nothing_of_ends_and_leaves_its_letters
     await company.judge()
 
 
-async def test_letters_are_not_replayed_while_the_topics_id_is_not_known_and_a_missing_topic_is_still_named(
+async def test_dead_letters_are_not_replayed_while_the_topics_id_is_unknown_and_a_missing_topic_is_still_named(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     company.generate(workers=1, jobs=1)
@@ -166,7 +166,7 @@ async def test_letters_are_not_replayed_while_the_topics_id_is_not_known_and_a_m
         await dead_letters.read_dead_letters(settings.load(), everything=False)
 
 
-async def test_the_feeds_faults_are_told_with_what_to_do(company: Company) -> None:
+async def test_faults_of_the_feed_are_reported_with_the_next_step(company: Company) -> None:
     changes = company.generate(workers=2, jobs=3)
     company.publish(changes)
     well = json.loads((await company.command("check-feed", "--json")).stdout)

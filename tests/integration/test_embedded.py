@@ -1,4 +1,4 @@
-"""The embedded servers do what the service's tests lean on, and leave nothing behind."""
+"""The embedded servers behave as the service's tests require, and leave nothing behind."""
 
 import os
 import socket
@@ -91,7 +91,7 @@ def test_a_server_that_is_never_ready_is_stopped(tmp_path: Path) -> None:
     assert not server.running
 
 
-def test_a_server_that_cannot_be_run_is_told(tmp_path: Path) -> None:
+def test_a_server_that_cannot_be_run_is_reported(tmp_path: Path) -> None:
     server = ServerProcess("Absent", [tmp_path / "absent"], log=tmp_path / "absent.log", ready=lambda: True)
     with pytest.raises(ServerFailedError, match=r"(?s)Absent could not be run.*FileNotFoundError"):
         server.start()

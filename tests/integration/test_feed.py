@@ -27,7 +27,7 @@ def job(job_id: str, **columns: Any) -> Job:
     return Job(job_id=job_id, site_id="site-1", starts_at=start, ends_at=start + timedelta(hours=1), **columns)
 
 
-async def test_values_by_registry_id_wait_for_a_registry_that_is_away(company: Company, tmp_path: Path) -> None:
+async def test_values_by_registry_id_wait_for_an_unavailable_registry(company: Company, tmp_path: Path) -> None:
     worker = await hired(company)
     registry = stand_in("registry", tmp_path)
     with registry:
@@ -41,10 +41,10 @@ async def test_values_by_registry_id_wait_for_a_registry_that_is_away(company: C
         company.publish(company.schedule.add_job(job("J1", subject="by id"), [worker.worker_id]))
         service = await company.start(CALSYNC_SCHEMA_REGISTRY_URL=url)
 
-        async def told() -> bool:
+        async def waiting() -> bool:
             return "partition waits" in service.process.log.read_text()
 
-        await eventually(told, "the service waits for the registry")
+        await eventually(waiting, "the service waits for the registry")
         assert await company.metric(service, 'calsync_dead_letters_total{reason="undecodable"}') == 0
         async with httpx.AsyncClient(verify=False) as client:
             await client.delete(f"{url}/_sandbox/fault")
@@ -62,7 +62,7 @@ async def test_a_value_that_was_not_logged_is_read_from_core(company: Company) -
     await company.judge()
 
 
-async def test_a_value_that_was_not_logged_is_left_to_the_sweep_while_core_is_away(company: Company) -> None:
+async def test_a_value_that_was_not_logged_is_left_to_the_sweep_while_core_is_unavailable(company: Company) -> None:
     worker = await hired(company)
     [change] = company.schedule.add_job(job("J1", notes="long notes"), [worker.worker_id])
     company.publish_raw(*company.encoder.records(change, unavailable=("notes",)))
@@ -84,7 +84,7 @@ async def test_snapshot_reads_are_states_like_any_other_but_have_no_latency(comp
     assert await company.metric(service, "calsync_event_latency_seconds_count") == 0
 
 
-async def test_a_truncated_table_deletes_nothing_and_is_told(company: Company) -> None:
+async def test_a_truncated_table_deletes_nothing_and_is_reported(company: Company) -> None:
     worker = await hired(company)
     company.publish(company.schedule.add_job(job("J1"), [worker.worker_id]))
     service = await company.start()

@@ -1,4 +1,4 @@
-"""The sites file as it is really written: half of it first, a customer more, and what was skipped until then."""
+"""The sites file as people write it: half-written for a moment, with a new customer, and with an unusable site."""
 
 from sandbox.stack import Service
 from tests.company import Company, eventually
@@ -7,7 +7,7 @@ RARELY = {"CALSYNC_SWEEP_INTERVAL_SECONDS": "3600"}
 
 
 async def taken(service: Service, times: int) -> None:
-    """Wait until the service has read the sites file again so often."""
+    """Wait until the service has read the sites file this many times again."""
 
     async def read() -> bool:
         return service.process.log.read_text().count("sites file read again") >= times

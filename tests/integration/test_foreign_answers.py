@@ -33,7 +33,7 @@ async def parked(company: Company) -> list[Any]:
 
 
 async def one_job(company: Company, name: str = "J") -> list[Change]:
-    """A worker of their own with a mailbox and a job."""
+    """A worker with a mailbox and a job."""
     company.schedule.put_site(Site(SITE, SITE.title(), "Europe/London"))
     worker = Worker(name, SITE, f"{name.lower()}@site-1.example")
     company.schedule.put_worker(worker)
@@ -53,14 +53,14 @@ async def test_an_ingress_in_place_of_core_deletes_nothing_and_fails_the_sweep(c
     await company.judge()
     before = await company.ours()
     await company.graph.reset_stats()
-    # Core's list lacks everybody's jobs, and its jobs cannot be asked for.
+    # Core's list lacks all jobs, and jobs cannot be read by their ids.
     await company.core.set_fault("missing_rows", site_id=SITE, times=None)
     rule = await company.core.ingress.answer("/sites/*/jobs/")
     swept = await company.sweep()
     assert swept.status == 1
     assert "HTTP 404" in swept.errors
     assert await company.core.ingress.hits(rule) > 0
-    # A framework's own problem document for an unknown route is not a word of Core's on a job.
+    # A framework's own problem document for an unknown route says nothing about a job.
     await company.core.ingress.clear()
     problem = json.dumps({"type": "about:blank", "title": "Not Found", "status": 404})
     await company.core.ingress.answer("/sites/*/jobs/", content_type="application/problem+json", body=problem)
@@ -72,7 +72,7 @@ async def test_an_ingress_in_place_of_core_deletes_nothing_and_fails_the_sweep(c
     await company.judge()
 
 
-async def test_an_ingress_in_place_of_core_costs_no_record_that_is_completed(company: Company) -> None:
+async def test_an_ingress_in_place_of_core_loses_no_record_that_needs_core(company: Company) -> None:
     company.publish(await one_job(company))
     await company.give_core_the_schedule()
     service = await company.start()
@@ -101,7 +101,7 @@ async def registry() -> AsyncIterator[tuple[Registry, str]]:
         yield held, str(server.make_url("/"))
 
 
-async def test_an_ingress_in_place_of_the_registry_costs_no_record(
+async def test_an_ingress_in_place_of_the_registry_loses_no_record(
     company: Company, registry: tuple[Registry, str]
 ) -> None:
     held, url = registry
@@ -111,7 +111,7 @@ async def test_an_ingress_in_place_of_the_registry_costs_no_record(
     await company.open_mailboxes()
     rule = held.ingress.add(content_type="text/html", body="<html>404 page not found</html>")
     company.publish(changes)
-    # The first URL is nobody's; the second is the registry behind its ingress.
+    # Nothing listens on the first URL. The second is the registry behind its ingress.
     service = await company.start(CALSYNC_SCHEMA_REGISTRY_URL=f"http://127.0.0.1:9/, {url}")
 
     async def asked() -> bool:
@@ -175,7 +175,7 @@ async def test_an_ingress_in_place_of_graph_makes_no_second_event_and_loses_none
     assert "sso.example" not in service.process.log.read_text()
 
 
-async def test_an_ingress_in_place_of_graphs_lists_parks_nobody(company: Company) -> None:
+async def test_an_ingress_in_place_of_graphs_lists_parks_no_mailbox(company: Company) -> None:
     company.publish(company.generate(workers=3, jobs=3))
     await company.open_mailboxes()
     await company.give_core_the_schedule()

@@ -50,7 +50,7 @@ async def served(held: Registry) -> AsyncIterator[None]:
 
 
 async def done(company: Company, service: Service) -> dict[str, float]:
-    """How many records ended how."""
+    """The number of records for each result."""
     counts = {result: await company.metric(service, f'calsync_events_total{{result="{result}"}}') for result in RESULTS}
     return {result: count for result, count in counts.items() if count}
 
@@ -67,21 +67,21 @@ async def test_while_the_registry_is_down_records_wait_and_none_is_lost(company:
     async with served(held):
         service = await company.start()
 
-        async def told() -> bool:
+        async def waiting() -> bool:
             return "partition waits" in service.process.log.read_text()
 
-        await eventually(told, "the service waits for the registry")
+        await eventually(waiting, "the service waits for the registry")
         assert max(company.committed()) <= 0
         assert await done(company, service) == {}
         held.fault = None
         await company.consumed()
         results = await done(company, service)
-    # Of the arrays of workers the last holds null, which is not "nobody".
+    # The last of the arrays of workers is null, which does not mean "no workers".
     assert results.pop("dead_lettered") == 1
     assert sum(results.values()) == len(records) - 1
 
 
-async def test_a_record_whose_schema_the_registry_lacks_is_a_dead_letter_until_it_has_it_and_the_letter_is_replayed(
+async def test_a_record_with_an_unknown_schema_is_dead_lettered_and_can_be_replayed_once_the_schema_exists(
     company: Company,
 ) -> None:
     records = read("before")
@@ -91,7 +91,7 @@ async def test_a_record_whose_schema_the_registry_lacks_is_a_dead_letter_until_i
     async with served(held):
         service = await company.start()
         await company.consumed()
-        # The tombstone needs no schema but its key's, and what follows on the partition is read.
+        # The tombstone needs only its key's schema, and later records on the partition are read.
         assert (await done(company, service))["dead_lettered"] == 3
         assert held.requests[f"/schemas/ids/{value_id}"] == 2
         letters = await asyncio.to_thread(company.dead_letters)
@@ -103,7 +103,7 @@ async def test_a_record_whose_schema_the_registry_lacks_is_a_dead_letter_until_i
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
 
 
-async def test_what_cannot_be_read_is_a_dead_letter_whole_with_the_reason(company: Company) -> None:
+async def test_an_unreadable_record_becomes_a_whole_dead_letter_with_the_reason(company: Company) -> None:
     reasons = {(record.key, record.value): reason for trap, reason in REFUSED.items() for record in read(trap)}
     company.publish_raw(*read(*REFUSED))
     async with served(captured.registry()):

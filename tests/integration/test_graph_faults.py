@@ -1,4 +1,4 @@
-"""What Graph does to requests, through the real service: the calendars are exact, and nothing was there twice."""
+"""Failures of Graph, through the real service: the calendars are exact, and no event ever existed twice."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from tests.company import Company, now
 
 
 async def asked(company: Company) -> dict[str, int]:
-    """How often Graph was asked for what, tokens left out."""
+    """The number of Graph requests by operation, without token requests."""
     requests = (await company.graph.stats())["requests"]
     return {
         operation: sum(statuses.values())
@@ -36,7 +36,7 @@ async def test_a_single_change_is_one_request_and_a_burst_travels_in_batches(com
     company.publish(job(0))
     await company.start()
     await company.equal()
-    # Once: what the mailbox is set to and what it holds, asked together.
+    # One request for both the mailbox's setting and its events.
     assert await asked(company) == {"create": 1, "timezone": 1, "list": 1, "batch": 1}
     await company.graph.reset_stats()
     company.publish(job(100))
@@ -46,7 +46,7 @@ async def test_a_single_change_is_one_request_and_a_burst_travels_in_batches(com
     company.publish(change for number in range(1, 100) for change in job(number))
     await company.equal()
     await company.graph.reset_stats()
-    # As slow as Graph, so that what comes meanwhile gathers.
+    # As slow as Graph, so that changes gather in batches.
     await company.graph.set_switches(latency_ms=30.0)
     company.publish(change for number in range(101, 1101) for change in job(number))
     await company.equal()
@@ -86,7 +86,7 @@ TRANSIENT: list[tuple[str | int, str]] = [
     ("page", "after"),
     ("omitted", "before"),
     ("omitted", "after"),
-    # An answer that does not say what became of the event, whatever its status: not "gone", "full" or "malformed".
+    # An answer, of any status, that does not show the event's state: it does not mean "gone", "full" or "malformed".
     ("gone", "before"),
     ("gone", "after"),
     (418, "after"),
@@ -130,7 +130,7 @@ class Staff:
         ]
 
 
-async def test_every_passing_error_is_waited_for_in_creates_updates_deletes_and_zone_reads(company: Company) -> None:
+async def test_creates_updates_deletes_and_zone_reads_are_retried_after_every_transient_error(company: Company) -> None:
     staff = Staff(company, len(TRANSIENT))
     await staff.open()
     faults = []
@@ -198,7 +198,7 @@ PARKED = {
 }
 
 
-async def test_a_mailbox_that_cannot_be_served_is_parked_with_its_reason_and_harms_nobody(company: Company) -> None:
+async def test_a_mailbox_that_cannot_be_served_is_parked_with_its_reason_and_affects_no_other(company: Company) -> None:
     staff = Staff(company, len(PARKED) + 2)
     await staff.open()
     sick = dict(zip(PARKED, staff.addresses, strict=False))
@@ -212,7 +212,7 @@ async def test_a_mailbox_that_cannot_be_served_is_parked_with_its_reason_and_har
     await company.judge()
     listed = json.loads((await company.command("mailbox", "list", "--json")).stdout)["parked"]
     found = {parked["mailbox"]: (parked["code"], parked["hourly"]) for parked in listed}
-    assert found == {sick[kind]: told for kind, told in PARKED.items()}
+    assert found == {sick[kind]: reported for kind, reported in PARKED.items()}
     await company.graph.clear_faults()
     for address in sick.values():
         assert (await company.command("mailbox", "enable", address)).returncode == 0
@@ -220,7 +220,7 @@ async def test_a_mailbox_that_cannot_be_served_is_parked_with_its_reason_and_har
     await company.judge()
 
 
-async def test_an_event_that_is_gone_when_it_is_updated_is_made_anew(company: Company) -> None:
+async def test_an_event_that_is_gone_when_it_is_updated_is_created_again(company: Company) -> None:
     kinds = ("item-not-found", "malformed-id")
     staff = Staff(company, len(kinds) + 1)
     await staff.open()
@@ -236,7 +236,9 @@ async def test_an_event_that_is_gone_when_it_is_updated_is_made_anew(company: Co
     await company.judge()
 
 
-async def test_what_graph_calls_malformed_is_dead_lettered_and_told_and_harms_nobody(company: Company) -> None:
+async def test_a_request_that_graph_calls_malformed_is_dead_lettered_and_reported_and_affects_no_other(
+    company: Company,
+) -> None:
     kinds = ("invalid-request", "validation-failure")
     staff = Staff(company, len(kinds) + 1)
     await staff.open()
@@ -271,7 +273,7 @@ async def test_a_zone_that_graph_does_not_know_is_written_in_utc_and_read_again(
 
 
 @pytest.mark.parametrize("status", [400, 409])
-async def test_a_transaction_that_is_called_used_is_looked_up_whether_its_event_is_there_or_not(
+async def test_a_transaction_id_reported_as_used_is_looked_up_whether_or_not_its_event_exists(
     company: Company, status: int
 ) -> None:
     staff = Staff(company, 3)
@@ -287,10 +289,10 @@ async def test_a_transaction_that_is_called_used_is_looked_up_whether_its_event_
     assert [fault["hits"] for fault in await company.graph.faults()] == [1, 1]
 
 
-async def test_tokens_that_are_refused_expire_or_are_revoked_lose_nothing(company: Company) -> None:
+async def test_refused_expired_and_revoked_tokens_lose_no_change(company: Company) -> None:
     changes = company.generate(workers=20, jobs=10)
     await company.open_mailboxes()
-    # They say an hour, and are refused after a second.
+    # The tokens claim to be valid for an hour, and are refused after a second.
     await company.graph.set_switches(latency_ms=10.0, token_valid_seconds=1.0)
     refused = await company.graph.set_fault("token-expired", probability=0.02)
     company.publish(changes[:100])

@@ -1,4 +1,4 @@
-"""A Redis that loses everything under the running service, and a service that starts beside calendars it has filled."""
+"""A Redis that loses all data while the service runs, and a service that starts beside full calendars."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ def forget_everything(company: Company) -> None:
 
 
 async def with_categories(company: Company) -> dict[tuple[str, str], str]:
-    """Have the workers put a category on each event; returns the event of each assignment."""
+    """Workers put a category on each event; returns the event of each assignment."""
     found = {}
     for address, event in await company.ours():
         await company.graph.user_edit(address, {"categories": ["Mine"]}, event_id=event["id"])

@@ -1,4 +1,4 @@
-"""What operators tell the running service: mailboxes parked and enabled, sites paused and resumed."""
+"""Commands of operators to the running service: mailboxes parked and enabled, sites paused and resumed."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ SWEEPING = {"CALSYNC_SWEEP_INTERVAL_SECONDS": "2"}
 
 @pytest.fixture
 async def running(company: Company) -> Company:
-    """A service whose calendars are right."""
+    """A service whose calendars equal the schedule."""
     company.publish(company.generate(workers=3, jobs=3))
     await company.open_mailboxes()
     await company.give_core_the_schedule()
@@ -29,7 +29,7 @@ def edit_every_job(company: Company, site_id: str) -> None:
     )
 
 
-async def test_a_paused_site_is_left_alone_and_done_when_it_is_resumed(running: Company) -> None:
+async def test_a_paused_site_is_left_alone_and_processed_when_it_is_resumed(running: Company) -> None:
     service = running.services[0]
     paused = await running.command("site", "pause", "site-1")
     assert paused.returncode == 0, paused.stderr
@@ -100,23 +100,23 @@ async def test_a_mailbox_that_is_parked_by_hand_is_left_alone_until_it_is_enable
     assert "not parked" in again.stderr
 
 
-async def test_an_emptied_redis_is_told_since_pauses_and_parks_are_lost(running: Company) -> None:
+async def test_an_emptied_redis_is_reported_because_pauses_and_parks_are_lost(running: Company) -> None:
     service = running.services[0]
     redis = Redis.from_url(running.stack.redis_url)
     for key in [key async for key in redis.scan_iter(f"{running.stack.group}:*")]:
         await redis.delete(key)
     await redis.aclose()
 
-    async def told() -> bool:
+    async def reported() -> bool:
         return "Redis was emptied" in service.process.log.read_text()
 
-    await eventually(told, "the loss is told")
+    await eventually(reported, "the loss is reported")
     await running.equal()
     await running.judge()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (("site", "pause", "nobody"), "nobody: CALSYNC_SITES_FILE does not name it"),
         (("mailbox", "park", " ", "--site", "site-1"), "blank"),
@@ -124,17 +124,15 @@ async def test_an_emptied_redis_is_told_since_pauses_and_parks_are_lost(running:
         (("mailbox", "list", "--site", "nobody"), "nobody: CALSYNC_SITES_FILE does not name it"),
     ],
 )
-async def test_what_there_is_not_is_told_with_exit_code_2(
-    company: Company, arguments: tuple[str, ...], told: str
+async def test_unknown_names_are_reported_with_exit_code_2(
+    company: Company, arguments: tuple[str, ...], reported: str
 ) -> None:
     done = await company.command(*arguments)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert reported in done.stderr
 
 
-async def test_all_that_is_wrong_in_the_files_of_a_configuration_is_told_at_once(
-    company: Company, tmp_path: Path
-) -> None:
+async def test_all_problems_in_the_configuration_files_are_reported_at_once(company: Company, tmp_path: Path) -> None:
     sites, properties = tmp_path / "wrong.toml", tmp_path / "wrong.properties"
     sites.write_text('[[site]]\nid = "acme"\n')
     properties.write_text("security.protocol\n")
@@ -144,7 +142,7 @@ async def test_all_that_is_wrong_in_the_files_of_a_configuration_is_told_at_once
     assert "CALSYNC_KAFKA_CONFIG_FILE: " in done.stderr
 
 
-async def test_a_redis_that_is_not_there_is_told_with_its_settings_name(company: Company) -> None:
+async def test_an_unreachable_redis_is_reported_with_its_settings_name(company: Company) -> None:
     company.stack.redis_url = "redis://127.0.0.1:1/0"
     done = await company.command("site", "list")
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""Rows and addresses of Core as people paste and cut them: the topic and the sweep, with the real command."""
+"""Rows and addresses of Core with pasted or broken characters: the topic and the sweep, with the real command."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ async def test_addresses_with_white_space_around_them_lead_to_the_same_mailboxes
     await company.judge()
 
 
-async def test_an_address_with_an_invisible_character_takes_no_event_away_and_harms_nobody(company: Company) -> None:
+async def test_an_address_with_an_invisible_character_removes_no_event_and_affects_no_other(company: Company) -> None:
     await calendars_are_made(company)
     before = {event["id"] for _, event in await company.ours()}
     assert before

@@ -1,4 +1,4 @@
-"""One mailbox for two sites, and two addresses for one mailbox: each assignment keeps its event, nobody another's."""
+"""One mailbox for two sites, and two addresses for one mailbox: each assignment keeps its own event."""
 
 import asyncio
 from datetime import timedelta
@@ -52,7 +52,7 @@ async def one_app_for_both_sites(company: Company) -> None:
 
 
 async def one_address_in_two_tenants(company: Company) -> None:
-    """The same text, but another mailbox in each tenant."""
+    """The same address names a different mailbox in each tenant."""
     for site in company.sites:
         await company.graph.add_mailboxes(site.tenant_id, [Mailbox(SHARED)])
 
@@ -73,7 +73,7 @@ async def test_two_sites_with_one_mailbox_leave_each_others_events_alone(company
     assert (await company.graph.stats())["max_in_flight"] <= 4
     assert (await company.graph.stats())["throttled"] == 0
     assert await sweep_well(company) == {FIRST: {}, SECOND: {}}
-    # The first site loses half of its jobs, and people meddle with the rest: the second one's sweep sees none of it.
+    # The first site loses half of its jobs, and people edit the rest: the second site's sweep must not see any of it.
     tenant = company.sites[0].tenant_id
     theirs = await of_site(company, SECOND)
     for number in (1, 2, 3):
@@ -97,7 +97,7 @@ async def test_two_sites_with_one_mailbox_leave_each_others_events_alone(company
     }
     assert await of_site(company, SECOND) == theirs
     await company.judge()
-    # And if all that the first one has vanishes, the second one's events are neither counted nor taken.
+    # If all jobs of the first site vanish, the second site's events are neither counted nor deleted.
     for job in [job for job in company.schedule.jobs.values() if job.site_id == FIRST]:
         company.schedule.delete(job.job_id)
     await company.give_core_the_schedule()
@@ -132,14 +132,14 @@ async def test_two_addresses_of_one_mailbox_keep_their_events_and_both_are_repai
     await company.give_core_the_schedule()
     await sweep_well(company)
     assert await company.differences() == []
-    # Each address makes and takes away its own event of what goes from one to the other, in whichever order.
+    # Each address creates and deletes its own event of a job that moves from one to the other, in either order.
     assert {event["tag"] for event in (await company.graph.stats())["duplicates"]} <= {f"{FIRST}/anna-5"}
     await company.graph.reset_stats()
     assert await sweep_well(company) == {FIRST: {}, SECOND: {}}
     assert await company.writes() == 0
 
 
-async def test_a_job_of_both_addresses_of_one_mailbox_comes_to_rest(company: Company) -> None:
+async def test_a_job_of_both_addresses_of_one_mailbox_stops_being_rewritten(company: Company) -> None:
     await an_alias(company)
     add_jobs(company, Worker("anna", FIRST, SHARED), 3)
     add_jobs(company, Worker("annie", FIRST, ALIAS), 3)

@@ -27,7 +27,7 @@ async def staffed(company: Company, workers: int = 5) -> list[Change]:
 
 
 async def touch_the_sites_file(company: Company) -> None:
-    """An administrator's way to have a suspended site tried at once."""
+    """How an administrator has a suspended site tried at once."""
     company.stack.sites_file.write_text(f"# mended\n{company.stack.sites_file.read_text()}")
 
 
@@ -47,7 +47,7 @@ async def test_consent_for_reading_only_suspends_the_site_and_parks_no_mailbox(c
     await company.consumed()
     await suspended(company, service)
     await is_named(service, "ErrorAccessDenied", "Calendars.Read is not enough")
-    # Reading works: it must not be taken for the end of the trouble.
+    # Reading works, which must not count as recovery.
     await touch_the_sites_file(company)
     await eventually(lambda: tried_to_write(company), "the site is probed with a write")
     await suspended(company, service)

@@ -1,4 +1,4 @@
-"""Metrics of a site: none outlives the site in the sites file, and one replica alone speaks for its sweeps."""
+"""Metrics of a site disappear when the site leaves the sites file, and only one replica reports its sweeps."""
 
 import re
 from collections import Counter
@@ -92,7 +92,7 @@ async def test_nothing_is_shown_of_a_site_that_left_the_sites_file(company: Comp
     await eventually(back, "the second site is swept again")
 
 
-async def test_only_the_replica_that_sweeps_a_site_speaks_for_its_sweeps(
+async def test_only_the_replica_that_sweeps_a_site_reports_its_sweeps(
     tmp_path: Path, broker: str, warm: Warm, valkey_url: str
 ) -> None:
     async with found_company(

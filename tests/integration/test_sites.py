@@ -1,5 +1,5 @@
-"""Sites that Entra or Graph refuse: told in words their administrators understand, harmful to nobody else, mended
-without a restart."""
+"""Sites that Entra or Graph refuse: reported with a hint for their administrators, without effect on other sites, and
+served again after a repair without a restart."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -62,7 +62,7 @@ def consent_to(*roles: str) -> Step:
 
 
 def refuse_tokens_without_roles(status: int) -> Step:
-    """What nobody could confirm: that Graph tells them from tokens with too few."""
+    """Unconfirmed: that Graph distinguishes tokens without roles from tokens with too few roles."""
 
     async def refuse(company: Company) -> None:
         await company.graph.set_switches(no_roles_code="NoPermissionsInAccessToken", no_roles_status=status)
@@ -73,7 +73,7 @@ def refuse_tokens_without_roles(status: int) -> Step:
 
 async def consent_and_write_the_sites_file_anew(company: Company) -> None:
     await consent_to(*ROLES)(company)
-    # A comment is change enough: it is an administrator's way to have the site tried at once.
+    # Changing a comment is enough: this is how an administrator has the site tried at once.
     company.stack.sites_file.write_text(f"# consented\n{company.stack.sites_file.read_text()}")
 
 
@@ -143,14 +143,14 @@ async def suspended(company: Company, service: Service) -> None:
             consent_and_write_the_sites_file_anew,
             "NoPermissionsInAccessToken",
             "grant admin consent for Calendars.ReadWrite and MailboxSettings.Read to the app registration",
-            id="no consent, told as 403 by a code of its own",
+            id="no consent, answered as 403 by a code of its own",
         ),
         pytest.param(
             refuse_tokens_without_roles(401),
             consent_and_write_the_sites_file_anew,
             "NoPermissionsInAccessToken",
             "grant admin consent for Calendars.ReadWrite and MailboxSettings.Read to the app registration",
-            id="no consent, told as 401",
+            id="no consent, answered as 401",
         ),
         pytest.param(
             consent_to("Calendars.ReadWrite"),
@@ -175,7 +175,7 @@ async def suspended(company: Company, service: Service) -> None:
         ),
     ],
 )
-async def test_a_site_that_is_refused_is_named_with_its_hint_and_served_once_mended(
+async def test_a_refused_site_is_reported_with_its_hint_and_served_once_repaired(
     company: Company, spoil: Step, mend: Step, code: str, hint: str
 ) -> None:
     changes = company.generate(workers=4, jobs=3)
@@ -190,10 +190,10 @@ async def test_a_site_that_is_refused_is_named_with_its_hint_and_served_once_men
     wrong = await company.differences()
     assert wrong
     assert all(": site-1/" in line for line in wrong)
-    [told] = [line for line in service.process.log.read_text().splitlines() if '"site suspended"' in line]
-    assert '"site": "site-1"' in told
-    assert code in told
-    assert hint in told
+    [logged] = [line for line in service.process.log.read_text().splitlines() if '"site suspended"' in line]
+    assert '"site": "site-1"' in logged
+    assert code in logged
+    assert hint in logged
     swept = await company.sweep()
     assert swept.status == 1
     assert code in swept.sites["site-1"]["failure"]

@@ -1,4 +1,4 @@
-"""The sweep through the real service: the calendars are right again a moment later, whatever was missed or edited."""
+"""The sweep through the real service: one sweep repairs missed changes and edits."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -25,7 +25,7 @@ async def test_changes_that_were_never_sent_are_repaired(company: Company) -> No
     await company.judge()
 
 
-async def test_what_people_do_is_put_right_and_what_is_theirs_is_left(company: Company) -> None:
+async def test_edits_of_our_events_are_repaired_and_foreign_events_are_left(company: Company) -> None:
     company.publish(company.generate(workers=3, jobs=4))
     await company.open_mailboxes()
     await company.give_core_the_schedule()
@@ -70,7 +70,7 @@ async def test_what_people_do_is_put_right_and_what_is_theirs_is_left(company: C
     assert await company.metric(service, 'calsync_sweep_last_success_timestamp_seconds{site="site-1"}') > 0
 
 
-async def test_a_second_sweep_writes_nothing_though_etags_move_by_themselves(company: Company) -> None:
+async def test_a_second_sweep_writes_nothing_although_etags_change_by_themselves(company: Company) -> None:
     await company.graph.set_switches(background_bumps=2, background_bump_delay_ms=50.0)
     company.publish(company.generate(workers=4, jobs=3))
     await company.open_mailboxes()
@@ -114,14 +114,14 @@ async def test_a_failed_read_of_core_deletes_nothing(company: Company) -> None:
     before = await company.graph.events()
     assert await company.ours()
 
-    async def told() -> bool:
+    async def reported() -> bool:
         return "nothing was deleted" in service.process.log.read_text()
 
-    await eventually(told, "the failed sweep is told")
+    await eventually(reported, "the failed sweep is reported")
     assert await company.graph.events() == before
 
 
-async def test_the_command_sweeps_once_and_tells_what_it_did(company: Company) -> None:
+async def test_the_command_sweeps_once_and_prints_its_result(company: Company) -> None:
     company.generate(workers=4, jobs=3)
     await company.open_mailboxes()
     await company.give_core_the_schedule()
@@ -137,7 +137,7 @@ async def test_the_command_sweeps_once_and_tells_what_it_did(company: Company) -
     assert "site-2" not in again.stdout
 
 
-async def test_vanished_jobs_are_held_with_exit_code_1_until_they_are_allowed_to_go(company: Company) -> None:
+async def test_vanished_jobs_are_kept_with_exit_code_1_until_the_deletion_is_allowed(company: Company) -> None:
     company.generate(workers=6, jobs=12)
     await company.open_mailboxes()
     await company.give_core_the_schedule()
@@ -156,7 +156,7 @@ async def test_vanished_jobs_are_held_with_exit_code_1_until_they_are_allowed_to
     await company.judge()
 
 
-async def test_a_suspended_or_unknown_site_is_told_by_the_exit_code(company: Company) -> None:
+async def test_a_suspended_or_unknown_site_is_reported_by_the_exit_code(company: Company) -> None:
     company.generate(workers=2, jobs=2)
     await company.open_mailboxes()
     await company.give_core_the_schedule()

@@ -39,11 +39,11 @@ async def test_a_dry_run_prints_each_change_with_its_cause_and_writes_nothing(st
     await staffed.graph.user_delete(other, tag=gone["tag"])
     outlook, redis = await staffed.graph.events(), await remembered(staffed)
     await staffed.graph.reset_stats()
-    told = await staffed.command("sweep", "--dry-run")
-    assert told.returncode == 0, told.stderr
+    printed = await staffed.command("sweep", "--dry-run")
+    assert printed.returncode == 0, printed.stderr
     job, missing = (found["tag"].partition("/") for found in (event, gone))
-    assert f"{job[0]}  {address}  job {job[2]}: update (edited)" in told.stdout
-    assert f"{missing[0]}  {other}  job {missing[2]}: remake (deleted)" in told.stdout
+    assert f"{job[0]}  {address}  job {job[2]}: update (edited)" in printed.stdout
+    assert f"{missing[0]}  {other}  job {missing[2]}: remake (deleted)" in printed.stdout
     assert await staffed.writes() == 0
     assert (await staffed.graph.events(), await remembered(staffed)) == (outlook, redis)
     document = json.loads((await staffed.command("sweep", "--dry-run", "--json")).stdout)
@@ -55,12 +55,12 @@ async def test_a_dry_run_prints_each_change_with_its_cause_and_writes_nothing(st
     await staffed.judge()
 
 
-async def test_a_dry_run_of_an_empty_world_names_every_event_there_would_be(staffed: Company) -> None:
-    told = json.loads((await staffed.command("sweep", "--dry-run", "--json")).stdout)
+async def test_a_dry_run_without_any_events_names_every_event_to_create(staffed: Company) -> None:
+    printed = json.loads((await staffed.command("sweep", "--dry-run", "--json")).stdout)
     assert await staffed.ours() == []
     await staffed.sweep()
     made = sorted((address, event["tag"].partition("/")[2]) for address, event in await staffed.ours())
-    changes = [change for site in told["sites"] for change in site["changes"]]
+    changes = [change for site in printed["sites"] for change in site["changes"]]
     assert sorted((change["mailbox"], change["job"]) for change in changes) == made
     assert {change["step"] for change in changes} == {"create"}
 
@@ -82,7 +82,7 @@ async def test_one_mailbox_is_swept_alone_and_its_time_zone_read_again(staffed: 
     assert "Mine now" in [found["subject"] for mailbox, found in await staffed.ours() if mailbox == other]
 
 
-async def test_a_mailbox_that_nobody_names_is_cleared_when_its_site_is_given(staffed: Company) -> None:
+async def test_a_mailbox_without_jobs_or_links_is_cleared_when_its_site_is_given(staffed: Company) -> None:
     assert (await staffed.sweep()).status == 0
     address, event = (await staffed.ours())[0]
     site_id = event["tag"].partition("/")[0]
@@ -104,7 +104,7 @@ async def test_a_mailbox_that_nobody_names_is_cleared_when_its_site_is_given(sta
     assert address not in {mailbox for mailbox, _ in await staffed.ours()}
 
 
-async def test_progress_is_drawn_on_a_terminal_and_nowhere_else(staffed: Company) -> None:
+async def test_progress_is_shown_only_on_a_terminal(staffed: Company) -> None:
     ours, theirs = pty.openpty()
     process = staffed.stack.service().process
     sweep = await asyncio.create_subprocess_exec(

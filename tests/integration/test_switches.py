@@ -1,4 +1,4 @@
-"""What nobody could confirm about Graph: the calendars are exact whichever way it turns out to be."""
+"""Unconfirmed behaviour of Graph: the calendars are exact with either behaviour."""
 
 import asyncio
 import re
@@ -38,10 +38,10 @@ UNCONFIRMED: list[tuple[str, Any]] = [
     ("throttled_batch_status", 424),
 ]
 OF_TOKENS_WITHOUT_ROLES = {"no_roles_code", "no_roles_status"}
-"""In test_sites.py: such a site is not served at all."""
+"""Tested in test_sites.py: such a site is not served at all."""
 
 
-def test_every_switch_that_nobody_could_confirm_is_tried() -> None:
+def test_every_unconfirmed_behaviour_of_graph_is_tested() -> None:
     document = Path(__file__).parents[2] / "docs" / "sandbox-graph.md"
     marked = re.findall(r"^\| `(\w+)` \|.*\[U\] \|$", document.read_text(encoding="utf-8"), re.MULTILINE)
     assert {name for name, _ in UNCONFIRMED} | OF_TOKENS_WITHOUT_ROLES == set(marked)
@@ -70,7 +70,7 @@ async def world(
 
 @dataclass
 class Desk:
-    """A worker of their own for one story, and what planners and they themselves do."""
+    """A worker for one story, with the actions of planners and of the worker."""
 
     company: Company
     name: str
@@ -93,11 +93,11 @@ class Desk:
             start = now() + timedelta(days=self.jobs)
             job = Job(job_id=job_id, site_id="site-1", starts_at=start, ends_at=start + timedelta(hours=1))
             changes += self.company.schedule.add_job(job, [self.name])
-        await self.tell(changes)
+        await self.publish(changes)
         return ids
 
-    async def tell(self, changes: list[Change]) -> None:
-        """Core's API knows, and the topic."""
+    async def publish(self, changes: list[Change]) -> None:
+        """Puts the change into Core's API and on the topic."""
         await self.company.give_core_the_schedule()
         self.company.publish(changes)
 
@@ -123,7 +123,7 @@ async def changes_and_hand_edits(desk: Desk) -> None:
     await desk.right()
     schedule, graph = desk.company.schedule, desk.company.graph
     later = now() + timedelta(days=18)
-    await desk.tell(
+    await desk.publish(
         [
             *schedule.change_job(ids[0], notes="Bring a ladder."),
             *schedule.reschedule(ids[1], later, later + timedelta(hours=2)),
@@ -158,7 +158,7 @@ async def a_lost_answer_and_a_person_who_deletes_the_event_at_once(desk: Desk) -
 
 
 async def a_create_that_lands_late(desk: Desk, *, changed: bool = False, edited: bool = False) -> None:
-    """The one is looked for and not found; it lands just before the other, which has its transactionId."""
+    """The late create is looked up and not found; it lands just before the slow one, which has its transactionId."""
     graph = desk.company.graph
     match: dict[str, Any] = {"mailbox": desk.address, "operation": "create", "times": 1, "hold_seconds": 60}
     late = await graph.set_fault("late", retry_after=1, **match)
@@ -166,7 +166,7 @@ async def a_create_that_lands_late(desk: Desk, *, changed: bool = False, edited:
     [job_id] = await desk.plan()
     await graph.wait_for_fault(late)
     if changed:
-        await desk.tell(desk.company.schedule.change_job(job_id, notes="Bring a ladder."))
+        await desk.publish(desk.company.schedule.change_job(job_id, notes="Bring a ladder."))
     await graph.wait_for_fault(slow)
     await graph.release(late)
     await desk.there()
@@ -184,7 +184,7 @@ async def a_throttled_batch(desk: Desk) -> None:
 
 @pytest.mark.asyncio(loop_scope=ONE_LOOP)
 @pytest.mark.parametrize(("switch", "value"), UNCONFIRMED)
-async def test_the_calendars_are_exact_whatever_graph_does(world: Company, switch: str, value: Any) -> None:
+async def test_the_calendars_are_exact_with_either_behaviour_of_graph(world: Company, switch: str, value: Any) -> None:
     default = (await world.graph.switches())[switch]["default"]
     assert value != default
     await world.graph.reset_stats()
@@ -209,6 +209,6 @@ async def test_the_calendars_are_exact_whatever_graph_does(world: Company, switc
         await world.graph.set_switches(**{switch: default})
     duplicates = {duplicate["mailbox"] for duplicate in (await world.graph.stats())["duplicates"]}
     if switch == "transaction_memory_seconds":
-        # Without any memory of transactionIds nothing keeps a create that lands late out: the sweep puts it right.
+        # Without any memory of transactionIds, a create that lands late makes a second event. The sweep deletes it.
         duplicates -= {desks[name].address for name in "def"}
     assert duplicates == set()

@@ -1,4 +1,4 @@
-"""https with an authority of one's own, as companies have it; and tokens go nowhere but to Graph and Core."""
+"""HTTPS with a private authority, as companies use it; and tokens go only to Graph and Core."""
 
 import asyncio
 import ssl
@@ -44,7 +44,7 @@ async def company(
 
 @dataclass
 class Elsewhere:
-    """A server of somebody else's, whom the authority vouches for all the same."""
+    """A foreign server whose certificate the authority has signed too."""
 
     url: str = ""
     requests: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ async def elsewhere(authority: trustme.CA) -> AsyncIterator[Elsewhere]:
 
 
 @pytest.mark.parametrize("misled", [False, True])
-async def test_calendars_are_kept_over_https_whatever_authorities_the_environment_names(
+async def test_calendars_are_kept_over_https_with_any_authorities_in_the_environment(
     company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, misled: bool
 ) -> None:
     if misled:
@@ -110,16 +110,16 @@ async def test_without_the_authority_host_and_setting_are_named_and_nothing_is_l
     service = await company.start(CALSYNC_CA_FILE="")
     host = company.stack.graph_url.removeprefix("https://")
 
-    async def told() -> bool:
+    async def reported() -> bool:
         log = service.process.log.read_text().splitlines()
         return any(host in line and "CALSYNC_CA_FILE" in line for line in log)
 
-    await eventually(told, "host and setting are told")
+    await eventually(reported, "host and setting are reported")
     assert await company.metric(service, 'calsync_site_up{site="site-1"}') == 1, "the site itself is not at fault"
     assert await company.ours() == []
     assert max(company.committed()) <= 0
     await asyncio.to_thread(service.process.stop)
-    # A group without a commit, like the one before: the embedded broker serves no group that was left once more.
+    # A new group without a commit: the embedded broker does not serve a group again that its members have left.
     company.stack.group += "-again"
     await company.start("trusting")
     await company.consumed()
@@ -137,7 +137,7 @@ async def test_a_sweep_without_the_authority_fails_with_host_and_setting(company
     assert "CALSYNC_CA_FILE" in swept.errors
 
 
-async def test_a_file_that_holds_no_authority_is_a_fault_of_the_settings(company: Company, tmp_path: Path) -> None:
+async def test_a_file_without_an_authority_is_a_configuration_error(company: Company, tmp_path: Path) -> None:
     company.stack.ca_file = tmp_path / "empty.pem"
     company.stack.ca_file.write_text("no certificate")
     done = await company.command("sweep")

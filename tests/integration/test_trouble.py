@@ -1,4 +1,4 @@
-"""What operators get wrong, and what goes away under the service."""
+"""Mistakes of operators, and servers that become unavailable while the service runs."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ from tests.warm import Warm
 
 
 def refused(company: Company, **environment: str) -> str:
-    """What the service says as it refuses to run with these settings."""
+    """The output of the service when it refuses to run with these settings."""
     service = company.stack.service(**environment)
     process = service.process
     done = subprocess.run(
@@ -26,51 +26,53 @@ def refused(company: Company, **environment: str) -> str:
     return done.stderr
 
 
-async def test_every_fault_of_the_settings_is_told_at_once_without_their_values(company: Company) -> None:
-    told = refused(
+async def test_every_problem_of_the_settings_is_reported_at_once_without_their_values(company: Company) -> None:
+    reported = refused(
         company,
         CALSYNC_GRAPH_URL="http://graph.example/v1.0",
         CALSYNC_WINDOW_DAYS="never",
         CALSYNC_REDIS_URL="mysql://user:hidden@host",
         CALSYNC_HTTP_BIND="nowhere",
     )
-    assert "CALSYNC_GRAPH_URL: must be https" in told
-    assert "CALSYNC_WINDOW_DAYS" in told
-    assert "CALSYNC_REDIS_URL" in told
-    assert "CALSYNC_HTTP_BIND" in told
-    assert "hidden" not in told
+    assert "CALSYNC_GRAPH_URL: must be https" in reported
+    assert "CALSYNC_WINDOW_DAYS" in reported
+    assert "CALSYNC_REDIS_URL" in reported
+    assert "CALSYNC_HTTP_BIND" in reported
+    assert "hidden" not in reported
 
 
-async def test_a_port_that_is_taken_is_told_with_its_setting(company: Company) -> None:
+async def test_a_port_in_use_is_reported_with_its_setting(company: Company) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        told = refused(company, CALSYNC_HTTP_BIND=f"127.0.0.1:{taken.getsockname()[1]}")
-    assert "CALSYNC_HTTP_BIND: cannot listen on 127.0.0.1" in told
-    assert all(line.startswith(("{", "calsync:")) for line in told.splitlines()), told
+        reported = refused(company, CALSYNC_HTTP_BIND=f"127.0.0.1:{taken.getsockname()[1]}")
+    assert "CALSYNC_HTTP_BIND: cannot listen on 127.0.0.1" in reported
+    assert all(line.startswith(("{", "calsync:")) for line in reported.splitlines()), reported
 
 
-async def test_a_sites_file_that_cannot_be_used_is_told_with_every_problem(company: Company) -> None:
+async def test_an_unusable_sites_file_is_reported_with_every_problem(company: Company) -> None:
     company.stack.sites_file.write_text('[[site]]\nid = "Bad Id"\nname = "x"\ntimezone = "Mars/Olympus"\n')
-    told = refused(company)
-    assert "id must be small letters" in told
-    assert "timezone is not an IANA time zone" in told
-    assert "tenant_id is missing" in told
+    reported = refused(company)
+    assert "id must be small letters" in reported
+    assert "timezone is not an IANA time zone" in reported
+    assert "tenant_id is missing" in reported
 
 
-async def test_a_sites_file_broken_while_running_is_told_and_the_last_good_one_kept(company: Company) -> None:
+async def test_a_sites_file_broken_while_running_is_reported_and_the_last_good_one_kept(company: Company) -> None:
     company.publish(company.generate(workers=2, jobs=2))
     await company.open_mailboxes()
     service = await company.start()
     company.stack.sites_file.write_text("[[site]\nsecret")
 
-    async def told() -> bool:
+    async def reported() -> bool:
         return "the last good one is kept" in service.process.log.read_text()
 
-    await eventually(told, "the broken sites file is told")
+    await eventually(reported, "the broken sites file is reported")
     await company.consumed()
     await company.judge()
 
 
-async def test_redis_gone_for_a_while_pauses_and_loses_nothing(tmp_path: Path, broker: str, warm: Warm) -> None:
+async def test_work_pauses_while_redis_is_unavailable_and_nothing_is_lost(
+    tmp_path: Path, broker: str, warm: Warm
+) -> None:
     folder = tmp_path / "valkey"
     folder.mkdir()
     with embedded_valkey(folder, persistent=True) as valkey:

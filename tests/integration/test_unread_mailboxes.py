@@ -25,7 +25,7 @@ async def event_of(company: Company) -> tuple[str, dict[str, Any]]:
     return next((address, event) for address, event in await company.ours() if event["tag"].startswith(f"{SITE}/"))
 
 
-async def test_a_mailbox_that_fails_in_three_sweeps_is_named_and_then_fails_no_more(swept: Company) -> None:
+async def test_a_mailbox_that_fails_in_three_sweeps_is_named_and_no_longer_fails_the_sweep(swept: Company) -> None:
     address, _ = await event_of(swept)
     fault = await swept.graph.set_fault("move-in-progress", operation="view", mailbox=address)
     for status in (1, 1, 0, 0):
@@ -43,8 +43,8 @@ async def test_a_mailbox_that_fails_in_three_sweeps_is_named_and_then_fails_no_m
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
-async def test_a_sweep_that_reads_nothing_ends_with_1_and_says_why(swept: Company, options: tuple[str, ...]) -> None:
-    assert (await swept.sweep()).status == 0  # it counts what the first one made
+async def test_a_sweep_that_reads_nothing_ends_with_1_and_reports_why(swept: Company, options: tuple[str, ...]) -> None:
+    assert (await swept.sweep()).status == 0  # it counts the events that the first sweep created
     counted = (await swept.command("site", "list", "--json")).stdout
     before = await swept.graph.events()
     for address in {address for address, _ in await swept.ours()}:
@@ -61,7 +61,7 @@ async def test_a_sweep_that_reads_nothing_ends_with_1_and_says_why(swept: Compan
 
 @pytest.mark.parametrize("where", ["far away", "in another calendar", "in Deleted Items", "gone"])
 @pytest.mark.parametrize("found_by_id", [False, True])
-async def test_an_event_out_of_view_is_back_after_two_sweeps_and_one_dragged_away_keeps_its_categories(
+async def test_an_event_out_of_view_is_back_after_two_sweeps_and_a_dragged_event_keeps_its_categories(
     swept: Company, where: str, found_by_id: bool
 ) -> None:
     await swept.graph.set_switches(deleted_items_by_id=found_by_id)

@@ -39,7 +39,7 @@ async def test_three_thousand_changes_arrive_exactly_while_one_request_in_five_f
     struck = {fault["id"]: fault["hits"] for fault in await graph.faults()}
     assert all(struck[fault] for fault in faults), struck
     if await company.metric(service, 'calsync_events_total{result="handed_over"}'):
-        # A mailbox, or a job, that met nothing but faults for two minutes is left to the sweep.
+        # A mailbox or a job whose requests all failed for two minutes is left to the sweep.
         await graph.clear_faults()
         await company.give_core_the_schedule()
         assert (await company.sweep()).status == 0

@@ -1,7 +1,7 @@
-"""Plants each fault of the list alone in a copy of the tree, and sees whether the tests notice: ``make mutants``.
+"""Plants each fault of the list alone in a copy of the tree, and checks that the tests notice it: ``make mutants``.
 
-Exit codes: 0 every fault was noticed; 1 one of them was not; 2 one of them cannot be planted, a named test does not
-exist, or the clean tree fails.
+Exit codes: 0 every fault was noticed; 1 a fault was not noticed; 2 a fault cannot be planted, a named test does not
+exist, or the clean tree fails its tests.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tests.mutants.listed import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("tests/unit", "tests/contract", "tests/simulation")
-"""Tests that need no servers but the store's."""
+"""Tests that need no server except the store's."""
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".demo", ".*cache*", "__pycache__", "node_modules", "dist")
 TIMEOUT_SECONDS = 900.0
 PASSED, FAILED = 0, 1
@@ -33,36 +33,36 @@ OUT_OF_TIME = -1
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one mutant."""
+    """The result of one mutant."""
 
     mutant: Mutant
     verdict: str
     """caught, SURVIVED or ERROR."""
     said: str
-    """Which tests failed, or what is wrong."""
+    """The tests that failed, or what is wrong."""
     seconds: float
 
 
 class Copy:
-    """A copy of the tree to spoil."""
+    """A copy of the tree in which faults are planted."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
 
     def test(self, *selected: str, stop: bool = True) -> tuple[int, str]:
-        """pytest's exit code, and which tests failed or what it said last."""
+        """Returns pytest's exit code, and the tests that failed or the first lines of its output."""
         options = ["-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-rfE", *(["-x"] if stop else [])]
         try:
             ran = self.python("-m", "pytest", *options, *selected, timeout=TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            return OUT_OF_TIME, "not over in time"
+            return OUT_OF_TIME, "timed out"
         lines = ran.stdout.splitlines()
         failed = [line.split(" ")[1].rpartition("::")[2] for line in lines if line.startswith(("FAILED", "ERROR"))]
         return ran.returncode, ", ".join(dict.fromkeys(failed)) or "; ".join([*ran.stderr.splitlines(), *lines][:3])
 
     def python(self, *arguments: str, timeout: float = 60.0) -> "subprocess.CompletedProcess[str]":
-        """Run Python there, on the copy's own modules."""
+        """Runs Python in the copy, on the copy's own modules."""
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
         return subprocess.run(
             [sys.executable, *arguments],
@@ -75,7 +75,7 @@ class Copy:
         )
 
     def try_out(self, mutant: Mutant, redis: Redis, *, all_tests: bool) -> Outcome:
-        """Plant the fault, run its tests, and take it out again."""
+        """Plants the fault, runs its tests, and removes it again."""
         started, path = time.monotonic(), self.folder / mutant.file
         whole = path.read_text() if path.exists() else ""
         if whole.count(mutant.old) != 1:
@@ -92,32 +92,34 @@ class Copy:
         return Outcome(mutant, verdict, said if verdict != "SURVIVED" else "", time.monotonic() - started)
 
     def _breaks(self, mutant: Mutant, redis: Redis) -> str:
-        """Why the spoilt file cannot even be loaded; empty if it can."""
+        """Why the changed file cannot be loaded; empty if it can."""
         if mutant.file.endswith(".lua"):
             scripts = (self.folder / mutant.file).parent
             try:
                 redis.script_load((scripts / "common.lua").read_text() + (self.folder / mutant.file).read_text())
             except RedisError as error:
-                return f"it is not a script: {error}"
+                return f"it is not a valid script: {error}"
             return ""
         ran = self.python("-c", f"import {mutant.file.removesuffix('.py').replace('/', '.')}")
         return "" if ran.returncode == 0 else f"it cannot be imported: {ran.stderr.splitlines()[-1]}"
 
     def check(self) -> str:
-        """Why the tests would not run on the copy's modules; empty if they do."""
+        """Why the tests would not use the copy's modules; empty if they do."""
         ran = self.python("-c", "import consumer; print(consumer.__file__)")
         return "" if ran.stdout.startswith(str(self.folder)) else f"the copy is not used: {ran.stdout}{ran.stderr}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("names", nargs="*", help="parts of the names of those to try; all if none is given")
-    parser.add_argument("--all-tests", action="store_true", help="see which of all quick tests notice each")
+    parser.add_argument("names", nargs="*", help="parts of the names of the mutants to try (default: all)")
+    parser.add_argument(
+        "--all-tests", action="store_true", help="run all quick tests for each mutant, not only the named ones"
+    )
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
     chosen = [each for each in MUTANTS if not options.names or any(part in each.name for part in options.names)]
     if not chosen:
-        parser.error("no mutant has such a name")
+        parser.error("no mutant has a name with one of these parts")
     if nameless := [each.name for each in chosen if not each.tests]:
         print(f"no test is named for: {', '.join(nameless)}")
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch, embedded_valkey(Path(scratch)) as valkey:

@@ -38,7 +38,7 @@ MUTANTS: Final = (
         "consumer/sync/look.py",
         "return memory.rank <= change.state.rank",
         "return False and memory.rank <= change.state.rank",
-        (f"{FAULTS}::test_an_event_that_a_killed_run_has_made_goes_when_its_job_was_cancelled_meanwhile",),
+        (f"{FAULTS}::test_an_event_of_a_killed_run_is_deleted_if_its_job_was_cancelled_meanwhile",),
     ),
     Mutant(
         "finish.lua without the token check",
@@ -81,14 +81,14 @@ MUTANTS: Final = (
         "consumer/sync/routing.py",
         "if not is_blown(vanished, known) or",
         "if vanished or",
-        (f"{SWEEP}::test_a_wiped_table_that_arrives_as_deletions_is_held_too",),
+        (f"{SWEEP}::test_a_wiped_table_that_arrives_as_deletions_trips_the_fuse_too",),
     ),
     Mutant(
         "no fuse on the sweep's way",
         "consumer/sync/conclusions.py",
         "        if self._is_held():",
         "        if not self:",
-        (f"{SWEEP}::test_vanished_jobs_beyond_the_fuse_are_held_until_allowed",),
+        (f"{SWEEP}::test_vanished_jobs_beyond_the_fuse_are_kept_until_allowed",),
     ),
     Mutant(
         "reads_as is always true",
@@ -102,7 +102,7 @@ MUTANTS: Final = (
         "consumer/domain/compare.py",
         "summary.etag == link.etag",
         "True",
-        (f"{SWEEP}::test_what_a_person_does_to_our_event_is_repaired_once",),
+        (f"{SWEEP}::test_a_persons_edit_of_our_event_is_repaired_once",),
     ),
     Mutant(
         "a dead letter's delivery failure is ignored",
@@ -203,7 +203,7 @@ MUTANTS: Final = (
         "consumer/sync/scheduler.py",
         "if every_mailbox or parking.hourly or shared:",
         "if every_mailbox:",
-        (f"{REFUSALS}::test_on_recovery_what_was_parked_since_the_trouble_began_is_enabled_and_nothing_else",),
+        (f"{REFUSALS}::test_recovery_enables_only_the_mailboxes_parked_since_the_trouble_began",),
     ),
     Mutant(
         "a 4xx without Graph's code decides",
@@ -307,7 +307,7 @@ MUTANTS: Final = (
         "consumer/graph/dispatcher.py",
         "if wait := retry_after(headers, own=own):",
         "if wait := 0.0:",
-        ("tests/unit/graph/test_dispatcher_answers.py::test_the_wait_within_a_batch_holds_for_its_mailbox_alone",),
+        ("tests/unit/graph/test_dispatcher_answers.py::test_a_retry_after_within_a_batch_applies_only_to_its_mailbox",),
     ),
     Mutant(
         "copies are kept",
@@ -335,14 +335,14 @@ MUTANTS: Final = (
         "consumer/sync/lanes.py",
         "await asyncio.wait(self._tasks, timeout=deadline)",
         "pass",
-        (f"{FAULTS}::test_a_drain_waits_for_what_is_under_way_and_begins_nothing",),
+        (f"{FAULTS}::test_a_drain_waits_for_running_work_and_begins_nothing",),
     ),
     Mutant(
         "the window's edge is reversed",
         "consumer/domain/window.py",
         "self.start <= starts_at < self.end",
         "self.start < starts_at <= self.end",
-        ("tests/unit/domain/test_window.py::test_adjoining_windows_hold_a_moment_exactly_once",),
+        ("tests/unit/domain/test_window.py::test_a_moment_is_in_exactly_one_of_two_adjoining_windows",),
     ),
     Mutant(
         "a time zone is kept for ever",
@@ -413,7 +413,7 @@ MUTANTS: Final = (
         (
             (
                 "tests/simulation/test_lost_data.py::"
-                "test_changes_after_the_store_lost_its_data_update_the_events_that_are_there"
+                "test_changes_after_the_store_lost_its_data_update_the_existing_events"
             ),
         ),
     ),
@@ -425,7 +425,7 @@ MUTANTS: Final = (
         (f"{LEASES}::test_taking_over_an_expired_lease_marks_the_jobs_of_its_run",),
     ),
     Mutant(
-        "a request is sent whatever the age of its lease",
+        "a request is sent at any age of its lease",
         "consumer/sync/lease.py",
         "return not self.lost and now - self.renewed_at <= SEND_WITHIN_SECONDS",
         "return not self.lost",

@@ -15,11 +15,11 @@ from tests.simulation.loop import simulate
 from tests.simulation.story import KINDS, Story
 
 STUCK_SECONDS = 120
-"""A story that takes so long, in real time, goes round in circles."""
+"""A story that takes this long, in real time, does not end."""
 
 
 def play(kind: str, seed: int) -> str:
-    """What is wrong at the end of one story; empty if nothing is."""
+    """The problems at the end of one story; empty if there are none."""
     structlog.configure(processors=[_drop])
     signal.signal(signal.SIGALRM, _stuck)
     signal.alarm(STUCK_SECONDS)
@@ -30,7 +30,7 @@ def play(kind: str, seed: int) -> str:
 
 
 def result(story: Story) -> str:
-    """What is wrong at the end of a story; empty if nothing is."""
+    """The problems at the end of a story; empty if there are none."""
     try:
         simulate(story.play())
     except Exception as failure:  # noqa: BLE001 (one story's error must not end the others)

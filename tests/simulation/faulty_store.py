@@ -1,4 +1,4 @@
-"""The way to the store: latency, lost calls and answers, a store that is away, refuses writes or forgets."""
+"""The network to the store: latency, lost calls and answers, and a store that is down, read-only or loses data."""
 
 import asyncio
 import copy
@@ -16,17 +16,17 @@ from tests.simulation.process import Process, current, in_world
 READS: Final = frozenset(
     {"list_parked", "paused", "born", "time", "linked", "holders", "events_of", "dirty", "coming", "events", "ping"}
 )
-"""What a store that refuses writes still answers."""
+"""Calls that a store still answers when it refuses writes."""
 SLOW_SECONDS: Final = 4.0
-"""Less than the client's timeout (5 s), so that no call fails for it."""
+"""Less than the client's timeout (5 s), so that no call fails because of it."""
 
 
 class FaultyStore:
-    """The store port over a network. Scripts run in the world: also when who called them is dead or frozen by then."""
+    """The store port over a network. Scripts run in the world, even if their caller is dead or frozen by then."""
 
     def __init__(self, store: MemoryStore, random: Random) -> None:
         self.whole = store
-        """What the store holds, without the way to it."""
+        """The store itself, without the network."""
         self.random = random
         self.latency = 0.002
         """Seconds each way, at most."""
@@ -34,7 +34,7 @@ class FaultyStore:
         """The probability that a call fails before its script ran."""
         self.lost_answers = 0.0
         """The probability that a call fails after its script ran."""
-        self.away = False
+        self.unavailable = False
         self.refuses_writes = False
         self.refuses_renewals = False
         self.is_slow = False
@@ -58,12 +58,12 @@ class FaultyStore:
         self.forgot_at = asyncio.get_running_loop().time()
 
     def snapshot(self) -> MemoryStore:
-        """All that the store holds now, to be rolled back to: what a replica of it, or its last save, holds."""
+        """The present contents of the store, to be restored later: those of a replica of it, or of its last save."""
         clock = self.whole.clock
         return copy.deepcopy(self.whole, {id(clock): clock})
 
     def roll_back(self, snapshot: MemoryStore) -> None:
-        """A failover to a replica that was behind, or a restart from an older save."""
+        """A failover to a replica that lagged, or a restart from an older save."""
         self.whole.roll_back(snapshot)
         self.forgot_at = asyncio.get_running_loop().time()
 
@@ -73,19 +73,19 @@ class FaultyStore:
         return held is not None and held.until > asyncio.get_running_loop().time()
 
     def heal(self) -> None:
-        """No more faults."""
+        """Ends all faults."""
         self.latency = 0.002
         self.lost_calls = self.lost_answers = 0.0
-        self.away = self.refuses_writes = self.refuses_renewals = self.is_slow = False
+        self.unavailable = self.refuses_writes = self.refuses_renewals = self.is_slow = False
 
     async def _call(
         self, name: str, script: Callable[..., Coroutine[Any, Any, Any]], arguments: Any, options: Any
     ) -> Any:
         process = current()
-        if process is not None and process.state == "buried":
+        if process is not None and process.state == "ended":
             raise asyncio.CancelledError
         sent = asyncio.get_running_loop().time()
-        # A lease is the caller's own: only an answer that arrives moves it on.
+        # The caller has its own copy of the lease: only an answer that arrives extends it.
         copies = [copy.copy(each) if isinstance(each, Lease) else each for each in arguments]
         answer = await in_world(self._exchange(process, name, script, copies, options))
         for own, theirs in zip(arguments, copies, strict=True):
@@ -121,4 +121,4 @@ class FaultyStore:
         return answer
 
     def _loses(self, share: float) -> bool:
-        return self.away or self.random.random() < share
+        return self.unavailable or self.random.random() < share

@@ -1,4 +1,4 @@
-"""A consumer group: a replica that falls silent loses its partitions to the others, and learns that when it wakes."""
+"""A consumer group: a silent replica loses its partitions to the others, and learns that when it wakes."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from typing import Final
 from tests.simulation.world import Log, Replica
 
 SESSION_SECONDS: Final = 10.0
-"""After so long without a heartbeat a member is out of the group."""
+"""After this time without a heartbeat, a member is out of the group."""
 
 
 class Group:
-    """Shares the partitions among the replicas that are there."""
+    """Shares the partitions among the running replicas."""
 
     def __init__(self, log: Log, start: Callable[[str], Replica]) -> None:
         """``start`` makes a replica without partitions, by name."""
@@ -20,7 +20,7 @@ class Group:
         self._started = 0
         self.members: list[Replica] = []
         self.replicas: list[Replica] = []
-        """All that ever were."""
+        """All replicas that were ever started."""
 
     def join(self) -> Replica:
         """A new replica, which takes its share."""
@@ -54,7 +54,7 @@ class Group:
             self._share()
 
     def _thawed(self, replica: Replica) -> None:
-        """Its first poll says that it is out of the group: it gives up its partitions and joins again."""
+        """The replica's first poll reports that it is out of the group: it gives up its partitions and joins again."""
         if replica in self.members:
             return
 
@@ -68,7 +68,7 @@ class Group:
         replica.process.spawn(rejoin())
 
     def _share(self) -> None:
-        """Deal the partitions out among the members. Who has one already keeps it if that is fair."""
+        """Divides the partitions among the members. A member keeps its partitions if that is fair."""
         members = self.members
         if not members:
             return

@@ -1,7 +1,7 @@
 """An event loop in simulated time: when nothing is ready, the clock jumps to the next timer.
 
-What belongs to a :class:`~tests.simulation.process.Process` runs only while that process runs: one that is frozen or
-killed stops between two steps of its tasks, wherever they are.
+What belongs to a :class:`~tests.simulation.process.Process` runs only while that process runs: a frozen or killed
+process stops between two steps of its tasks.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumping)
         self.processes: list[Process] = []
         self.stops: list[Callable[[], object]] = []
-        """Called when the world has ended: what begins something new whenever something ends would never end."""
+        """Called when the world has ended: sources of new tasks must stop, or the loop would never end."""
         self.set_task_factory(_registered)
 
     def time(self) -> float:
@@ -111,7 +111,7 @@ def simulate(world: Coroutine[Any, Any, T]) -> T:
             for stop in loop.stops:
                 stop()
             for process in loop.processes:
-                await process.bury()
+                await process.end()
 
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         return runner.run(whole())

@@ -1,4 +1,4 @@
-"""An Outlook that is watched: requests without a lease, second events of an assignment, and what people have added."""
+"""An Outlook that records requests without a lease, second events of an assignment, and what people have added."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tests.simulation.process import Process, current, in_world
 T = TypeVar("T")
 
 LEASE_ENDED = "a request whose lease ended while it was under way"
-"""An update may be overwritten so, and the sweep repairs it. It is not an excuse for a second event."""
+"""Such an update may be overwritten, and the sweep repairs it. It does not excuse a second event."""
 
 
 @dataclass(frozen=True)
@@ -32,35 +32,35 @@ class Twin:
 
 
 def start_of(event: RemoteEvent) -> datetime:
-    """When an event starts: every event of these worlds does."""
+    """The start of an event. Every event of these worlds has one."""
     assert event.start is not None
     return event.start
 
 
 @dataclass
 class WatchedOutlook(MemoryOutlook):
-    """Carries out what was sent although its sender dies or freezes meanwhile."""
+    """Carries out every request that was sent, even if its sender dies or freezes meanwhile."""
 
     store: FaultyStore | None = None
     slow: float = 0.0
-    """How much longer requests take, at most, in seconds; the client gives up after ``REQUEST_SECONDS``."""
+    """The longest extra time of a request, in seconds. The client gives up after ``REQUEST_SECONDS``."""
     unleased: list[str] = field(default_factory=list)
-    """Requests that were sent without a lease, and not by a replica that woke from a freeze."""
+    """Requests sent without a lease, except those of a replica that woke from a freeze."""
     twins: list[Twin] = field(default_factory=list)
     copies: set[str] = field(default_factory=set)
     """Ids of the events that people have made by copying ours."""
     categories: dict[str, set[str]] = field(default_factory=dict)
     """By event id: what people have added."""
     _strays: dict[str, str] = field(default_factory=dict)
-    """By event id: why it was created when its sender had no lease any more."""
+    """By event id: why it was created although its sender had lost its lease."""
 
     async def request(self, lease: Lease, act: Callable[[], T], *, write: bool) -> T:
         process = current()
-        if process is not None and process.state == "buried":
+        if process is not None and process.state == "ended":
             raise asyncio.CancelledError
         self.admit(lease)
         admitted = self.clock.monotonic()
-        await asyncio.sleep(self.random.uniform(0.0, 0.005))  # held by the sender: a freeze here sends it late
+        await asyncio.sleep(self.random.uniform(0.0, 0.005))  # the sender still has it: a freeze here sends it late
         self._check_lease(lease, process, admitted)
         sent = self._sent(lease, act, write, process, self.clock.monotonic())
         try:
@@ -101,7 +101,7 @@ class WatchedOutlook(MemoryOutlook):
                 self._created(address, new, [each for each in before.values() if each.tag == tag], stray)
             if stray is not None:
                 self.overwritten.add((address, tag))
-        self.duplicates.clear()  # the twins say more
+        self.duplicates.clear()  # ``twins`` has more detail
         return answer
 
     def _created(self, address: str, event: RemoteEvent, others: list[RemoteEvent], stray: str | None) -> None:
@@ -115,7 +115,7 @@ class WatchedOutlook(MemoryOutlook):
             self.twins.append(Twin(address, str(event.tag), self.clock.monotonic(), excuse))
 
     def _stray(self, lease: Lease, process: Process | None, sent_at: float) -> str | None:
-        """Why a request is carried out after its sender has lost the mailbox, if that is so."""
+        """Why a request is carried out after its sender has lost the mailbox; ``None`` if the sender has it."""
         assert self.store is not None
         if self.store.holds(lease):
             return None

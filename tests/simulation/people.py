@@ -1,4 +1,4 @@
-"""People at their calendars: they edit, drag, copy and delete our events, and add to them what must survive."""
+"""People at their calendars: they edit, drag, copy and delete our events, and add data that must survive."""
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -22,21 +22,21 @@ class Added:
 
 @dataclass
 class People:
-    """What they do, at random."""
+    """What people do, at random."""
 
     outlook: WatchedOutlook
     random: Random
     added: list[Added] = field(default_factory=list)
     touched: set[tuple[str, str]] = field(default_factory=set)
-    """(address, tag) of what a person has changed: the sweep's to repair."""
+    """(address, tag) of events that a person has changed: a sweep must repair them."""
     copied: set[tuple[str, str]] = field(default_factory=set)
-    """(address, tag) of what a person has copied."""
+    """(address, tag) of events that a person has copied."""
     deleted: set[str] = field(default_factory=set)
     """Ids of the events that people deleted themselves."""
     _count: int = 0
 
     def act(self) -> None:
-        """One of them does something to an event of ours, if there is one."""
+        """One person does something to one of our events, if there is one."""
         ours = [(a, event) for a, box in sorted(self.outlook.events.items()) for event in box.values() if event.tag]
         if not ours:
             return
@@ -45,7 +45,7 @@ class People:
         self.do(self.random.choice(kinds), address, event)
 
     def do(self, kind: str, address: str, event: RemoteEvent) -> None:
-        """Do this to this event."""
+        """Does this to this event."""
         box = self.outlook.events[address]
         event_id, pair = event.event_id, (address, str(event.tag))
         self._count += 1

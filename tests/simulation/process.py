@@ -1,11 +1,11 @@
 """Processes of a simulated world: each may be killed or frozen between any two steps of its tasks.
 
-A process is a context variable. The simulated loop asks the process of each callback whether it runs, and keeps those
-that do not: until the process thaws, or until the story is over. No ``finally`` block runs and no exception is raised,
-as with SIGKILL.
+A process is a context variable. The simulated loop asks the process of each callback whether it runs, and keeps the
+callbacks of a process that does not: until the process thaws, or until the story is over. No ``finally`` block runs and
+no exception is raised, as with SIGKILL.
 
-What a process has sent is no longer its own: :func:`in_world` carries a request out whether or not its sender still
-runs, and gives the answer to one that does.
+A request that a process has sent is independent of it: :func:`in_world` carries a request out even if its sender no
+longer runs, and gives the answer to a sender that does.
 """
 
 import asyncio
@@ -19,14 +19,15 @@ T = TypeVar("T")
 
 Point = Literal["step", "store before", "store after", "graph before", "graph after"]
 """Where a process can be struck: between two steps of its tasks; before or after a script of the store or a request to
-Graph is carried out, while its answer is awaited."""
+Graph is carried out, while its answer is awaited.
+"""
 
 PROCESS: ContextVar["Process | None"] = ContextVar("process", default=None)
 
 
 @dataclass
 class Strike:
-    """What happens to a process when it has passed a point so many times."""
+    """Happens to a process when it has passed a point this many times."""
 
     point: Point
     left: int
@@ -34,13 +35,13 @@ class Strike:
 
 
 class Process:
-    """Tasks and timers that stop and go on together."""
+    """Tasks and timers that stop and continue together."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.state: Literal["running", "frozen", "killed", "buried"] = "running"
+        self.state: Literal["running", "frozen", "killed", "ended"] = "running"
         self.undisturbed = True
-        """It runs, and no strike is to come: so nothing is to be asked of each of its steps."""
+        """Whether the process runs and no strike is planned, so that its steps need no check."""
         self.thawed_at = float("-inf")
         """On the monotonic clock."""
         self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
@@ -67,20 +68,20 @@ class Process:
         return asyncio.get_running_loop().create_task(work, context=self.context())
 
     def kill(self) -> None:
-        """As SIGKILL: not one further step."""
-        if self.state not in {"killed", "buried"}:
+        """Stops the process for good, as SIGKILL does."""
+        if self.state not in {"killed", "ended"}:
             self._turn("killed")
             self.on_kill()
 
     def freeze(self, seconds: float) -> None:
-        """Stand still for so long, and go on as if nothing had been: as SIGSTOP, or a virtual machine that is moved."""
+        """Stops for this many seconds and then continues, as after SIGSTOP or the move of a virtual machine."""
         if self.runs:
             self._turn("frozen")
             self.on_freeze()
             asyncio.get_running_loop().call_later(seconds, self.thaw, context=_world())
 
     def thaw(self) -> None:
-        """Go on."""
+        """Continues after a freeze."""
         if self.state == "frozen":
             self._turn("running")
             self.thawed_at = asyncio.get_running_loop().time()
@@ -88,16 +89,16 @@ class Process:
             self._resume()
 
     def may_run(self, handle: asyncio.Handle) -> bool:
-        """Whether this callback runs now; the loop asks."""
+        """Whether this callback may run now; the loop asks."""
         if self.state == "running":
             self.reach("step")
-        if self.state in {"running", "buried"}:
+        if self.state in {"running", "ended"}:
             return True
         self._kept.append(handle)
         return False
 
     def reach(self, point: Point) -> None:
-        """The process has come to this point."""
+        """Called when the process has come to this point."""
         strike = self._strike
         if strike is not None and strike.point == point:
             strike.left -= 1
@@ -106,21 +107,21 @@ class Process:
                 strike.act()
 
     def arm(self, strike: Strike | None) -> None:
-        """Have this happen when the process comes to its point."""
+        """Plans this strike for when the process comes to its point."""
         self._strike = strike
         self._turn(self.state)
 
-    async def bury(self) -> None:
-        """At the end of a story: let the tasks of a process that is no longer wanted end."""
+    async def end(self) -> None:
+        """At the end of a story: ends the tasks of the process."""
         self.kill()
-        self._turn("buried")
+        self._turn("ended")
         self._resume()
         while tasks := [task for task in self.tasks if not task.done() and task is not asyncio.current_task()]:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    def _turn(self, state: Literal["running", "frozen", "killed", "buried"]) -> None:
+    def _turn(self, state: Literal["running", "frozen", "killed", "ended"]) -> None:
         self.state = state
         self.undisturbed = state == "running" and self._strike is None
 
@@ -131,7 +132,7 @@ class Process:
 
 
 def current(context: Context | None = None) -> Process | None:
-    """The process of a context, or of what runs now; ``None``: the world itself."""
+    """The process of a context, or of the running code; ``None``: the world itself."""
     return PROCESS.get() if context is None else context.get(PROCESS)
 
 
@@ -139,7 +140,7 @@ _under_way: set["asyncio.Task[Any]"] = set()
 
 
 async def in_world(work: Coroutine[Any, Any, T]) -> T:
-    """Carry out what a process has sent. It ends whatever becomes of its sender."""
+    """Carries out what a process has sent. It ends even if its sender does not run any more."""
     task = asyncio.get_running_loop().create_task(work, context=_world())
     _under_way.add(task)
     task.add_done_callback(_ended, context=_world())
@@ -149,7 +150,7 @@ async def in_world(work: Coroutine[Any, Any, T]) -> T:
 def _ended(task: "asyncio.Task[Any]") -> None:
     _under_way.discard(task)
     if not task.cancelled():
-        task.exception()  # whoever waits is given it; a killed sender does not wait
+        task.exception()  # a waiting sender receives it; a killed one does not wait
 
 
 def _world() -> Context:

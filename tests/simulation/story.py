@@ -1,4 +1,4 @@
-"""Stories: a seed decides what happens to a world, and when. Then all trouble ends, and everything must be right."""
+"""Stories: a seed decides what happens to a world, and when. Then all faults end, and everything must be right."""
 
 import asyncio
 from collections import Counter
@@ -38,22 +38,22 @@ class Kind:
     changes: int = 120
     seconds: float = 240.0
     faults: Faults = field(default_factory=Faults)
-    """Of Graph."""
+    """Faults of Graph."""
     slow: float = 0.0
-    """Of some minutes, how many seconds longer requests to Graph take, at most."""
+    """The longest extra time of requests to Graph, in seconds, during some of the minutes."""
     kills: int = 0
     freezes: int = 0
     lost_answers: float = 0.0
     """The probability that a call to the store, or its answer, is lost."""
     outages: int = 0
-    """How often the store has one of these troubles for seconds."""
-    outage: tuple[str, ...] = ("away", "refuses_writes", "refuses_renewals", "is_slow")
+    """How often the store has one of these faults for some seconds."""
+    outage: tuple[str, ...] = ("unavailable", "refuses_writes", "refuses_renewals", "is_slow")
     forgets: int = 0
     rollbacks: int = 0
     people: int = 0
-    """How often a person does something to an event of ours."""
+    """How often a person does something to one of our events."""
     sweeps: bool = True
-    """Whether the replicas sweep. Without, what is left to the sweep is judged leniently; all else must be right."""
+    """Whether the replicas sweep. If not, work that is left to the sweep may be unfinished; all else must be right."""
 
 
 GRAPH = Faults(before=0.03, after=0.03, late=0.02, throttled=0.05)
@@ -102,12 +102,12 @@ class Story:
         self.group = Group(self.log, self._start)
         self.log.on_commit = self._check_commit
         self.wrong: list[str] = []
-        """What was seen to break a rule on the way."""
+        """Violations of rules that were seen during the story."""
         self._unwanted: dict[tuple[str, str], float] = {}
         """Until when, on the monotonic clock, an assignment was last unwanted."""
 
     async def play(self) -> None:
-        """The whole story, and the judgement."""
+        """Plays the whole story and judges it."""
         kind, store = self.kind, self.store
         for _ in range(kind.replicas):
             self.group.join()
@@ -130,13 +130,13 @@ class Story:
         self.judge()
 
     async def _change(self) -> None:
-        """Changes come in bursts, so that some meet each other on their way."""
+        """Changes come in bursts, so that some are in flight together."""
         pause = 2 * self.kind.seconds / self.kind.changes
         for _ in range(self.kind.changes):
             before = self.core.allowed()
             self.core.change()
             now, after = asyncio.get_running_loop().time(), self.core.allowed()
-            # Those that are wanted again were unwanted until now.
+            # Assignments that are wanted again were unwanted until now.
             self._unwanted.update(dict.fromkeys((before - after) | (self._unwanted.keys() & (after - before)), now))
             await asyncio.sleep(self.random.choice([0.0, 0.01, 0.3, pause, pause]))
 
@@ -160,7 +160,7 @@ class Story:
             await self._strike(process, lambda: process.freeze(seconds))
 
     async def _strike(self, process: Process, act: Callable[[], object]) -> None:
-        """At once, or when it comes to a certain point; at the latest after some seconds."""
+        """Acts at once, or when the process comes to a certain point, but after some seconds at the latest."""
         points: list[Point | None] = [None, "step", "store before", "store after", "graph before", "graph after"]
         point = self.random.choice(points)
         if point is not None:
@@ -188,7 +188,7 @@ class Story:
         setattr(self.store, name, False)
 
     async def _forget(self) -> None:
-        if self.group.running:  # rather in the middle of something
+        if self.group.running:  # preferably during an operation
             await self._strike(self.random.choice(self.group.running).process, self.store.forget)
 
     async def _roll_back(self) -> None:
@@ -207,7 +207,7 @@ class Story:
         self.outlook.slow = 0.0
 
     async def _settle(self) -> None:
-        """No more trouble. All that was sent lands, every record is done, and the sweeps come round."""
+        """Ends all faults. All that was sent lands, every record is done, and the sweeps run."""
         self.store.heal()
         self.outlook.faults, self.outlook.slow = Faults(), 0.0
         for replica in self.group.replicas:
@@ -223,7 +223,7 @@ class Story:
             self.wrong.append(f"records are never done: {self.log.committed}")
         await self.outlook.landed()
         if self.kind.sweeps:
-            # What a create in doubt may still become; then twice round.
+            # The time in which a create in doubt may land; then two sweeps.
             await asyncio.sleep(LANDING_SECONDS + HAND_OVER_SECONDS + 2 * SWEEP_SECONDS)
         else:
             await asyncio.sleep(HAND_OVER_SECONDS)
@@ -242,7 +242,7 @@ class Story:
         assert not wrong, f"{len(wrong)} wrong:\n" + "\n".join(wrong)
 
     def _left(self) -> set[tuple[str, str]]:
-        """(address, tag) of what only a sweep can put right."""
+        """(address, tag) of what only a sweep can repair."""
         if self.kind.sweeps:
             return set()
         marks = {(mailbox.address, tag(mailbox.site, job_id)) for mailbox, job_id in self.store.whole.marks}
@@ -252,7 +252,7 @@ class Story:
         return {(address, str(tag)) for address, tag in self.outlook.overwritten}
 
     def _there(self) -> list[tuple[tuple[str, str], RemoteEvent]]:
-        """Every event that a sweep can see to, with its (address, tag)."""
+        """Every event that a sweep can repair, with its (address, tag)."""
         left = self._left()
         return [
             ((address, str(event.tag)), event)
@@ -262,7 +262,7 @@ class Story:
         ]
 
     def _out_of_sight(self, address: str, event: RemoteEvent) -> bool:
-        """Whether a person has changed or copied it beyond the window, where no sweep looks."""
+        """Whether a person has changed or copied it beyond the window, which no sweep reads."""
         assert event.start is not None
         if event.start < SimulatedClock().now() + timedelta(days=WINDOW_DAYS):
             return False
@@ -286,7 +286,7 @@ class Story:
         return wrong
 
     def _links(self) -> list[str]:
-        """The store links what is there, and nothing else."""
+        """The store has links of all existing events, and no others."""
         linked = {
             (mailbox.address, tag(mailbox.site, job_id)): link.event_id if isinstance(link, Link) else "pending"
             for mailbox, links in self.store.whole.links.items()
@@ -296,7 +296,7 @@ class Story:
         hidden = {(a, str(e.tag)) for a, box in self.outlook.events.items() for e in box.values()} - there.keys()
         hidden |= self.people.touched - self.core.wanted()  # a person deleted it beyond the window
         if self.store.forgot_at > float("-inf"):
-            # A link that was rolled back to, of an event beyond the window that is gone: dropped when its time comes.
+            # A restored link of an event beyond the window that is gone: the service drops it later.
             hidden |= linked.keys() - there.keys() - self.core.wanted()
         return [
             f"link of {pair}: {linked.get(pair)}, and there is {there.get(pair)}"
@@ -305,9 +305,9 @@ class Story:
         ]
 
     def _additions(self) -> list[str]:
-        """What people have added is still there, unless its event had to go."""
+        """What people have added still exists, unless its event had to be deleted."""
         twins = {(twin.address, twin.tag) for twin in self.outlook.twins if twin.excuse}
-        twins |= self.people.copied  # a copy is adopted if a person drags the first one away
+        twins |= self.people.copied  # a copy is adopted if a person drags the first event out of view
         lost = []
         for added in self.people.added:
             pair = added.address, added.tag
@@ -336,14 +336,14 @@ class Story:
         return wrong
 
     def _check_commit(self, partition: int, before: int, position: int) -> None:
-        """No offset is committed past unfinished work: it would be lost with its replica."""
+        """No offset is committed past unfinished work: a crash of the replica would lose the work."""
         if self.store.forgot_at > float("-inf"):
-            return  # a link may be older than its event now, and what was marked may be forgotten: the sweep's
+            return  # a link may be older than its event now, and marks may be lost: the sweep repairs this
         records = self.log.records[partition]
         left = self._disturbed()
         for job_id, job in records[before:position]:
             if any(each == job_id for each, _ in records[position:]):
-                continue  # it comes again with the later state
+                continue  # a later record of the job follows
             if next(state for each, state in reversed(records) if each == job_id) is not job:
                 continue
             self.wrong += [
@@ -351,7 +351,7 @@ class Story:
             ]
 
     def _disturbed(self) -> set[tuple[str, str]]:
-        """(address, tag) of what the sweep will see to, or what others have changed since."""
+        """(address, tag) of what a sweep must repair, or what others have changed since."""
         marks = {(mailbox.address, tag(mailbox.site, job_id)) for mailbox, job_id in self.store.whole.marks}
         twins = {(twin.address, twin.tag) for twin in self.outlook.twins}
         return marks | twins | self._overwritten() | self.people.touched

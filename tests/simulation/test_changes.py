@@ -1,4 +1,4 @@
-"""Whole weeks in simulated time, with seeded faults: what holds at every moment, and what holds at the end."""
+"""Whole weeks in simulated time, with seeded faults: rules for every moment, and rules for the end."""
 
 import asyncio
 from datetime import timedelta
@@ -30,17 +30,17 @@ class World:
         return Replica(self.log, self.store, self.outlook, self.random, partitions or PARTITIONS)
 
     async def until_done(self) -> None:
-        """Until the group has committed everything; an hour of simulated time is more than enough."""
+        """Wait until the group has committed everything; an hour of simulated time is more than enough."""
         async with asyncio.timeout(3600):
             while not self.log.done:
                 await self.log.moved.wait()
         await self.outlook.landed()
-        await asyncio.sleep(0.1)  # so that what comes next is later than what was written last
+        await asyncio.sleep(0.1)  # so that the next change is later than the last write
 
     def judge(self, *, beyond: bool = True) -> None:
         """Exactly Core's schedule; only what is marked for the sweep may differ.
 
-        Without ``beyond``, nothing is said of events beyond the window: a sweep sees them when they enter it.
+        Without ``beyond``, events beyond the window are not checked: a sweep sees them when they enter it.
         """
         left_to_sweep = {(mailbox.address, f"{mailbox.site}/{job_id}") for mailbox, job_id in self.store.marks}
         dirty = left_to_sweep | self.outlook.overwritten
@@ -65,7 +65,7 @@ class World:
 
 
 async def play(world: World, *, changes: int, kills: int = 0, duplicate: bool = False) -> None:
-    """Changes trickle in while replicas are killed and replaced; then all is left to settle."""
+    """Changes arrive slowly while replicas are killed and replaced; then all work is finished."""
     replica = world.replica()
     kill_after = set(world.random.sample(range(changes), kills))
     for number in range(changes):
@@ -94,7 +94,7 @@ def test_without_faults_the_calendars_equal_the_schedule(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_with_every_fault_and_replicas_killed_no_event_is_ever_there_twice(seed: int) -> None:
+def test_with_every_fault_and_replicas_killed_no_event_ever_exists_twice(seed: int) -> None:
     async def story() -> None:
         world = World(seed, Faults(before=0.05, after=0.05, late=0.03, throttled=0.1))
         await play(world, changes=150, kills=4)
@@ -134,7 +134,7 @@ def test_two_replicas_with_a_partition_moving_between_them(seed: int) -> None:
     simulate(story())
 
 
-def test_a_delivered_log_once_more_writes_nothing() -> None:
+def test_delivering_the_whole_log_again_writes_nothing() -> None:
     async def story() -> None:
         world = World(1)
         await play(world, changes=100)
@@ -176,7 +176,7 @@ def test_a_forbidden_mailbox_is_parked_hourly_while_others_of_its_site_answer() 
     simulate(story())
 
 
-def test_redis_gone_for_a_minute_loses_nothing() -> None:
+def test_a_minute_without_redis_loses_nothing() -> None:
     async def story() -> None:
         world = World(4)
         replica = world.replica()
@@ -206,7 +206,7 @@ def test_one_mailbox_unavailable_for_minutes_is_handed_over_and_holds_up_no_offs
         job = list(world.core.jobs.values())[-1]
         for _ in range(400):
             world.core.change()
-            world.core.put(job)  # unchanged or not: the failing mailbox always has work
+            world.core.put(job)  # changed or not: the failing mailbox always has work
             await asyncio.sleep(1)
         await world.until_done()
         replica.kill()

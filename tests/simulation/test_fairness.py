@@ -30,7 +30,7 @@ Answer = Callable[[Mailbox], Awaitable[None]]
 
 
 class Calendars:
-    """The reconciler's place: each run takes what ``answer`` takes, and fails as it does."""
+    """Stands in for the reconciler: each run takes as long as ``answer``, and fails as it does."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -60,7 +60,7 @@ class Tenants:
         self.store = MemoryStore(clock)
         self.results: dict[str, Counter[str]] = {site_id: Counter() for site_id in site_ids}
         self.order: list[str] = []
-        """Jobs, as they were given back."""
+        """Jobs, in the order in which they were given back."""
         outlook = MemoryOutlook(clock, Random(1))
         sites = SiteRegistry(outlook, Counts(), on_resumed=lambda _: None)
         sites.replace({site_id: Site(site_id, "", "UTC", f"tenant-{site_id}", "app", "secret") for site_id in site_ids})
@@ -100,7 +100,7 @@ class Tenants:
 
 
 async def finished(tenants: Tenants, site_id: str, count: int) -> float:
-    """When so many records of a site were done."""
+    """When this many records of a site were done."""
     while tenants.results[site_id].total() < count:  # noqa: ASYNC110 (simulated time costs nothing)
         await asyncio.sleep(0.05)
     return asyncio.get_running_loop().time()
@@ -108,7 +108,7 @@ async def finished(tenants: Tenants, site_id: str, count: int) -> float:
 
 @pytest.mark.parametrize("fails", [True, False], ids=["requests that fail after 30 s", "answers after 30 s"])
 @pytest.mark.parametrize("count", [5, 40])
-def test_slow_tenants_do_not_starve_one_that_is_well(fails: bool, count: int) -> None:
+def test_slow_tenants_do_not_starve_a_healthy_one(fails: bool, count: int) -> None:
     slow = [f"slow-{number}" for number in range(count)]
 
     async def answer(mailbox: Mailbox) -> None:
@@ -128,7 +128,7 @@ def test_slow_tenants_do_not_starve_one_that_is_well(fails: bool, count: int) ->
     simulate(story())
 
 
-def test_slow_tenants_are_worked_off_all_the_same() -> None:
+def test_slow_tenants_are_still_processed() -> None:
     async def answer(_mailbox: Mailbox) -> None:
         await asyncio.sleep(30.0)
 
@@ -138,7 +138,7 @@ def test_slow_tenants_are_worked_off_all_the_same() -> None:
             tenants.add(site_id, 500)
         for site_id in ("a", "b", "c"):
             await finished(tenants, site_id, 500)
-        # Had each a third of all runs from the start, it would take 90 s.
+        # If each had a third of all runs from the start, it would take 90 s.
         assert asyncio.get_running_loop().time() < 200.0
 
     simulate(story())
@@ -179,7 +179,7 @@ def test_under_pressure_the_oldest_work_of_a_failing_tenant_is_handed_over_while
         for _ in range(3):
             await asyncio.sleep(1.0)
             await tenants.lanes.relieve()
-        # A run under way may still hold a few.
+        # A running run may still have a few.
         assert tenants.results["sick"]["handed_over"] >= 3 * RELIEVE_AT_ONCE - 50
         assert tenants.results["well"] == {"applied": 30}
 
@@ -206,7 +206,7 @@ def test_nothing_is_handed_over_while_no_tenant_is_served(well_for: float) -> No
     simulate(story())
 
 
-def test_a_tenant_that_is_served_is_not_relieved() -> None:
+def test_a_served_tenant_hands_nothing_over() -> None:
     async def answer(mailbox: Mailbox) -> None:
         await asyncio.sleep(0.1)
         if mailbox.address.startswith("worker-0@"):
@@ -224,7 +224,7 @@ def test_a_tenant_that_is_served_is_not_relieved() -> None:
     simulate(story())
 
 
-def test_what_cannot_be_marked_stays_and_is_done_when_the_tenant_is_back() -> None:
+def test_work_that_cannot_be_marked_stays_and_is_done_when_the_tenant_is_back() -> None:
     async def answer(mailbox: Mailbox) -> None:
         await asyncio.sleep(0.1)
         if mailbox.site == "sick" and asyncio.get_running_loop().time() < 100.0:
@@ -259,7 +259,7 @@ def test_after_an_unexpected_error_in_a_run_nothing_is_lost_and_other_lanes_go_o
         assert await finished(tenants, "well", 20) < 30.0
         inspection = await asyncio.wait_for(tenants.lanes.inspect(Mailbox("faulty", "another@example.com")), 30.0)
         assert inspection == Unread("unexpected", "an unexpected error: ZeroDivisionError")
-        # Again and again, but ever more seldom.
+        # Retried again and again, with longer and longer pauses.
         assert tenants.calendars.runs["faulty"] < 100
         await finished(tenants, "faulty", 10)
         assert tenants.results["faulty"] == {"applied": 10}

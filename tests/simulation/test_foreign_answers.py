@@ -1,4 +1,4 @@
-"""A proxy's pages in Graph's stead, in simulated time: work waits or is handed over, and is never dead-lettered."""
+"""A proxy's pages instead of Graph's answers, in simulated time: work waits or is handed over, never dead-lettered."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ BOX = Mailbox("acme", "worker-0@acme.example")
 
 
 def answers(is_foreign: Callable[[Mailbox], bool], tries: list[float]) -> Answer:
-    """Pages of a proxy for some mailboxes; ``tries`` takes when the first one was asked."""
+    """Pages of a proxy for some mailboxes; ``tries`` records when the first one was asked."""
 
     async def answer(mailbox: Mailbox) -> None:
         await asyncio.sleep(0.1)
@@ -30,7 +30,7 @@ def answers(is_foreign: Callable[[Mailbox], bool], tries: list[float]) -> Answer
 
 
 async def sweep_until(tenants: Tenants, seconds: float) -> None:
-    """Changes for three mailboxes, and a look at each, every five minutes."""
+    """Changes for three mailboxes, and an inspection of each, every five minutes."""
     loop = asyncio.get_running_loop()
     while loop.time() < seconds and not tenants.store.parked:
         tenants.add("acme", 3)
@@ -55,7 +55,7 @@ def test_a_mailbox_with_foreign_answers_is_parked_hourly_after_an_hour_and_twent
 
 @pytest.mark.parametrize("mailboxes", [1, 3])
 def test_foreign_answers_for_every_mailbox_park_none(mailboxes: int) -> None:
-    """Nor for a mailbox that is alone: no other shows that Graph can be reached."""
+    """The same holds for a single mailbox: no other mailbox shows that Graph can be reached."""
 
     async def story() -> None:
         tries: list[float] = []

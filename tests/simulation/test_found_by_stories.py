@@ -17,7 +17,7 @@ from tests.simulation.process import Point, Strike
 from tests.simulation.test_protocol import ANNA, World
 
 
-def test_a_late_update_beyond_the_window_is_put_right_by_the_mark_it_left() -> None:
+def test_a_late_update_beyond_the_window_is_repaired_by_its_mark() -> None:
     """Story ``freezes``, seed 26: an update failed, its job was marked, and it landed after the next update."""
 
     async def story() -> None:
@@ -40,8 +40,8 @@ def test_a_late_update_beyond_the_window_is_put_right_by_the_mark_it_left() -> N
     simulate(story())
 
 
-def test_an_edit_between_a_repair_and_the_look_at_it_is_overwritten_by_the_next_sweep() -> None:
-    """Story ``forgets``, seed 1: the edit was taken for what Graph makes of our repair, and stayed for good."""
+def test_an_edit_between_a_repair_and_its_check_is_overwritten_by_the_next_sweep() -> None:
+    """Story ``forgets``, seed 1: the edit was mistaken for Graph's rewriting of our repair, and was never repaired."""
 
     async def story() -> None:
         world = World()

@@ -1,4 +1,4 @@
-"""The fuse in simulated time, on both ways: what counts, what does not, and what it holds back."""
+"""The fuse in simulated time, for the sweep and the topic: which deletions count, and which it stops."""
 
 import asyncio
 from dataclasses import replace
@@ -36,7 +36,7 @@ async def sweep(world: World, replica: Replica, *, dry_run: bool = False) -> Rep
 
 
 def delete_unseen(world: World, jobs: list[Job]) -> None:
-    """The rows go, and nobody reads of it."""
+    """The rows are deleted, and no record is read."""
     world.core.log = Log(1)
     for job in jobs:
         del world.core.jobs[job.job_id]
@@ -52,7 +52,7 @@ async def delete_by_the_topic(world: World, jobs: list[Job]) -> None:
 @pytest.mark.parametrize(
     ("jobs", "vanished", "blown"),
     [
-        (60, 20, False),  # many, of whom a third; but not more than 20
+        (60, 20, False),  # many, and a third of all; but not more than 20
         (60, 21, True),
         (69, 21, True),
         (70, 21, False),  # not more than 30 %
@@ -60,7 +60,7 @@ async def delete_by_the_topic(world: World, jobs: list[Job]) -> None:
         (100, 31, True),
     ],
 )
-def test_more_than_20_jobs_and_more_than_30_percent_of_the_jobs_are_held_by_the_sweep(
+def test_more_than_20_jobs_and_more_than_30_percent_of_the_jobs_are_fused_by_the_sweep(
     jobs: int, vanished: int, blown: bool
 ) -> None:
     async def story() -> None:
@@ -77,13 +77,13 @@ def test_more_than_20_jobs_and_more_than_30_percent_of_the_jobs_are_held_by_the_
 
 
 @pytest.mark.parametrize(("jobs", "vanished", "blown"), [(60, 20, False), (60, 21, True), (100, 30, False)])
-def test_more_than_20_jobs_and_more_than_30_percent_of_the_jobs_are_held_on_the_topic_too(
+def test_more_than_20_jobs_and_more_than_30_percent_of_the_jobs_are_fused_on_the_topic_too(
     jobs: int, vanished: int, blown: bool
 ) -> None:
     async def story() -> None:
         world, replica, present = await site_of(jobs)
         await delete_by_the_topic(world, present[:vanished])
-        # Records are routed as they come: what comes before the fuse blows is deleted.
+        # Records are routed as they arrive: those before the fuse blows are deleted.
         assert bool(world.store.marks) is blown
         assert bool(replica.meter.results.get("handed_over")) is blown
         if not blown:
@@ -115,7 +115,7 @@ def test_one_job_with_many_workers_is_one_job() -> None:
 
 
 @pytest.mark.parametrize("where", ["named", "everywhere"])
-def test_marks_of_jobs_without_an_event_hold_nothing(where: str) -> None:
+def test_marks_of_jobs_without_an_event_do_not_trip_the_fuse(where: str) -> None:
     """Thirty rows were created and deleted while the site was paused."""
 
     async def story() -> None:
@@ -165,10 +165,10 @@ def test_marks_beyond_the_fuse_stay_with_the_events() -> None:
 
 
 @pytest.mark.parametrize("how", ["cancelled", "unassigned", "rescheduled", "moved"])
-def test_a_job_that_core_states_never_counts(how: str) -> None:
+def test_a_job_that_core_still_has_never_counts(how: str) -> None:
     async def story() -> None:
         world, replica, present = await site_of(40)
-        world.core.log = Log(1)  # which nobody reads
+        world.core.log = Log(1)  # its records are not read
         if how == "moved":  # to another site, whose topic was read
             world.core.log = world.log
         for job in present:
@@ -247,7 +247,7 @@ def test_one_mailbox_alone_is_judged_by_the_whole_sites_jobs() -> None:
 
 
 def test_a_wiped_table_of_more_events_than_one_sweep_takes_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many vanished is not known then, so all of them are held: none is small enough to be let through."""
+    """The number of vanished jobs is unknown then, so all events stay: no number is small enough to be allowed."""
     monkeypatch.setattr("consumer.sync.conclusions.UNLISTED_AT_MOST", 50)
 
     async def story() -> None:

@@ -1,4 +1,4 @@
-"""Sweeps that could not read everything: they say so, keep what was known, and leave nothing running."""
+"""Sweeps that could not read everything: they report it, keep the last counts, and leave nothing running."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -42,7 +42,7 @@ async def sweep(world: World, replica: Replica, *, dry_run: bool = False) -> Rep
 
 
 async def swept_world() -> tuple[World, Replica, int]:
-    """A world whose first site was swept, and how many jobs with events were counted."""
+    """A world whose first site was swept, and the number of jobs with events that were counted."""
     world, replica = await settled_world(changes=200)
     assert (await sweep(world, replica)).whole
     known = await world.store.events("acme")
@@ -69,7 +69,7 @@ def test_a_sweep_that_read_nothing_fails_and_keeps_the_last_counts(dry_run: bool
     simulate(story())
 
 
-def test_one_unread_mailbox_fails_the_sweep_and_the_others_are_repaired_all_the_same() -> None:
+def test_one_unread_mailbox_fails_the_sweep_and_the_others_are_still_repaired() -> None:
     async def story() -> None:
         world, replica, known = await swept_world()
         sick, well = sorted({address for address, _ in events(world)})[:2]
@@ -120,7 +120,7 @@ def test_a_mailbox_that_fails_at_first_is_read_again_at_the_end_of_the_same_swee
 
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_mailbox_that_fails_in_three_sweeps_in_a_row_is_unavailable_until_it_answers(replaced: bool) -> None:
-    """Also if another replica sweeps each time."""
+    """The same holds if another replica sweeps each time."""
 
     async def story() -> None:
         world, replica, _ = await swept_world()
@@ -128,7 +128,7 @@ def test_a_mailbox_that_fails_in_three_sweeps_in_a_row_is_unavailable_until_it_a
         before = dict(world.outlook.events[address])
         world.outlook.refusals = {address: SICK}
         job_id = str(before[event_id].tag).partition("/")[2]
-        world.core.log = Log(1)  # the row is deleted, and nobody reads of it
+        world.core.log = Log(1)  # the row is deleted, and its record is not read
         del world.core.jobs[job_id]
         for number in range(1, 5):
             if replaced:
@@ -404,7 +404,7 @@ async def big_site(world: World, jobs: int) -> Replica:
 
 
 class Watched:
-    """A Core that notes how many questions are open, and how many tasks there are meanwhile."""
+    """A Core that records the number of open requests, and of tasks during them."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -428,7 +428,7 @@ class Watched:
         return self.answer
 
 
-def test_an_empty_answer_of_core_for_a_big_site_asks_little_and_makes_few_tasks() -> None:
+def test_an_empty_answer_of_core_for_a_big_site_costs_few_requests_and_tasks() -> None:
     async def story() -> None:
         world = World(1)
         replica = await big_site(world, 800)
@@ -445,7 +445,7 @@ def test_an_empty_answer_of_core_for_a_big_site_asks_little_and_makes_few_tasks(
 
 
 @pytest.mark.parametrize("error", [TransientError("Core: HTTP 500"), ValueError("a bug")])
-def test_a_failed_sweep_leaves_no_task_and_asks_no_more(error: Exception) -> None:
+def test_a_failed_sweep_leaves_no_task_and_sends_no_further_request(error: Exception) -> None:
     async def story() -> None:
         world = World(1)
         replica = await big_site(world, 800)
@@ -503,7 +503,7 @@ def test_more_unlisted_assignments_than_one_sweep_takes_are_left_to_the_next(mon
     simulate(story())
 
 
-def test_a_sweep_that_is_given_up_does_not_spoil_the_next_inspection() -> None:
+def test_a_cancelled_sweep_does_not_affect_the_next_one() -> None:
     async def story() -> None:
         world, replica, _ = await swept_world()
         for _ in range(5):
@@ -518,7 +518,7 @@ def test_a_sweep_that_is_given_up_does_not_spoil_the_next_inspection() -> None:
     simulate(story())
 
 
-def test_what_a_failed_sweep_had_not_begun_to_repair_is_not_done() -> None:
+def test_a_failed_sweep_begins_no_further_repair() -> None:
     async def story() -> None:
         world, replica, _ = await swept_world()
         address, event_id = any_in_window(world)
@@ -570,11 +570,11 @@ def test_an_unusable_row_does_not_count_as_a_vanished_job_and_its_mark_stays(mon
 @pytest.mark.parametrize("only", [False, True])
 @pytest.mark.parametrize("in_place", [None, 0, 1])
 def test_an_assignment_that_core_lists_late_is_repaired_and_not_orphaned(in_place: int | None, only: bool) -> None:
-    """Core lists an address once in its place, with so many of its jobs (or not), and once more at the end."""
+    """Core lists an address once in its place, with this many of its jobs or none, and again at the end."""
 
     async def story() -> None:
         world, replica, _ = await swept_world()
-        world.core.log = Log(1)  # which nobody reads
+        world.core.log = Log(1)  # its records are not read
         address = min(world.core.addresses)
         for _ in range(3):
             world.core.create("acme", frozenset({address}))
@@ -621,7 +621,7 @@ def test_an_assignment_that_neither_the_list_nor_its_late_part_names_is_orphaned
 
 
 def test_a_site_that_is_suspended_while_a_sweep_repairs_it_fails_that_sweep() -> None:
-    """Every mailbox was read; what the repairs would have written was refused and is marked."""
+    """Every mailbox was read; the writes of the repairs were refused, and their jobs are marked."""
 
     async def story() -> None:
         world, replica, known = await swept_world()
@@ -639,7 +639,7 @@ def test_a_site_that_is_suspended_while_a_sweep_repairs_it_fails_that_sweep() ->
 
 
 def test_a_site_that_has_left_the_sites_file_is_not_asked_about() -> None:
-    """Core no longer knows it, so an answer would never come; the job's other links are all that is left of it."""
+    """Core no longer knows the site and would never answer; only the job's other links are left of it."""
 
     async def story() -> None:
         world = World(1)
@@ -652,7 +652,7 @@ def test_a_site_that_has_left_the_sites_file_is_not_asked_about() -> None:
         world.core.put(replace(world.core.jobs[job_id], site_id="acme", addresses=frozenset({ben})))
         await world.until_done()
         world.core.log = Log(1)
-        del world.core.jobs[job_id]  # and nobody reads of it
+        del world.core.jobs[job_id]  # and its record is not read
         world.core.unknown_sites = {"globex"}
         assert (await sweep(world, replica)).whole
         replica.kill()

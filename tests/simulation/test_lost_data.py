@@ -1,4 +1,4 @@
-"""A store that forgets: no second event, and the first one stays, with what its worker has added to it."""
+"""A store that loses data: no second event is made, and the first one stays, with what its worker has added to it."""
 
 import asyncio
 import copy
@@ -22,7 +22,7 @@ from tests.simulation.test_trouble import add_jobs
 
 
 async def staffed_world(seed: int = 1, jobs: int = 6) -> World:
-    """A world whose calendars equal the schedule: ``jobs`` in each mailbox, by the topic alone."""
+    """A world whose calendars equal the schedule: ``jobs`` in each mailbox, written from the topic only."""
     world = World(seed)
     replica = world.replica()
     add_jobs(world, jobs, *world.core.addresses)
@@ -48,7 +48,7 @@ def change_some(world: World, share: int = 3) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("loss", ["emptied", "rolled back", "new beside the calendars"])
-def test_changes_after_the_store_lost_its_data_update_the_events_that_are_there(loss: str, seed: int) -> None:
+def test_changes_after_the_store_lost_its_data_update_the_existing_events(loss: str, seed: int) -> None:
     async def story() -> None:
         world = await staffed_world(seed)
         before = event_ids(world)
@@ -136,7 +136,7 @@ def test_a_reassigned_job_leaves_its_old_mailbox_beyond_the_window_too_after_a_l
         world.core.put(replace(world.core.jobs[job.job_id], addresses=frozenset({other})))
         await world.until_done()
         await asyncio.sleep(QUIET_SECONDS)
-        for _ in range(2):  # the first learns what the mailbox holds, and asks Core of it at the next
+        for _ in range(2):  # the first sweep learns what the mailbox holds, and the next asks Core about it
             await replica.sweep(world.core)
         assert (address, f"acme/{job.job_id}") not in event_ids(world)
         replica.kill()

@@ -33,7 +33,7 @@ def test_an_event_dragged_to_another_month_comes_back_as_the_same_event() -> Non
         world, replica = await settled_world()
         address, event_id = any_in_window(world)
         tag = world.outlook.events[address][event_id].tag
-        for _ in range(2):  # once more, after it was back
+        for _ in range(2):  # again, after it was back
             drag(world, address, event_id)
             writes = world.outlook.writes
             await replica.sweep(world.core)
@@ -65,7 +65,7 @@ def test_an_event_that_no_update_brings_into_view_is_recreated_by_one_sweep(plac
     simulate(story())
 
 
-def test_a_deleted_event_is_there_again_after_one_sweep_if_its_id_finds_nothing() -> None:
+def test_a_deleted_event_is_recreated_by_one_sweep_if_its_id_finds_nothing() -> None:
     async def story() -> None:
         world, replica = await settled_world()
         address, event_id = any_in_window(world)
@@ -77,7 +77,7 @@ def test_a_deleted_event_is_there_again_after_one_sweep_if_its_id_finds_nothing(
     simulate(story())
 
 
-def test_an_event_that_came_under_another_id_out_of_view_is_adopted() -> None:
+def test_an_event_out_of_view_under_another_id_is_adopted() -> None:
     async def story() -> None:
         world, replica = await settled_world()
         address, event_id = any_in_window(world)
@@ -94,7 +94,7 @@ def test_an_event_that_came_under_another_id_out_of_view_is_adopted() -> None:
 
 
 @pytest.mark.parametrize("tag", [None, "globex/J1", "acme/J0"])
-def test_a_linked_event_without_our_tag_is_a_persons_and_left_alone(tag: str | None) -> None:
+def test_a_linked_event_without_our_tag_is_left_alone(tag: str | None) -> None:
     async def story() -> None:
         world, replica = await settled_world()
         address, event_id = any_in_window(world)
@@ -109,7 +109,7 @@ def test_a_linked_event_without_our_tag_is_a_persons_and_left_alone(tag: str | N
     simulate(story())
 
 
-def test_of_two_events_that_nobody_linked_the_older_stays() -> None:
+def test_of_two_unlinked_events_the_older_stays() -> None:
     async def story() -> None:
         world, replica = await settled_world()
         address, event_id = any_in_window(world)
@@ -149,7 +149,7 @@ def test_an_event_out_of_view_ends_as_one_event_in_view_after_any_failure(unsure
     simulate(story())
 
 
-def test_a_dry_run_shows_what_becomes_of_an_event_out_of_view() -> None:
+def test_a_dry_run_shows_the_change_of_an_event_out_of_view() -> None:
     async def story() -> None:
         world, replica = await settled_world()
         address, event_id = any_in_window(world)
@@ -195,7 +195,7 @@ def test_a_dragged_event_stays_and_its_copy_in_the_old_place_is_deleted() -> Non
 
 @pytest.mark.parametrize("disowned", [False, True])
 def test_the_event_of_a_job_beyond_the_window_stays_and_its_copy_in_the_window_is_deleted(disowned: bool) -> None:
-    """One that has lost our tag is a person's: it stays too, and the copy becomes the job's event."""
+    """A linked event without our tag belongs to a person: it stays too, and the copy becomes the job's event."""
 
     async def story() -> None:
         world = World(1)

@@ -1,4 +1,4 @@
-"""Single rules of the protocol, each where nothing else makes up for it."""
+"""Single rules of the protocol, each in a world where nothing else can compensate for a violation."""
 
 import asyncio
 from dataclasses import replace
@@ -65,7 +65,7 @@ class World:
             await killed.wait()
 
 
-def test_an_event_that_a_killed_run_has_made_goes_when_its_job_was_cancelled_meanwhile() -> None:
+def test_an_event_of_a_killed_run_is_deleted_if_its_job_was_cancelled_meanwhile() -> None:
     async def story() -> None:
         world = World()
         job_id = world.job(ANNA)
@@ -160,8 +160,8 @@ def test_no_offset_is_committed_past_a_record_that_is_not_done() -> None:
     simulate(story())
 
 
-class LettersOnTheWay:
-    """Dead letters that are not safe before they arrive: until then a part of each record's receipt is theirs."""
+class DelayedDeadLetters:
+    """Dead letters that are not written at once: until they arrive, each record's receipt stays open for them."""
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
@@ -178,19 +178,19 @@ class LettersOnTheWay:
             receipt.part_done("dead_lettered")
 
 
-def test_a_record_that_graph_refuses_is_not_done_before_its_dead_letter_is_safe() -> None:
+def test_a_record_that_graph_refuses_is_not_done_before_its_dead_letter_is_written() -> None:
     async def story() -> None:
         world = World()
         world.outlook.write_refusals[ANNA] = RequestRefusedError(400, "ErrorInvalidRequest")
         replica = world.replica()
-        letters = LettersOnTheWay()
-        replica.lanes._lane_runs._refused = letters
+        delayed = DelayedDeadLetters()
+        replica.lanes._lane_runs._refused = delayed
         world.job(ANNA)
         async with asyncio.timeout(60):
-            await letters.first.wait()
+            await delayed.first.wait()
         await asyncio.sleep(30.0)
         assert not world.log.done
-        letters.arrive()
+        delayed.arrive()
         await world.done()
         assert replica.meter.results == {"dead_lettered": 1}
 
@@ -205,7 +205,7 @@ def test_a_reassigned_job_leaves_the_mailbox_in_whose_lane_it_waits_without_any_
         job_id = world.job(ANNA)
         await world.outlook.first_refusal()
         while world.store.whole.links[Mailbox("acme", ANNA)] or not world.outlook.refused[ANNA]:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)  # until no run holds it any more, and it waits in its lane alone
+            await asyncio.sleep(0.01)  # until no run has it, and it only waits in its lane
         world.edit(job_id, addresses=frozenset({BEN}))
         await asyncio.sleep(2 * POLL_SECONDS)  # it is routed, and its lane has not tried again
         world.store.whole.forget_ranks()
@@ -216,7 +216,7 @@ def test_a_reassigned_job_leaves_the_mailbox_in_whose_lane_it_waits_without_any_
     simulate(story())
 
 
-def test_a_drain_waits_for_what_is_under_way_and_begins_nothing() -> None:
+def test_a_drain_waits_for_running_work_and_begins_nothing() -> None:
     async def story() -> None:
         world = World()
         world.outlook.slow = 5.0
@@ -256,7 +256,7 @@ def test_an_event_that_was_made_without_its_tag_gets_it(times: int) -> None:
 
 
 def test_a_create_whose_link_the_store_has_forgotten_is_looked_up_before_it_is_repeated() -> None:
-    """Also where another run has listed the mailbox before the create landed, so that it counts as known."""
+    """The same holds if another run has listed the mailbox before the create landed, so that it counts as known."""
 
     async def story() -> None:
         world = World()

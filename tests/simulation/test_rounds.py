@@ -1,4 +1,4 @@
-"""Rounds in simulated time: every site has its turn, whatever changes wait."""
+"""The sweep schedule in simulated time: every site is swept, even while changes wait."""
 
 import asyncio
 from dataclasses import replace
@@ -40,7 +40,7 @@ def test_a_site_that_waited_long_for_its_sweep_is_overdue_sooner() -> None:
         replica.kill()
         for site_id in SITES:
             ended = replica.meter.sweeps[site_id]
-            # The second was overdue sooner: it could have begun an interval after the first.
+            # The second sweep was overdue sooner: it could have begun an interval after the first.
             assert ended[1] - ended[0] < 0.75 * ended[0]
             assert max(later - earlier for earlier, later in pairwise(ended)) < (1 + OVERDUE_INTERVALS) * INTERVAL
 

@@ -1,4 +1,4 @@
-"""Sweeps of tenants that hang keep no other site waiting."""
+"""Sweeps of tenants that hang do not delay the sweeps of other sites."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Refusals in simulated time: one mailbox alone is parked; what many share suspends their site, until it is over."""
+"""Refusals in simulated time: a single mailbox is parked; a refusal of many suspends their site until it ends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -44,7 +44,7 @@ class Served:
     world: World
     replica: Replica
     resumed: list[str]
-    """Sites, each time that one was served again."""
+    """Sites, one entry each time that one is served again."""
 
     @property
     def parked(self) -> dict[str, str]:
@@ -59,7 +59,7 @@ class Served:
         self.world.outlook.refusals = dict.fromkeys(addresses or self.world.core.addresses, refusal)
 
     async def swept(self, times: int = 1) -> None:
-        """Wait for so many sweeps of the site."""
+        """Wait for this many sweeps of the site."""
         ended = self.replica.meter.sweeps.setdefault("acme", [])
         wanted = len(ended) + times
         async with asyncio.timeout(3600):
@@ -67,14 +67,14 @@ class Served:
                 await asyncio.sleep(1)
 
     async def change(self, *addresses: str) -> None:
-        """A new job for each address, brought to its end."""
+        """Makes a new job for each address, and waits until it is done."""
         add_jobs(self.world, 1, *addresses)
         await self.world.until_done()
 
 
 @asynccontextmanager
 async def service(world: World) -> AsyncIterator[Served]:
-    """The service over all partitions, wired as it is in the real one."""
+    """The service over all partitions, wired as in production."""
     replica = world.replica()
     resumed: list[str] = []
     asides: set[asyncio.Task[None]] = set()
@@ -159,7 +159,7 @@ def test_a_mailbox_that_is_refused_alone_is_parked_and_its_records_are_not_dead_
             assert served.parked.keys() == {refused}
             assert not served.is_suspended
             assert served.replica.refused == []
-            # One more among the many that are judged at the same time.
+            # One more refusal among the many that are judged at the same time.
             await served.change(*others)
             assert served.parked.keys() == {refused}
 
@@ -225,7 +225,7 @@ def test_a_mailbox_that_alone_may_only_be_read_is_parked_alone() -> None:
         ({"Calendars.Read", "MailboxSettings.Read"}, True),
         ({"Calendars.ReadBasic.All"}, True),
         ({"Calendars.ReadWrite", "MailboxSettings.Read"}, False),
-        # Access that is granted by RBAC for Applications is shown by no token.
+        # No token shows access that is granted by RBAC for Applications.
         ({"MailboxSettings.Read"}, False),
         (set(), False),
     ],
@@ -246,7 +246,7 @@ def test_without_another_mailbox_the_roles_show_that_the_consent_is_for_reading_
     simulate(story())
 
 
-def test_on_recovery_what_was_parked_since_the_trouble_began_is_enabled_and_nothing_else() -> None:
+def test_recovery_enables_only_the_mailboxes_parked_since_the_trouble_began() -> None:
     async def story() -> None:
         world = World(1)
         gone, handled, first, other, *_ = world.core.addresses
@@ -296,7 +296,7 @@ def test_mailboxes_that_come_back_one_after_another_are_parked_for_an_hour_at_mo
     simulate(story())
 
 
-def test_while_others_cannot_be_asked_nothing_is_parked_and_nothing_suspended() -> None:
+def test_nothing_is_parked_or_suspended_while_no_other_mailbox_can_be_asked() -> None:
     async def story() -> None:
         world = World(1)
         refused, *others = world.core.addresses
@@ -314,7 +314,7 @@ def test_while_others_cannot_be_asked_nothing_is_parked_and_nothing_suspended() 
     simulate(story())
 
 
-def test_a_setting_that_is_refused_everywhere_suspends_the_site_beside_calendars_that_work() -> None:
+def test_a_setting_refused_everywhere_suspends_the_site_although_calendars_work() -> None:
     async def story() -> None:
         world = World(1)
         world.outlook.zone_refusals = dict.fromkeys(world.core.addresses, ForbiddenError("ErrorAccessDenied"))
@@ -330,7 +330,7 @@ def test_a_setting_that_is_refused_everywhere_suspends_the_site_beside_calendars
     simulate(story())
 
 
-def test_a_site_resumes_by_any_mailbox_if_those_that_answered_last_have_gone_for_good() -> None:
+def test_a_site_resumes_by_any_mailbox_if_those_that_answered_last_are_gone() -> None:
     async def story() -> None:
         world = World(1)
         async with service(world) as served:
@@ -378,7 +378,7 @@ def test_a_changed_app_enables_every_mailbox_but_those_that_were_parked_by_hand(
             interval=INTERVAL,
             owns=lambda _site_id: True,
         )
-        # Redis is away at first: the mailboxes must not stay parked for that.
+        # Redis is unavailable at first: this must not keep the mailboxes parked.
         world.store.down = True
         enabling = asyncio.create_task(rounds.recover("acme", every_mailbox=True))
         await asyncio.sleep(30)
@@ -438,7 +438,7 @@ def test_a_site_resumes_although_no_time_zone_setting_can_be_read(refusal: Excep
 
 
 def test_an_import_of_bad_addresses_does_not_suspend_a_site_that_is_served() -> None:
-    """A replica that is new has seen none of the site's good mailboxes answer: it must ask some that have events."""
+    """A new replica has seen none of the site's good mailboxes answer: it must ask some that have events."""
 
     async def story() -> None:
         world = World(1)

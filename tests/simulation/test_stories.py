@@ -1,4 +1,4 @@
-"""Stories of kills, freezes, lost leases, a forgetful store and busy people, by seed."""
+"""Stories of kills, freezes, lost leases, lost data and busy people, by seed."""
 
 import pytest
 
@@ -12,12 +12,12 @@ SEEDS = range(2, 4)
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_story_ends_with_everything_right_and_with_nothing_wrong_on_the_way(kind: str, seed: int) -> None:
+def test_a_story_ends_with_exact_calendars_and_without_a_violation(kind: str, seed: int) -> None:
     simulate(Story(KINDS[kind], seed).play())
 
 
 @pytest.mark.parametrize("failure", [AssertionError(), AssertionError("two events"), KeyError("job")])
-def test_a_story_that_fails_without_a_word_is_not_taken_for_a_good_one(
+def test_a_story_that_fails_without_a_message_fails_the_test(
     monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     def judge(_: Story) -> None:

@@ -1,4 +1,4 @@
-"""The sweep in simulated time: what was missed, lost or edited is right after one, and a second writes nothing."""
+"""The sweep in simulated time: one sweep repairs what was missed, lost or edited, and a second writes nothing."""
 
 import asyncio
 from collections import Counter
@@ -21,7 +21,7 @@ from tests.simulation.world import SITES, Log, Replica
 
 
 async def settled_world(seed: int = 1, changes: int = 60) -> tuple[World, Replica]:
-    """A world whose calendars equal the schedule, each site's in each mailbox, with one replica."""
+    """A world whose calendars equal the schedule, with jobs of each site in each mailbox, and one replica."""
     world = World(seed)
     await play(world, changes=changes)
     for site_id in SITES:
@@ -97,7 +97,7 @@ async def made_all_day(world: World, address: str, event_id: str) -> None:
 
 
 @pytest.mark.parametrize("spoil", [edited, moved, deleted, copied, made_a_series, made_all_day])
-def test_what_a_person_does_to_our_event_is_repaired_once(spoil: Spoil) -> None:
+def test_a_persons_edit_of_our_event_is_repaired_once(spoil: Spoil) -> None:
     async def story() -> None:
         world, replica = await settled_world()
         in_window = world.core.wanted()
@@ -115,7 +115,7 @@ def test_what_a_person_does_to_our_event_is_repaired_once(spoil: Spoil) -> None:
     simulate(story())
 
 
-def test_an_etag_that_moved_by_itself_causes_no_write() -> None:
+def test_an_etag_that_changed_by_itself_causes_no_write() -> None:
     async def story() -> None:
         world, replica = await settled_world()
         for box in world.outlook.events.values():
@@ -131,10 +131,10 @@ def test_an_etag_that_moved_by_itself_causes_no_write() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_changes_that_never_came_are_repaired_by_one_sweep(seed: int) -> None:
+def test_changes_that_never_arrived_are_repaired_by_one_sweep(seed: int) -> None:
     async def story() -> None:
         world, replica = await settled_world(seed)
-        world.core.log = Log(1)  # which nobody reads
+        world.core.log = Log(1)  # its records are not read
         for _ in range(60):
             world.core.change()
         reports = await replica.sweep(world.core, allow_mass_delete=True)
@@ -155,7 +155,7 @@ def test_an_emptied_store_is_rebuilt_from_the_tags_without_a_write() -> None:
                 if (event.tag and start_of(event) > world.outlook.clock.now() + timedelta(days=21))
             ]
             for event_id in beyond:
-                del box[event_id]  # one that neither Core's window nor the store knows cannot be found
+                del box[event_id]  # an event that neither Core's window nor the store knows cannot be found
         writes = world.outlook.writes
         world.store.links.clear()
         world.store._newest.clear()
@@ -187,7 +187,7 @@ def test_a_failed_read_of_core_deletes_nothing_and_is_reported(trouble: str) -> 
     simulate(story())
 
 
-def test_vanished_jobs_beyond_the_fuse_are_held_until_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vanished_jobs_beyond_the_fuse_are_kept_until_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumer.domain.fuse.JOBS", 1)
 
     async def story() -> None:
@@ -212,7 +212,7 @@ def test_vanished_jobs_beyond_the_fuse_are_held_until_allowed(monkeypatch: pytes
     simulate(story())
 
 
-def test_a_wiped_table_that_arrives_as_deletions_is_held_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wiped_table_that_arrives_as_deletions_trips_the_fuse_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumer.domain.fuse.JOBS", 1)
 
     async def story() -> None:
@@ -252,7 +252,7 @@ def test_two_addresses_of_one_mailbox_leave_each_others_events_alone() -> None:
     simulate(story())
 
 
-def test_a_body_that_graph_rewrites_strangely_is_repaired_once_and_then_left() -> None:
+def test_a_body_that_graph_rewrites_is_repaired_once_and_then_left() -> None:
     async def story() -> None:
         world, replica = await settled_world()
         world.outlook.strange = True
@@ -281,11 +281,11 @@ def test_a_failure_in_one_mailbox_fails_the_sweep_however_early_it_came(monkeypa
         gone = next(job for job in world.core.jobs.values() if job.addresses)
         del world.core.jobs[gone.job_id]
 
-        async def away(_job_id: str) -> dict[Mailbox, Link | Pending]:
-            raise StoreUnavailableError("Redis: away")
+        async def unavailable(_job_id: str) -> dict[Mailbox, Link | Pending]:
+            raise StoreUnavailableError("Redis: unavailable")
 
         before = events(world)
-        monkeypatch.setattr(world.store, "remembered", away)
+        monkeypatch.setattr(world.store, "remembered", unavailable)
         reports = await replica.sweep(world.core)
         assert any(report.failure for report in reports)
         assert events(world) == before
@@ -295,7 +295,7 @@ def test_a_failure_in_one_mailbox_fails_the_sweep_however_early_it_came(monkeypa
 
 
 def restore(world: World, backup: dict[str, Job], revision: int) -> None:
-    """Core's database is as it was; what it said since then was never said."""
+    """Restores Core's database from a backup, without any record of the changes since."""
     world.core.jobs = dict(backup)
     world.core.revision = revision
     world.log.records = {partition: [] for partition in world.log.records}
@@ -317,7 +317,7 @@ def test_a_restored_database_wins_after_a_quarter_of_an_hour(seed: int, ranks: s
         written = world.outlook.writes
         reports = await replica.sweep(world.core)
         assert all(report.failure is None for report in reports)
-        # What is missing from Core's answers goes at once; what is newer than they are stays for now.
+        # Events of jobs missing from Core's answers are deleted at once; events newer than the answers stay for now.
         before, written = events(world), world.outlook.writes
         await replica.sweep(world.core)
         assert (events(world), world.outlook.writes) == (before, written)
@@ -329,12 +329,12 @@ def test_a_restored_database_wins_after_a_quarter_of_an_hour(seed: int, ranks: s
     simulate(story())
 
 
-def test_an_event_that_a_repeated_deletion_took_is_back_a_quarter_of_an_hour_later() -> None:
+def test_an_event_removed_by_a_repeated_deletion_is_back_a_quarter_of_an_hour_later() -> None:
     async def story() -> None:
         world, replica = await settled_world()
         job_id = next(iter(world.core.wanted()))[1].partition("/")[2]
         world.store.forget_ranks()
-        world.log.append(job_id, None)  # of a row that was inserted again since: this record is old
+        world.log.append(job_id, None)  # a late deletion of a row that was inserted again since
         await world.until_done()
         await replica.sweep(world.core)
         assert (await replica.sweep(world.core))[0].failure is None
@@ -373,7 +373,7 @@ def test_a_link_is_forgotten_when_its_event_is_over_for_a_month_and_the_event_st
 
 @pytest.mark.parametrize("runs_at_once", [1, 64])
 def test_an_overdue_sweep_ends_although_changes_never_do(runs_at_once: int) -> None:
-    """With one run at a time changes take every turn; with many, each mailbox always has a change waiting."""
+    """With one run at a time, changes take every turn; with many, each mailbox always has a change waiting."""
 
     async def story() -> None:
         world, settled = await settled_world()
@@ -407,7 +407,7 @@ def test_an_overdue_sweep_ends_although_changes_never_do(runs_at_once: int) -> N
 def test_a_dry_run_plans_what_a_sweep_then_does_and_writes_nothing(seed: int) -> None:
     async def story() -> None:
         world, replica = await settled_world(seed)
-        world.core.log = Log(1)  # which nobody reads
+        world.core.log = Log(1)  # its records are not read
         for _ in range(30):
             world.core.change()
         in_window = world.core.wanted()
@@ -488,7 +488,7 @@ def test_sweeps_and_a_burst_of_changes_on_the_same_jobs_with_every_fault(seed: i
 
 
 def test_a_mark_stays_while_graph_calls_the_repair_malformed() -> None:
-    """Beyond the window, nothing but its mark leads a sweep to it."""
+    """Beyond the window, only the mark makes a sweep read the event."""
 
     async def story() -> None:
         world = World(1)

@@ -1,4 +1,4 @@
-"""A time-zone setting that cannot be read keeps no event out of a calendar that can be written."""
+"""A time-zone setting that cannot be read must not keep an event out of a calendar that can be written."""
 
 import asyncio
 
@@ -93,7 +93,7 @@ def test_a_zone_is_read_again_hourly_and_its_change_rewrites_the_events() -> Non
     simulate(story())
 
 
-def test_a_setting_whose_reading_is_forbidden_is_the_sites_fault() -> None:
+def test_settings_and_calendars_forbidden_everywhere_suspend_the_site() -> None:
     async def story() -> None:
         world = World(1)
         for address in world.core.addresses:
@@ -108,7 +108,7 @@ def test_a_setting_whose_reading_is_forbidden_is_the_sites_fault() -> None:
     simulate(story())
 
 
-def test_a_setting_that_alone_is_forbidden_parks_no_mailbox() -> None:
+def test_a_forbidden_setting_alone_parks_no_mailbox() -> None:
     async def story() -> None:
         world = World(1)
         address = world.core.addresses[0]

@@ -1,4 +1,4 @@
-"""What goes wrong around the lanes in simulated time: refused sites, long waits, outages longer than Redis's memory."""
+"""Faults around the lanes in simulated time: refused sites, long waits, outages longer than Redis's memory."""
 
 import asyncio
 from collections import Counter
@@ -24,7 +24,7 @@ FORBIDDEN = ForbiddenError("ErrorAccessDenied")
 
 
 def add_jobs(world: World, count: int, *addresses: str, site_id: str = "acme") -> list[str]:
-    """So many jobs in the window for each of the addresses."""
+    """This many jobs in the window for each of the addresses."""
     made = []
     for address in addresses:
         for _ in range(count):
@@ -53,7 +53,7 @@ def test_a_deletion_is_newer_than_a_state_that_waits_longer_than_redis_remembers
     simulate(story())
 
 
-def test_a_job_that_goes_to_a_site_we_do_not_serve_leaves_the_calendar() -> None:
+def test_a_job_that_moves_to_an_unserved_site_leaves_the_calendar() -> None:
     async def story() -> None:
         world = World(1)
         replica = world.replica()
@@ -128,7 +128,7 @@ def test_without_consent_the_site_is_suspended_soon_after_a_start_and_resumes_wh
     simulate(story())
 
 
-def test_the_mailbox_served_last_may_be_forbidden_without_its_site() -> None:
+def test_a_forbidden_mailbox_that_was_served_last_does_not_suspend_its_site() -> None:
     async def story() -> None:
         world = World(1)
         first, second = world.core.addresses[:2]
@@ -185,7 +185,7 @@ def test_a_request_that_graph_calls_malformed_is_dead_lettered_and_the_lane_goes
     simulate(story())
 
 
-def test_an_event_beyond_the_window_that_comes_into_sight_is_put_back() -> None:
+def test_an_event_beyond_the_window_that_moves_into_view_is_put_back() -> None:
     """A person dragged it there, or an update from before its job was moved has landed late."""
 
     async def story() -> None:
@@ -212,7 +212,7 @@ def test_an_event_beyond_the_window_that_comes_into_sight_is_put_back() -> None:
     simulate(story())
 
 
-def test_a_zone_that_graph_does_not_know_costs_no_event_and_is_read_again() -> None:
+def test_a_zone_that_graph_does_not_know_loses_no_event_and_is_read_again() -> None:
     async def story() -> None:
         world = World(1)
         world.outlook.unknown_zones = {"GMT Standard Time"}
@@ -250,7 +250,7 @@ def test_a_site_that_is_paused_holds_up_no_offset_and_is_done_when_it_is_resumed
     simulate(story())
 
 
-def test_a_sweep_that_could_read_no_mailbox_has_failed_and_says_why() -> None:
+def test_a_sweep_that_could_read_no_mailbox_has_failed_and_reports_why() -> None:
     async def story() -> None:
         world = World(1)
         replica = world.replica()
@@ -325,7 +325,7 @@ def test_a_mailbox_that_answers_between_its_failures_is_not_unavailable() -> Non
     simulate(story())
 
 
-def test_what_failed_while_graph_was_down_as_a_whole_gets_its_time_once_graph_is_back() -> None:
+def test_work_that_failed_during_a_graph_outage_gets_its_full_time_once_graph_is_back() -> None:
     async def story() -> None:
         world = World(1)
         down = dict.fromkeys(world.core.addresses, TransientError("503"))
@@ -419,7 +419,7 @@ def test_a_create_that_never_landed_is_forgotten_once_it_cannot_land_any_more() 
 
 @pytest.mark.parametrize(("jobs", "lists"), [(2, 0), (12, 1)])
 def test_the_outcomes_of_many_creates_are_looked_up_by_one_list(jobs: int, lists: int) -> None:
-    """Each look-up may fail too, so that with many of them a run would hardly ever come to its creates."""
+    """Each look-up may fail too, so that with many of them a run would rarely reach its creates."""
 
     async def story() -> None:
         world = World(1)

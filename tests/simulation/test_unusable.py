@@ -1,4 +1,4 @@
-"""Unusable rows and addresses of Core in simulated time: they cost their own event a change, and nothing else."""
+"""Unusable rows and addresses of Core in simulated time: their own event misses a change, and nothing else happens."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -17,7 +17,7 @@ from tests.simulation.world import Core, Replica
 
 
 class Spoiled:
-    """A Core one of whose jobs cannot be used: its row names no job, or says something impossible."""
+    """A Core with one job that cannot be used: its row names no job, or has impossible values."""
 
     def __init__(self, core: Core, job_id: str, *, nameless: bool) -> None:
         self._core = core
@@ -104,7 +104,7 @@ def test_an_entry_that_names_no_mailbox_fails_no_sweep_and_its_jobs_are_read_by_
     async def story() -> None:
         world, replica, job = await world_with_a_job()
         ann, bob = sorted(job.addresses)
-        world.core.log = type(world.core.log)(1)  # which nobody reads
+        world.core.log = type(world.core.log)(1)  # its records are not read
         world.core.put(replace(job, subject="Pump"))
         reports = await replica.sweep(cast("Core", Hidden(world.core, ann)))
         assert [report.failure for report in reports] == [None, None]
@@ -122,13 +122,13 @@ def test_an_address_that_becomes_unusable_deletes_no_event(by: str) -> None:
         ann, bob = sorted(job.addresses)
         log = world.core.log
         if by == "sweep":
-            world.core.log = type(log)(1)  # which nobody reads
+            world.core.log = type(log)(1)  # its records are not read
         world.core.put(replace(job, addresses=frozenset({ann}), unusable_addresses=1, subject="Pump"))
         await world.until_done()
         for _ in range(2):
             assert all(report.failure is None for report in await replica.sweep(world.core))
             assert holders(world, job) == {ann: "Job: Pump", bob: "Job: new"}, "one has the change, no other lost it"
-        # Usable again, and bob is not among them: now it is known that the event is not wanted.
+        # The job is usable again and does not name bob: now it is known that bob's event is not wanted.
         world.core.put(replace(job, addresses=frozenset({ann}), subject="Pump"))
         await world.until_done()
         await replica.sweep(world.core)

@@ -38,7 +38,7 @@ from tests.simulation.process import Process
 WINDOW_DAYS = 21
 RENEW_LOOK_SECONDS: Final = 0.5
 POLL_SECONDS: Final = 0.05
-"""How long records may lie before they are read."""
+"""The longest time for which records lie unread."""
 SITES = {
     site_id: Site(site_id, site_id.title(), "Europe/London", f"tenant-{site_id}", f"app-{site_id}", "secret")
     for site_id in ("acme", "globex")
@@ -86,7 +86,7 @@ class Epoch:
     """The time for which a replica holds a partition."""
 
     live: bool = True
-    """As the replica knows: one that was frozen learns late that its partitions are another's."""
+    """As the replica knows: a frozen one learns late that another replica has its partitions."""
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Log:
     records: dict[int, list[tuple[str, Job | None]]] = field(default_factory=dict)
     committed: dict[int, int] = field(default_factory=dict)
     epochs: dict[int, Epoch] = field(default_factory=dict)
-    """Who holds each partition: a commit in another epoch is refused."""
+    """The epoch of each partition's holder: a commit in another epoch is refused."""
     grown: asyncio.Event = field(default_factory=asyncio.Event)
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     on_commit: Callable[[int, int, int], object] = lambda _partition, _before, _position: None
@@ -113,7 +113,7 @@ class Log:
         self.grown = asyncio.Event()
 
     def commit(self, partition: int, position: int, epoch: Epoch) -> None:
-        """Take the group's new position, unless the partition is another's by now."""
+        """Commits the group's new position, unless the partition belongs to another replica by now."""
         if self.epochs.get(partition) is not epoch:
             return
         before, self.committed[partition] = self.committed[partition], position
@@ -185,29 +185,29 @@ class Replica:
 
     @property
     def owed(self) -> int:
-        """Records that are not done: what the service keeps in memory."""
+        """Records that are not done, which the service keeps in memory."""
         return sum(len(ledger) for ledger in self._ledgers.values())
 
     @property
     def sweeping(self) -> bool:
-        """Whether a sweep of its own rounds is under way."""
+        """Whether a scheduled sweep is running."""
         return self.rounds is not None and bool(self.rounds._running)
 
     def take(self, partition: int) -> None:
-        """The group gives it a partition."""
+        """The group assigns a partition to it."""
         epoch = self.epochs[partition] = self._log.epochs[partition] = Epoch()
         self._ledgers[epoch] = Ledger()
         self._readers[partition] = self.process.spawn(self._read(partition, self._log.committed[partition], epoch))
 
     def lose(self, partition: int) -> None:
-        """It knows that the partition is another's."""
+        """It learns that the partition is another replica's."""
         epoch = self.epochs.pop(partition)
         epoch.live = False
         del self._ledgers[epoch]
         self._readers.pop(partition).cancel()
 
     def kill(self) -> None:
-        """As SIGKILL would: whatever was under way stops where it stands, sweeps too."""
+        """As SIGKILL: all running work stops where it is, including sweeps."""
         self.process.kill()
 
     async def sweep(self, core: "Core", *, dry_run: bool = False, **options: Any) -> list[Report]:
@@ -216,7 +216,7 @@ class Replica:
         return [await self.process.spawn(sweeper.sweep(site, **options)) for site in SITES.values()]
 
     def sweeper(self, core: "Core", *, dry_run: bool = False) -> Sweeper:
-        """What compares the calendars with Core's schedule. A dry run adds its plans to ``planned``."""
+        """The sweeper over Core's schedule. A dry run adds its plans to ``planned``."""
         ports = SweepPorts(self._store, self._store, self.lanes, core, self.sites, self.meter)
         if dry_run:
             self.planned.clear()
@@ -236,11 +236,11 @@ class Replica:
         )
 
     def _stop(self) -> None:
-        """Nothing that is buried starts something new."""
+        """An ended process starts nothing new."""
         self.lanes._stopping = True
 
     async def refuse(self, change: Change, refusal: Exception) -> None:
-        """Keep a change that Graph calls malformed."""
+        """Keeps a change that Graph calls malformed."""
         self.refused.append(change)
 
     async def _renew(self) -> None:
@@ -269,7 +269,7 @@ class Replica:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _route(self, arrivals: list[Arrival]) -> None:
-        """As the intake does it: what the store does not take now is routed again."""
+        """As the intake does: routes again what the store does not accept now."""
         while True:
             try:
                 await self.router.route(arrivals)
@@ -302,7 +302,7 @@ class Core:
         self.revision = 0
         self.down = False
         self.unknown_sites: set[str] = set()
-        """Sites that it answers nothing about: they are not its customers any more."""
+        """Sites about which it answers nothing: they are no longer Core's customers."""
         self.fails_at: int | None = None
         self.lost: frozenset[str] = frozenset()
         """Mailboxes whose jobs the schedule leaves out by mistake."""
@@ -367,11 +367,11 @@ class Core:
             raise CoreUnavailableError("no connection")
 
     def wanted(self) -> set[tuple[str, str]]:
-        """(address, tag) of every event that must be there: assignments of jobs in the window."""
+        """(address, tag) of every event that must exist: assignments of jobs in the window."""
         return {pair for pair in self.allowed() if self._in_window(pair[1])}
 
     def allowed(self) -> set[tuple[str, str]]:
-        """(address, tag) of every event that may be there."""
+        """(address, tag) of every event that may exist."""
         return {
             (address, tag(job.site_id, job.job_id))
             for job in self.jobs.values()
@@ -385,14 +385,14 @@ class Core:
         return job.starts_at < START + timedelta(days=WINDOW_DAYS)
 
     def put(self, job: Job) -> None:
-        """Commit this state of the job, with the next revision."""
+        """Commits this state of the job, with the next revision."""
         self.revision += 1
         job = replace(job, revision=self.revision)
         self.jobs[job.job_id] = job
         self.log.append(job.job_id, job)
 
     def random_time(self, days: int, *, first_day: int = 1) -> dict[str, Any]:
-        """Two hours at random, from the first day on, within so many days."""
+        """Two hours at random, from the first day on, within this many days."""
         start = START + timedelta(days=first_day, hours=self.random.randrange(24 * (days - first_day)))
         return {"starts_at": start, "ends_at": start + timedelta(hours=2)}
 

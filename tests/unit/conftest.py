@@ -1,4 +1,4 @@
-"""Properties are tried with the same examples every time, and without a clock: a busy machine fails no test."""
+"""Property tests use the same examples every time, and no deadline: a busy machine fails no test."""
 
 from hypothesis import settings
 

@@ -1,4 +1,4 @@
-"""A configuration that can never work ends each command with exit code 2 and the variable's name, and no more."""
+"""A configuration that can never work ends each command with exit code 2 and shows only the variable's name."""
 
 from pathlib import Path
 
@@ -122,7 +122,7 @@ TOKENS = {"empty": "\n", "two lines": "s3cret\nx", "not UTF-8": "s3cret\udcff"}
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """All that is needed; nothing of it is there to be reached."""
+    """All required variables. No server listens on their addresses."""
     (tmp_path / "sites.toml").write_text(SITE)
     return {
         "PATH": "/usr/bin",
@@ -155,7 +155,7 @@ def test_a_value_that_can_never_work_ends_the_command(
 def test_the_service_reads_its_settings_as_a_command_does(
     warm: Warm, environment: dict[str, str], variable: str
 ) -> None:
-    """So one of them is enough above, where each value costs a process."""
+    """So the tests above need only one command, because each value costs a process."""
     refused(warm, "run", environment | {variable: VALUES[variable][-1]}, variable)
 
 
@@ -204,16 +204,16 @@ def test_a_token_file_that_can_never_work_ends_the_command(
     refused(warm, "sweep", changed, "CALSYNC_CORE_API_TOKEN_FILE")
 
 
-def test_an_argument_that_is_no_text_is_wrong_usage(warm: Warm, environment: dict[str, str]) -> None:
+def test_an_argument_that_is_not_text_is_a_usage_error(warm: Warm, environment: dict[str, str]) -> None:
     for arguments in (["mailbox", "park", "ann\udcff@acme.example"], ["sweep", "--mailbox", "\udcff"]):
         done = warm.run(arguments, environment)
         assert (done.returncode, done.output) == (2, "calsync: an argument is not UTF-8 text: type it again\n")
 
 
-def test_the_same_environment_without_a_fault_is_no_fault_of_the_configuration(
+def test_the_same_environment_without_the_fault_is_accepted(
     warm: Warm, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Else none of the tests above would show anything."""
+    """Without this, the tests above would prove nothing."""
     (tmp_path / "kafka.properties").write_text("\ufeff# ours\r\nsecurity.protocol = plaintext \r\n", encoding="utf-8")
     changed = {name: f"\ufeff{value}\r\n" for name, value in environment.items() if name != "PATH"}
     changed["CALSYNC_KAFKA_CONFIG_FILE"] = str(tmp_path / "kafka.properties")

@@ -1,4 +1,4 @@
-"""docker-compose.yml: against the specification, and what no schema can say. It runs, natively, in tests/e2e."""
+"""docker-compose.yml: against the specification, and rules that no schema can express. tests/e2e runs it."""
 
 import ipaddress
 import json
@@ -30,7 +30,7 @@ PARSERS = {"sandbox.prepare": prepare.parser, "sandbox.core": core.parser, "sand
 
 
 def mounts(service: Service) -> Iterator[tuple[str, str, bool]]:
-    """What is mounted: its source, where, and whether it can only be read."""
+    """What is mounted: its source, its target, and whether it is read-only."""
     for volume in service.get("volumes", []):
         source, target, *mode = volume.split(":")
         yield source, target, mode == ["ro"]
@@ -47,7 +47,7 @@ def instructions(path: Path, name: str) -> list[str]:
     return re.findall(rf"^{name} (.+)$", text, re.MULTILINE)
 
 
-def test_the_file_is_as_the_compose_specification_says() -> None:
+def test_the_file_follows_the_compose_specification() -> None:
     schema = json.loads((ROOT / "tests/compose_spec/compose-spec.json").read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
     found = [f"{error.json_path}: {error.message}" for error in Draft202012Validator(schema).iter_errors(compose())]
@@ -55,7 +55,7 @@ def test_the_file_is_as_the_compose_specification_says() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_service_says_how_it_is_watched_bounded_and_restarted(name: str) -> None:
+def test_every_service_has_a_health_check_limits_and_a_restart_policy(name: str) -> None:
     service = SERVICES[name]
     assert service["init"] is True
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -65,13 +65,13 @@ def test_every_service_says_how_it_is_watched_bounded_and_restarted(name: str) -
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_a_service_waits_for_can_happen(name: str) -> None:
+def test_every_condition_that_a_service_waits_for_can_be_met(name: str) -> None:
     for other, condition in needs(SERVICES[name]).items():
         assert condition == ("service_completed_successfully" if other in steps() else "service_healthy")
 
 
-def test_somebody_waits_for_every_step() -> None:
-    """Or `docker compose up --wait` would take its end for a failure."""
+def test_every_step_has_a_service_that_waits_for_it() -> None:
+    """Without a waiting service, `docker compose up --wait` reports the end of the step as a failure."""
     awaited = {other for service in SERVICES.values() for other in needs(service)}
     assert steps() <= awaited
 
@@ -120,7 +120,7 @@ def test_versions_are_those_that_run_natively() -> None:
 
 
 @pytest.mark.parametrize("path", sorted({dockerfile(service) for service in BUILT.values()}), ids=str)
-def test_what_the_dockerfiles_copy_is_there_and_gets_past_dockerignore(path: Path) -> None:
+def test_files_that_the_dockerfiles_copy_exist_and_are_not_ignored(path: Path) -> None:
     ignore = path.with_name(".dockerignore").read_text(encoding="utf-8").splitlines()
     kept = {line[1:] for line in ignore if line.startswith("!")}
     copied = 0
@@ -136,11 +136,11 @@ def test_what_the_dockerfiles_copy_is_there_and_gets_past_dockerignore(path: Pat
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_every_target_is_a_stage_that_ends_without_roots_rights(name: str) -> None:
+def test_every_target_is_a_stage_whose_last_user_is_not_root(name: str) -> None:
     target, path = BUILT[name]["build"]["target"], dockerfile(BUILT[name])
     stages = re.split(r"^FROM ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     (stage,) = (each for each in stages if re.match(rf"\S+ AS {target}\n", each))
-    # (Kafka's image, below Connect's, sets its own.)
+    # Kafka's image, on which Connect's is based, sets its own user.
     assert re.search(r"^USER (?!0|root)", stage, re.MULTILINE) or stage.startswith("apache/kafka:")
 
 
@@ -158,13 +158,13 @@ def test_the_settings_that_are_mounted_or_copied_are_those_of_the_native_servers
     assert {Path(connect.__file__).with_name("plugins.xml"), Path(apicurio.__file__).with_name("pom.xml")} <= copied
 
 
-def test_what_is_mounted_is_what_the_server_is_told_to_read() -> None:
+def test_the_mounted_file_is_the_one_the_server_reads() -> None:
     for name, option in (("postgres", "config_file="), ("valkey", "")):
         targets = [f"{option}{target}" for source, target, _ in mounts(SERVICES[name]) if source.startswith(".")]
         assert set(targets) <= set(SERVICES[name]["command"])
 
 
-def test_every_setting_of_the_service_is_one_it_knows_and_the_whole_can_be_used(
+def test_every_setting_of_the_service_is_known_and_together_they_are_valid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificates.issue(tmp_path, ["graph"])
@@ -224,7 +224,7 @@ def test_the_registry_finds_every_variable_it_refers_to() -> None:
     assert wanted == SERVICES["registry"]["environment"].keys() - {"JAVA_OPTS"}
 
 
-def test_who_speaks_to_the_database_has_the_same_passwords() -> None:
+def test_every_client_of_the_database_has_its_password() -> None:
     passwords: dict[str, set[Any]] = {"CORE_DB_PASSWORD": set(), "PGPASSWORD": set()}
     for service in SERVICES.values():
         for name, values in passwords.items():
@@ -235,15 +235,15 @@ def test_who_speaks_to_the_database_has_the_same_passwords() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if python(service)])
-def test_every_command_of_the_sandbox_is_one_it_has(name: str) -> None:
+def test_every_sandbox_command_in_the_file_exists(name: str) -> None:
     flag, module, *arguments = python(SERVICES[name])
     assert flag == "-m"
-    PARSERS[module]().parse_args(arguments)  # exits where it would refuse them
+    PARSERS[module]().parse_args(arguments)  # exits if the command would refuse the arguments
 
 
-def test_health_checks_that_run_the_sandbox_are_commands_it_has() -> None:
+def test_every_sandbox_command_in_a_health_check_exists() -> None:
     tests = [service["healthcheck"]["test"] for service in SERVICES.values() if "healthcheck" in service]
     run = [test[4:] for test in tests if test[:3] == ["CMD", "python", "-m"]]
     assert run
     for arguments in run:
-        prepare.parser().parse_args(arguments)  # exits where it would refuse them
+        prepare.parser().parse_args(arguments)  # exits if the command would refuse the arguments

@@ -1,4 +1,4 @@
-"""What the documents for contributors name is there: files, make targets, decisions, cited facts."""
+"""Everything that the documents for contributors name exists: files, make targets, decisions, cited facts."""
 
 import re
 from collections.abc import Iterator

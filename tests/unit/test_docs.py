@@ -1,4 +1,4 @@
-"""What the documents say is true."""
+"""The documents agree with the code."""
 
 import re
 from collections import Counter
@@ -79,7 +79,7 @@ def test_every_link_to_a_heading_leads_somewhere(document: Path) -> None:
 
 
 def test_the_picture_of_the_parts_shows_the_imports_as_they_are() -> None:
-    """``python -m tests.architecture`` draws it again."""
+    """``python -m tests.architecture`` draws the picture again."""
     assert architecture.drawn_in(architecture.PAGE.read_text(encoding="utf-8")) == architecture.picture()
 
 
@@ -106,7 +106,7 @@ def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
         assert "://" in target or (document.parent / target).exists(), target
 
 
-def test_every_make_target_that_the_readme_names_is_there() -> None:
+def test_every_make_target_that_the_readme_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"\bmake ([a-z][a-z0-9-]*)", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -1,4 +1,4 @@
-"""A request ends within its time, however the other side behaves, and leaves nothing behind."""
+"""A request ends within its time, with any behaviour of the server, and leaves nothing behind."""
 
 import asyncio
 import gc
@@ -11,7 +11,7 @@ from consumer import http
 from consumer.http import Http, NoAnswerError
 
 
-async def test_an_answer_that_trickles_does_not_take_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_trickling_answer_ends_at_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "CONNECT_SECONDS", 0.2)
 
     left = asyncio.Event()
@@ -54,7 +54,7 @@ async def test_a_request_whose_connection_broke_may_have_arrived(heard: bytes) -
         await client.close()
 
 
-async def test_a_request_that_nobody_took_never_arrived() -> None:
+async def test_a_request_without_a_connection_was_never_sent() -> None:
     async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
     client = Http(ca_file=None, timeout=5)
@@ -64,7 +64,7 @@ async def test_a_request_that_nobody_took_never_arrived() -> None:
     await client.close()
 
 
-async def test_an_answer_is_let_go_at_once_and_not_by_the_garbage_collector() -> None:
+async def test_an_answer_is_freed_at_once_and_not_by_the_garbage_collector() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")

@@ -1,4 +1,4 @@
-"""JSON from outside: one bad text costs itself, and no document is taken for another one."""
+"""JSON from outside: one bad text affects only itself, and no document is mistaken for another."""
 
 import json
 import math
@@ -82,7 +82,7 @@ UNREADABLE: dict[str, bytes | str] = {
 
 
 @pytest.mark.parametrize("data", UNREADABLE.values(), ids=UNREADABLE)
-def test_what_is_no_document_is_a_value_error_that_quotes_nothing(data: bytes | str) -> None:
+def test_an_invalid_document_is_a_value_error_that_quotes_nothing(data: bytes | str) -> None:
     with pytest.raises(ValueError, match="not a JSON document") as caught:
         loads(data)
     assert "s3cret" not in str(caught.value)

@@ -36,7 +36,7 @@ def test_either_case_and_a_value_without_a_scheme_name_the_proxy(environment: di
     assert proxies.for_url("http://core.example") is None, "HTTP_PROXY is the one for http"
 
 
-def test_a_proxy_without_a_port_has_its_schemes() -> None:
+def test_a_proxy_without_a_port_has_the_default_port_of_its_scheme() -> None:
     assert Proxies({"HTTPS_PROXY": "http://p.example"}).for_url(GRAPH) == Proxy(
         "HTTPS_PROXY", "http://p.example:80", None
     )
@@ -107,7 +107,7 @@ def test_a_login_is_decoded_and_never_shown() -> None:
         "http://",
     ],
 )
-def test_a_value_that_is_no_proxy_is_a_fault_of_the_settings_and_is_not_quoted(value: str) -> None:
+def test_an_invalid_proxy_is_a_configuration_error_that_does_not_quote_it(value: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY: ") as wrong:
         Proxies({"HTTPS_PROXY": value})
     assert "hunter" not in str(wrong.value)

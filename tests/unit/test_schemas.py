@@ -1,4 +1,4 @@
-"""The contracts with Core stand on their own: what Debezium registers, and Core's API."""
+"""The contracts with Core are complete in themselves: what Debezium registers, and Core's API."""
 
 import json
 from io import BytesIO
@@ -144,7 +144,7 @@ def test_the_apis_schemas_are_valid_and_its_examples_fit_them() -> None:
         validator("/components/schemas/Problem").validate(problem)
 
 
-def test_a_row_may_grow_but_not_shrink() -> None:
+def test_a_row_with_more_fields_is_valid_and_one_with_missing_or_wrong_fields_is_not() -> None:
     example = API["components"]["examples"]["JobWithWorkers"]["value"]
     strict = validator("/components/schemas/JobWithWorkers")
 

@@ -1,4 +1,4 @@
-"""What settings may hold, value by value: as people's tools write them, and what can never work."""
+"""The values of settings: those that people's tools write, and those that can never work."""
 
 import codecs
 import os
@@ -64,7 +64,7 @@ AROUND = {
 
 
 @pytest.mark.parametrize(("before", "after"), AROUND.values(), ids=AROUND)
-def test_what_tools_add_around_a_value_is_no_part_of_it(
+def test_characters_that_tools_add_around_a_value_are_removed(
     settings: Load, environment: dict[str, str], before: str, after: str
 ) -> None:
     plain = environment | {
@@ -81,7 +81,7 @@ def test_what_tools_add_around_a_value_is_no_part_of_it(
 
 
 @pytest.mark.parametrize("blank", [" ", "\n", "\ufeff", "\ufeff\r\n"])
-def test_a_value_of_nothing_else_is_an_unset_variable(settings: Load, blank: str) -> None:
+def test_a_value_of_only_such_characters_is_an_unset_variable(settings: Load, blank: str) -> None:
     assert settings(CALSYNC_KAFKA_TOPIC=blank, CALSYNC_CA_FILE=blank).kafka_topic == "core.job-changed"
     with pytest.raises(ConfigurationError, match="CALSYNC_CORE_API_URL: is required"):
         settings(CALSYNC_CORE_API_URL=blank)
@@ -177,7 +177,7 @@ def test_several_registries_are_tried_in_their_order(settings: Load) -> None:
 
 
 @pytest.mark.parametrize("urls", [",", " , ", "http://a,b:8081", "http://a http://b", "http://a;http://b"])
-def test_a_list_with_a_url_that_is_none_is_refused(urls: str) -> None:
+def test_a_list_with_an_invalid_url_is_refused(urls: str) -> None:
     with pytest.raises(ValueError, match=r"^must|^is|^the"):
         registry_urls(urls)
 
@@ -207,7 +207,7 @@ REDIS_URLS = {
 
 
 def connection_of(url: str) -> Any:
-    """What the client makes of a URL, not connected yet; raises where it can make nothing of it."""
+    """The client's connection for a URL, not connected yet; raises if the URL is invalid."""
     pool: Any = redis.asyncio.Redis.from_url(url).connection_pool
     return pool.make_connection()
 
@@ -357,7 +357,7 @@ def test_any_text_is_a_usable_redis_url_or_refused(value: str) -> None:
         ("kafka_1:9092", "kafka_1:9092"),
     ],
 )
-def test_bootstrap_servers(servers: str, taken: str) -> None:
+def test_usable_bootstrap_servers_are_accepted(servers: str, taken: str) -> None:
     assert bootstrap_servers(servers) == taken
 
 
@@ -417,7 +417,7 @@ TOKENS = {
 
 @pytest.mark.parametrize("value", TOKENS.values(), ids=TOKENS)
 @pytest.mark.parametrize("in_file", [True, False])
-def test_a_token_that_no_header_can_hold_is_refused(settings: Load, tmp_path: Path, value: str, in_file: bool) -> None:
+def test_a_token_that_no_header_can_carry_is_refused(settings: Load, tmp_path: Path, value: str, in_file: bool) -> None:
     (tmp_path / "token").write_text(value, encoding="utf-8", newline="")
     changes = {"CALSYNC_CORE_API_TOKEN": value}
     if in_file:
@@ -457,7 +457,7 @@ def test_a_secrets_file_of_anything_else_is_refused_without_its_contents(tmp_pat
 
 
 @given(st.text())
-def test_cleaning_takes_only_from_the_ends_and_is_done_at_once(text: str) -> None:
+def test_cleaning_removes_characters_only_at_the_ends_in_one_pass(text: str) -> None:
     cleaned = clean(text)
     assert cleaned in text
     assert clean(cleaned) == cleaned
@@ -507,8 +507,8 @@ def test_a_token_that_cannot_be_used_is_logged_once(
     file.unlink()
     for _ in range(3):
         found.core_token()
-    told = capsys.readouterr()
-    assert (told.out + told.err).count("CALSYNC_CORE_API_TOKEN_FILE cannot be used") == 1
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("CALSYNC_CORE_API_TOKEN_FILE cannot be used") == 1
 
 
 CERTIFICATE = trustme.CA().cert_pem.bytes()

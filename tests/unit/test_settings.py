@@ -1,4 +1,4 @@
-"""Settings: the environment read whole, every problem told at once by its variable's name and never its value."""
+"""Settings: all problems of the environment are reported at once, by variable name and without values."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Load = Callable[..., Settings]
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
-    """The least that will do."""
+    """The smallest environment that is accepted."""
     for name in list(os.environ):
         if name.upper().startswith("CALSYNC_"):
             monkeypatch.delenv(name)
@@ -32,7 +32,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch, environment: Environment) -> Load:
-    """Loads the settings of the least environment with these variables changed; an empty one is unset."""
+    """Loads the settings of the smallest environment with these variables changed; an empty one is unset."""
 
     def of(**changes: str) -> Settings:
         for name, value in (environment | changes).items():
@@ -49,7 +49,7 @@ def problems(settings: Load, **changes: str) -> list[str]:
     return caught.value.problems
 
 
-def test_the_least_environment_has_the_contracts_defaults(settings: Load) -> None:
+def test_the_smallest_environment_has_the_documented_defaults(settings: Load) -> None:
     found = settings()
     assert found.kafka_bootstrap_servers == "broker:9092"
     assert found.kafka_topic == "core.job-changed"
@@ -74,7 +74,7 @@ def test_no_secret_shows_in_the_settings_themselves(settings: Load) -> None:
     assert "s3cret" not in str(found)
 
 
-def test_everything_that_is_missing_is_told_in_one_breath(settings: Load) -> None:
+def test_all_missing_settings_are_reported_together(settings: Load) -> None:
     missing = [
         "CALSYNC_KAFKA_BOOTSTRAP_SERVERS",
         "CALSYNC_REDIS_URL",
@@ -82,13 +82,13 @@ def test_everything_that_is_missing_is_told_in_one_breath(settings: Load) -> Non
         "CALSYNC_CORE_API_TOKEN",
         "CALSYNC_SITES_FILE",
     ]
-    told = problems(settings, **dict.fromkeys(missing, ""))
-    assert len(told) == len(missing)
+    reported = problems(settings, **dict.fromkeys(missing, ""))
+    assert len(reported) == len(missing)
     for name in missing:
-        assert any(name in problem for problem in told)
+        assert any(name in problem for problem in reported)
 
 
-def test_everything_that_is_wrong_is_told_in_one_breath_and_without_values(settings: Load) -> None:
+def test_all_wrong_settings_are_reported_together_without_values(settings: Load) -> None:
     wrong = {
         "CALSYNC_REDIS_URL": "http://:s3cret@redis",
         "CALSYNC_CORE_API_URL": "ftp://s3cret",
@@ -105,18 +105,18 @@ def test_everything_that_is_wrong_is_told_in_one_breath_and_without_values(setti
         "CALSYNC_LOG_LEVEL": "s3cret",
         "CALSYNC_LOG_FORMAT": "s3cret",
     }
-    told = problems(settings, **wrong)
-    assert {problem.partition(":")[0] for problem in told} == set(wrong)
-    assert len(told) == len(wrong)
+    reported = problems(settings, **wrong)
+    assert {problem.partition(":")[0] for problem in reported} == set(wrong)
+    assert len(reported) == len(wrong)
 
 
 @pytest.mark.parametrize("variable", ["CALSYNC_REDIS_URL", "CALSYNC_CORE_API_URL", "CALSYNC_GRAPH_URL"])
 @pytest.mark.parametrize(
     "url", ["redis://user:[s3cret]@h", "https://[s3cret]/", "https://s3cret℀.example", "redis://[s3cret"]
 )
-def test_a_url_that_cannot_be_read_is_told_without_it(settings: Load, variable: str, url: str) -> None:
-    (told,) = problems(settings, **{variable: url})
-    assert told.startswith(f"{variable}: ")
+def test_an_invalid_url_is_reported_without_its_value(settings: Load, variable: str, url: str) -> None:
+    (reported,) = problems(settings, **{variable: url})
+    assert reported.startswith(f"{variable}: ")
 
 
 @pytest.mark.parametrize(
@@ -151,26 +151,26 @@ def test_plain_http_to_microsoft_is_accepted_on_loopback(settings: Load, url: st
 )
 @pytest.mark.parametrize("variable", ["CALSYNC_GRAPH_URL", "CALSYNC_ENTRA_URL"])
 def test_plain_http_to_microsoft_is_refused_anywhere_else(settings: Load, variable: str, url: str) -> None:
-    (told,) = problems(settings, **{variable: url})
-    assert told.startswith(f"{variable}: must")
+    (reported,) = problems(settings, **{variable: url})
+    assert reported.startswith(f"{variable}: must")
 
 
 def test_core_may_be_plain_http_in_its_own_network(settings: Load) -> None:
     assert settings(CALSYNC_CORE_API_URL="http://core:8080").core_api_url == "http://core:8080"
 
 
-def test_the_token_may_stand_in_a_file(settings: Load, tmp_path: Path) -> None:
+def test_the_token_may_be_in_a_file(settings: Load, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(" s3cret-file\n", encoding="utf-8")
     found = settings(CALSYNC_CORE_API_TOKEN="", CALSYNC_CORE_API_TOKEN_FILE=str(file))
     assert found.core_token() == "s3cret-file"
 
 
-def test_two_tokens_are_one_too_many(settings: Load, tmp_path: Path) -> None:
+def test_two_tokens_are_refused(settings: Load, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("s3cret", encoding="utf-8")
-    (told,) = problems(settings, CALSYNC_CORE_API_TOKEN_FILE=str(file))
-    assert "CALSYNC_CORE_API_TOKEN and CALSYNC_CORE_API_TOKEN_FILE" in told
+    (reported,) = problems(settings, CALSYNC_CORE_API_TOKEN_FILE=str(file))
+    assert "CALSYNC_CORE_API_TOKEN and CALSYNC_CORE_API_TOKEN_FILE" in reported
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1:0", "[::]:9464", "localhost:65535"])
@@ -182,17 +182,17 @@ def test_a_bind_is_host_and_port(settings: Load, bind: str) -> None:
     "bind", ["9464", ":9464", "0.0.0.0", "0.0.0.0:", "0.0.0.0:http", "0.0.0.0:65536", "h:²", "h:-1"]
 )
 def test_another_bind_is_refused(settings: Load, bind: str) -> None:
-    (told,) = problems(settings, CALSYNC_HTTP_BIND=bind)
-    assert told.startswith("CALSYNC_HTTP_BIND: must be HOST:PORT")
+    (reported,) = problems(settings, CALSYNC_HTTP_BIND=bind)
+    assert reported.startswith("CALSYNC_HTTP_BIND: must be HOST:PORT")
 
 
 @pytest.mark.parametrize("interval", ["0", "-1", "nan", "inf"])
 def test_an_interval_is_positive_and_finite(settings: Load, interval: str) -> None:
-    (told,) = problems(settings, CALSYNC_SWEEP_INTERVAL_SECONDS=interval)
-    assert told.startswith("CALSYNC_SWEEP_INTERVAL_SECONDS: ")
+    (reported,) = problems(settings, CALSYNC_SWEEP_INTERVAL_SECONDS=interval)
+    assert reported.startswith("CALSYNC_SWEEP_INTERVAL_SECONDS: ")
 
 
-def test_an_empty_variable_is_an_unset_one_and_others_are_not_ours(settings: Load) -> None:
+def test_an_empty_variable_is_unset_and_foreign_variables_are_ignored(settings: Load) -> None:
     found = settings(CALSYNC_KAFKA_TOPIC="", CALSYNC_LOG_FORMAT="", CALSYNC_SOMETHING_ELSE="x")
     assert found.kafka_topic == "core.job-changed"
     assert found.log_format is None

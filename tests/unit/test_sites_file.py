@@ -1,4 +1,4 @@
-"""The sites file: checked whole, read again when it changes, the last good one kept, no secret ever told."""
+"""The sites file: checked whole, read again when it changes, the last good one kept, secrets never shown."""
 
 import asyncio
 import codecs
@@ -52,7 +52,7 @@ def test_a_file_holds_sites_by_their_ids(file: Path) -> None:
     assert "s3cret" not in repr(sites)
 
 
-def test_a_secret_may_stand_in_a_file_beside(file: Path) -> None:
+def test_a_secret_may_be_in_a_file_beside(file: Path) -> None:
     (file.parent / "acme-secret").write_text("s3cret\n")
     file.write_text(entry(client_secret="", client_secret_file='"acme-secret"'))
     assert read(file)["acme"].client_secret == "s3cret"
@@ -60,7 +60,7 @@ def test_a_secret_may_stand_in_a_file_beside(file: Path) -> None:
     assert read(file)["acme"].client_secret == "s3cret"
 
 
-def test_every_problem_of_every_site_is_told_at_once_and_no_secret(file: Path) -> None:
+def test_every_problem_of_every_site_is_reported_at_once_without_secrets(file: Path) -> None:
     (file.parent / "empty").touch()
     file.write_text(
         'owner = "me"\n'
@@ -74,7 +74,7 @@ def test_every_problem_of_every_site_is_told_at_once_and_no_secret(file: Path) -
         + entry("eta", id="")
         + entry("theta", client_secret="", client_secret_file='"a\\u0000b"')
     )
-    told = problems(file)
+    reported = problems(file)
     for words in (
         "unknown key 'owner'",
         "'Bad_Id': id must be",
@@ -91,9 +91,9 @@ def test_every_problem_of_every_site_is_told_at_once_and_no_secret(file: Path) -
         "'number 8': id is missing",
         "'theta': client_secret_file cannot be read",
     ):
-        assert sum(words in problem for problem in told) == 1, words
-    assert len(told) == 14
-    assert all(str(file) in problem for problem in told)
+        assert sum(words in problem for problem in reported) == 1, words
+    assert len(reported) == 14
+    assert all(str(file) in problem for problem in reported)
 
 
 @pytest.mark.parametrize("site_id", ["a", "0", "acme-2", "4-ever-"])
@@ -105,8 +105,8 @@ def test_an_id_is_small_letters_digits_and_hyphens(file: Path, site_id: str) -> 
 @pytest.mark.parametrize("site_id", ["Acme", "-acme", "a/b", "a b", "ä", "a_b", "a\\n"])
 def test_another_id_is_refused(file: Path, site_id: str) -> None:
     file.write_text(entry(site_id))
-    (told,) = problems(file)
-    assert "id must be" in told
+    (reported,) = problems(file)
+    assert "id must be" in reported
 
 
 @pytest.mark.parametrize(
@@ -125,27 +125,27 @@ def test_another_id_is_refused(file: Path, site_id: str) -> None:
         b'[site]\nclient_secret = "s3cret"',
     ],
 )
-def test_a_file_that_holds_no_sites_is_told_without_its_contents(file: Path, contents: bytes) -> None:
+def test_a_file_without_sites_is_reported_without_its_contents(file: Path, contents: bytes) -> None:
     file.write_bytes(contents)
-    (told,) = problems(file)
-    assert told.startswith(f"CALSYNC_SITES_FILE: {file}: ")
+    (reported,) = problems(file)
+    assert reported.startswith(f"CALSYNC_SITES_FILE: {file}: ")
 
 
-def test_a_fault_of_toml_is_told_with_its_place(file: Path) -> None:
+def test_a_toml_error_is_reported_with_its_position(file: Path) -> None:
     file.write_text('[[site]]\nclient_secret = "s3cret" x\n')
-    (told,) = problems(file)
-    assert "line 2" in told
+    (reported,) = problems(file)
+    assert "line 2" in reported
 
 
-def test_a_file_that_is_not_there_is_told(file: Path) -> None:
-    (told,) = problems(file)
-    assert str(file) in told
+def test_a_missing_file_is_reported(file: Path) -> None:
+    (reported,) = problems(file)
+    assert str(file) in reported
     with pytest.raises(ConfigurationError):
         SitesFile(file).load()
 
 
 class Watch:
-    """A watch in progress: what it tells, in order."""
+    """A running watch: its reports, in order."""
 
     def __init__(self) -> None:
         self._told: asyncio.Queue[Sites] = asyncio.Queue()
@@ -167,7 +167,7 @@ Watching = Callable[[Path], Watch]
 
 @pytest.fixture
 async def watching(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watching]:
-    """Starts to watch a file that has been loaded, looking often."""
+    """Starts to watch a file that has been loaded, and checks it often."""
     monkeypatch.setattr(consumer.sites, "LOOK_SECONDS", 0.005)
     tasks = []
 
@@ -216,7 +216,7 @@ async def test_a_kubernetes_swap_of_the_data_link_is_seen(tmp_path: Path, watchi
     assert (await watch.next())["acme"].client_secret == "s3cret-2"
 
 
-async def test_a_changed_secret_file_is_seen_whichever_site_names_it(file: Path, watching: Watching) -> None:
+async def test_a_changed_secret_file_of_any_site_is_seen(file: Path, watching: Watching) -> None:
     secret = file.parent / "secret"
     replace(secret, "s3cret-1")
     replace(file, entry() + entry("beta", client_secret="", client_secret_file='"secret"'))
@@ -225,8 +225,8 @@ async def test_a_changed_secret_file_is_seen_whichever_site_names_it(file: Path,
     assert (await watch.next())["beta"].client_secret == "s3cret-2"
 
 
-class Told:
-    """Stands in for the log: what it is told, in order."""
+class ReportedErrors:
+    """Stands in for the log: the problems reported, in order."""
 
     def __init__(self) -> None:
         self.errors: asyncio.Queue[list[str]] = asyncio.Queue()
@@ -239,25 +239,25 @@ class Told:
 
 
 @pytest.mark.parametrize("bad", [entry(timezone='"Nowhere/Never"'), "s3cret", "x = " + "[" * 100_000])
-async def test_a_file_that_cannot_be_used_is_told_once_and_the_last_good_one_kept(
+async def test_an_unusable_file_is_reported_once_and_the_last_good_one_kept(
     file: Path, watching: Watching, monkeypatch: pytest.MonkeyPatch, bad: str
 ) -> None:
-    told = Told()
-    monkeypatch.setattr(consumer.sites, "log", told)
+    reported = ReportedErrors()
+    monkeypatch.setattr(consumer.sites, "log", reported)
     replace(file, entry())
     watch = watching(file)
     replace(file, bad)
     async with asyncio.timeout(5):
-        (problem,) = await told.errors.get()
+        (problem,) = await reported.errors.get()
     assert "s3cret" not in problem
     replace(file, entry(name='"New"'))
     assert (await watch.next())["acme"].name == "New"
-    assert told.errors.empty()
+    assert reported.errors.empty()
     assert watch.quiet
 
 
 def write(file: Path, text: str | None) -> None:
-    """Change a file where it stands, so that it may be read half written; ``None`` takes it away."""
+    """Changes a file in place, so that it may be read half-written; ``None`` deletes it."""
     if text is None:
         file.unlink()
     else:
@@ -265,7 +265,7 @@ def write(file: Path, text: str | None) -> None:
 
 
 class Looks:
-    """Lets a watch look so many times, with no clock."""
+    """Lets a watch check the file a given number of times, without a clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._turns: asyncio.Queue[None] = asyncio.Queue()
@@ -286,22 +286,22 @@ class Looks:
             await self._done.get()
 
 
-Stepwise = Callable[[], tuple[list[Sites], Looks, Told]]
+Stepwise = Callable[[], tuple[list[Sites], Looks, ReportedErrors]]
 
 
 @pytest.fixture
 async def stepwise(monkeypatch: pytest.MonkeyPatch, file: Path) -> AsyncIterator[Stepwise]:
-    """Starts to watch the file; returns what it reports, and how to have it look."""
+    """Starts to watch the file; returns its reports, and how to make it check."""
     tasks = []
-    told = Told()
+    reported = ReportedErrors()
 
-    def start() -> tuple[list[Sites], Looks, Told]:
+    def start() -> tuple[list[Sites], Looks, ReportedErrors]:
         taken: list[Sites] = []
         looks, sites_file = Looks(monkeypatch), SitesFile(file)
-        monkeypatch.setattr(consumer.sites, "log", told)
+        monkeypatch.setattr(consumer.sites, "log", reported)
         sites_file.load()
         tasks.append(asyncio.ensure_future(sites_file.watch(taken.append)))
-        return taken, looks, told
+        return taken, looks, reported
 
     yield start
     for task in tasks:
@@ -317,7 +317,7 @@ async def test_a_file_read_while_half_written_loses_no_site_and_takes_new_ones_a
     file: Path, stepwise: Stepwise
 ) -> None:
     write(file, TWO)
-    taken, looks, told = stepwise()
+    taken, looks, reported = stepwise()
     write(file, entry(client_secret='"s3cret-2"'))
     await looks.look()
     assert {site: each.client_secret for site, each in taken[-1].items()} == {"acme": "s3cret-2", "beta": "s3cret"}
@@ -331,13 +331,13 @@ async def test_a_file_read_while_half_written_loses_no_site_and_takes_new_ones_a
     }
     await looks.look(2 * STEADY_LOOKS)
     assert len(taken) == 2
-    assert told.errors.empty()
+    assert reported.errors.empty()
 
 
 @pytest.mark.parametrize("half", ["", "[[site]]\n", TWO[:40], TWO[:-30], "s3cret", "site = []"])
-async def test_a_file_that_is_no_file_for_a_moment_changes_nothing(file: Path, stepwise: Stepwise, half: str) -> None:
+async def test_an_unusable_file_for_a_moment_changes_nothing(file: Path, stepwise: Stepwise, half: str) -> None:
     write(file, TWO)
-    taken, looks, told = stepwise()
+    taken, looks, reported = stepwise()
     write(file, half)
     await looks.look(STEADY_LOOKS)
     readable = half == "site = []"
@@ -345,14 +345,14 @@ async def test_a_file_that_is_no_file_for_a_moment_changes_nothing(file: Path, s
     write(file, TWO)
     await looks.look(2 * STEADY_LOOKS)
     assert all(sites.keys() == {"acme", "beta"} for sites in taken)
-    assert told.errors.empty(), "it was put right before anybody had to know"
+    assert reported.errors.empty(), "it was repaired before an operator had to know"
 
 
-async def test_a_file_that_is_away_or_locked_for_a_moment_changes_nothing(
+async def test_a_missing_or_locked_file_for_a_moment_changes_nothing(
     file: Path, stepwise: Stepwise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(file, TWO)
-    taken, looks, told = stepwise()
+    taken, looks, reported = stepwise()
     write(file, None)
     await looks.look(STEADY_LOOKS)
     write(file, TWO)
@@ -366,10 +366,10 @@ async def test_a_file_that_is_away_or_locked_for_a_moment_changes_nothing(
         await looks.look(STEADY_LOOKS)
     await looks.look(2 * STEADY_LOOKS)
     assert all(sites.keys() == {"acme", "beta"} for sites in taken)
-    assert told.errors.empty()
+    assert reported.errors.empty()
 
 
-async def test_a_site_that_stays_away_is_gone_after_ten_looks(file: Path, stepwise: Stepwise) -> None:
+async def test_a_site_missing_from_the_file_is_removed_after_ten_checks(file: Path, stepwise: Stepwise) -> None:
     write(file, TWO)
     taken, looks, _ = stepwise()
     replace(file, entry("beta"))
@@ -388,15 +388,15 @@ async def test_a_site_that_stays_away_is_gone_after_ten_looks(file: Path, stepwi
 @pytest.mark.parametrize("bad", ["", "s3cret", None])
 async def test_a_file_that_stays_unusable_is_reported_once(file: Path, stepwise: Stepwise, bad: str | None) -> None:
     write(file, TWO)
-    taken, looks, told = stepwise()
+    taken, looks, reported = stepwise()
     write(file, bad)
     await looks.look(5 * STEADY_LOOKS)
     assert taken == []
-    assert told.errors.qsize() == 1
-    assert "s3cret" not in str(told.errors.get_nowait())
+    assert reported.errors.qsize() == 1
+    assert "s3cret" not in str(reported.errors.get_nowait())
 
 
-async def test_a_comment_has_the_sites_tried_at_once(file: Path, stepwise: Stepwise) -> None:
+async def test_a_changed_comment_retries_the_sites_at_once(file: Path, stepwise: Stepwise) -> None:
     write(file, TWO)
     taken, looks, _ = stepwise()
     write(file, f"# consented\n{TWO}")
@@ -452,5 +452,5 @@ def test_a_secrets_file_is_read_as_editors_write_it(file: Path, data: bytes) -> 
 )
 def test_a_value_that_can_never_work_is_reported(file: Path, changes: dict[str, str], words: str) -> None:
     file.write_text(entry(**changes))
-    (told,) = problems(file)
-    assert words in told
+    (reported,) = problems(file)
+    assert words in reported

@@ -1,4 +1,4 @@
-"""How the service stops: it takes no more, waits for what is under way, commits, and only then closes."""
+"""How the service stops: it accepts no more records, waits for running work, commits, and only then closes."""
 
 import asyncio
 from collections.abc import Callable
@@ -40,7 +40,7 @@ async def test_a_stop_drains_before_the_pump_leaves_the_group_and_closes_afterwa
     stopping: Any = SimpleNamespace(
         _pump=SimpleNamespace(drain=step("pump drains"), stop=step("pump leaves", left)),
         _engine=SimpleNamespace(lanes=SimpleNamespace(drain=slowly("lanes drain")), close=slowly("engine closes")),
-        _refused=SimpleNamespace(drain=slowly("letters drain")),
+        _refused=SimpleNamespace(drain=slowly("dead letters drain")),
         _health=SimpleNamespace(stop=slowly("health stops")),
         _lag=SimpleNamespace(close=step("lag closes")),
         _heartbeats=SimpleNamespace(close=step("heartbeats close")),
@@ -54,8 +54,8 @@ async def test_a_stop_drains_before_the_pump_leaves_the_group_and_closes_afterwa
         "pump drains",
         "lanes drain begins",
         "lanes drain ends",
-        "letters drain begins",
-        "letters drain ends",
+        "dead letters drain begins",
+        "dead letters drain ends",
         "pump leaves",
         "tasks end",
         "health stops begins",

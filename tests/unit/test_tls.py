@@ -1,4 +1,4 @@
-"""Connections by https: which authorities are trusted, through which proxy, and what a failure says."""
+"""HTTPS connections: which authorities are trusted, through which proxy, and what a failure reports."""
 
 import datetime
 import ssl
@@ -153,7 +153,7 @@ async def test_a_proxy_that_refuses_is_named_without_its_password(
     assert "hunter2" not in said
 
 
-async def test_a_proxy_that_is_not_there_is_named(ca_file: Path) -> None:
+async def test_an_unreachable_proxy_is_named(ca_file: Path) -> None:
     async with forward_proxy() as proxy:
         pass
     said = await refused(f"https://{HOST}:1/", ca_file, {"HTTPS_PROXY": proxy.url})
@@ -169,9 +169,9 @@ async def test_a_certificate_behind_a_proxy_is_refused_in_the_same_words(server:
 
 
 def old_authority() -> tuple[bytes, ssl.SSLContext]:
-    """An authority as companies made them for years, its certificate as PEM; and a server that it vouches for.
+    """An authority as companies made them for years, its certificate as PEM; and a server with a certificate of it.
 
-    Its basicConstraints are not critical and there are no key usage and no key identifiers.
+    Its basicConstraints are not critical, and it has no key usage and no key identifiers.
     """
     now = datetime.datetime.now(datetime.UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())

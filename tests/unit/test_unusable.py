@@ -1,4 +1,4 @@
-"""Unusable input of Core: each is counted, and the log has a line a minute for each site and kind."""
+"""Unusable input of Core: each is counted, and the log has one line a minute for each site and kind."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_each_is_counted_and_logged_once_a_minute_for_each_site_and_kind(lines: 
     assert 'calsync_unusable_total{kind="worker"} 0.0' in rendered
 
 
-def test_records_that_name_ever_new_sites_fill_no_memory(lines: list[dict[str, Any]]) -> None:
+def test_records_with_unknown_sites_use_bounded_memory(lines: list[dict[str, Any]]) -> None:
     unusable = Unusable(lambda _kind: None, lambda: 0.0)
     for number in range(20_000):
         unusable.found(f"site-{number}", "address", "blank")

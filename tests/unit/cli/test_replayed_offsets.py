@@ -1,4 +1,4 @@
-"""Under what replayed offsets are kept: never under a guess."""
+"""The key of replayed offsets: the topic's id, never a guess."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +25,7 @@ async def test_replayed_offsets_are_kept_under_the_topic_and_its_id(
     assert await dead_letters._replayed_of(SETTINGS) == kept_under
 
 
-async def test_a_topic_whose_id_is_not_known_now_is_not_taken_for_one_without_an_id(
+async def test_a_topic_whose_id_is_unknown_is_not_treated_as_one_without_an_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answering(monkeypatch, None)

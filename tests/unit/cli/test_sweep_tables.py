@@ -41,14 +41,14 @@ def test_the_table_has_a_row_for_each_site_with_its_repairs_by_cause() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "shown"),
     [({"failure": "HTTP 500"}, "failed: HTTP 500"), ({"held": 30}, "deletions held: see --allow-mass-delete")],
 )
-def test_a_failure_is_shown_in_the_table(more: dict[str, object], told: str) -> None:
-    assert told in printed([report(**more)])
+def test_a_failure_is_shown_in_the_table(more: dict[str, object], shown: str) -> None:
+    assert shown in printed([report(**more)])
 
 
-def test_unavailable_mailboxes_are_shown_though_the_sweep_is_whole() -> None:
+def test_unavailable_mailboxes_are_shown_although_the_sweep_is_complete() -> None:
     sick = report(unavailable=[Unavailable("a@x", "503 MailboxInfoStale", 7)])
     assert sick.whole
     assert "whole, but for 1 unavailable" in printed([sick])

@@ -1,4 +1,4 @@
-"""A site's schedule: what is one worker's fault costs that worker, and what is the list's fault fails the read."""
+"""A site's schedule: a worker's invalid data affects only that worker, and an invalid list fails the read."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -75,7 +75,7 @@ async def test_workers_of_one_address_are_one_roster_also_across_pages(reading: 
 
 
 @pytest.mark.parametrize("name", [name for name, pasted in PASTED.items() if pasted.address and pasted.usable])
-async def test_a_pasted_address_is_swept_wherever_core_sorts_it(reading: Reading, name: str) -> None:
+async def test_a_pasted_address_is_swept_in_any_place_of_cores_order(reading: Reading, name: str) -> None:
     pasted = PASTED[name]
     others = [f"{letter}@other.example" for letter in "amz"]
     emails = sorted([*others, pasted.email], key=lambda email: sql_address(email).encode())
@@ -93,7 +93,7 @@ async def test_an_address_that_no_mailbox_can_have_is_skipped_and_counted(readin
     assert reading.found == {"address": 1}
 
 
-async def test_an_untidy_address_in_its_place_stays_there_however_core_trims(reading: Reading) -> None:
+async def test_an_untidy_address_in_order_stays_in_place_with_either_trimming_of_core(reading: Reading) -> None:
     read = await reading.read([worker(email) for email in ("ann@x", "\tbob@x", "\xa0cid@x", "dan@x\t", "eve@x")])
     assert in_place(read) == ["ann@x", "bob@x", "cid@x", "dan@x", "eve@x"]
 
@@ -152,7 +152,9 @@ ADDRESSES = st.builds(
     st.sampled_from([sql_address, normal_address, lambda email: email.strip("\t\n\r\f\v ").lower()]),
     st.integers(1, 4),
 )
-async def test_every_worker_is_read_once_however_core_trims(emails: list[str], trimmed: Any, size: int) -> None:
+async def test_every_worker_is_read_once_with_either_trimming_of_core(
+    emails: list[str], trimmed: Any, size: int
+) -> None:
     workers = [worker(email, row(f"{number}"), worker_id=f"{number}") for number, email in enumerate(emails)]
     workers.sort(key=lambda each: trimmed(each["calendar_email"]).encode())
     pages = [workers[start : start + size] for start in range(0, len(workers), size)] or [[]]
@@ -191,7 +193,9 @@ async def test_an_entry_that_names_no_mailbox_is_skipped_and_counted(reading: Re
 
 
 @pytest.mark.parametrize("entry", [None, {"id": 5, "email": "ann@x"}])
-async def test_a_list_of_nothing_else_is_a_failed_read_and_no_empty_schedule(reading: Reading, entry: Any) -> None:
+async def test_a_list_of_only_unusable_entries_is_a_failed_read_and_not_an_empty_schedule(
+    reading: Reading, entry: Any
+) -> None:
     with pytest.raises(CoreUnavailableError):
         await reading.read([entry])
     with pytest.raises(CoreUnavailableError):
@@ -214,7 +218,7 @@ async def test_a_list_of_nothing_else_is_a_failed_read_and_no_empty_schedule(rea
         (row("J", starts_at="2026-12-01T10:00:00Z"), "ends_at is before starts_at"),
     ],
 )
-async def test_an_unusable_row_costs_its_own_event_alone(reading: Reading, bad: dict[str, Any], reason: str) -> None:
+async def test_an_unusable_row_affects_only_its_own_event(reading: Reading, bad: dict[str, Any], reason: str) -> None:
     [ann, bob] = await reading.read([worker("ann@x", row("1"), bad, row("2")), worker("bob@x", row("3"))])
     assert (set(ann.jobs), ann.unusable, ann.nameless) == ({"1", "2"}, {"J": reason}, 0)
     assert set(bob.jobs) == {"3"}
@@ -224,14 +228,14 @@ async def test_an_unusable_row_costs_its_own_event_alone(reading: Reading, bad: 
 @pytest.mark.parametrize(
     "bad", [None, 5, "J", [], {}, row(""), row("J") | {"job_id": None}, row("J") | {"job_id": BrokenText("J\\ud83d")}]
 )
-async def test_a_row_that_names_no_job_is_counted_where_it_stands(reading: Reading, bad: Any) -> None:
+async def test_a_row_that_names_no_job_is_counted_for_its_mailbox(reading: Reading, bad: Any) -> None:
     [ann, bob] = await reading.read([worker("ann@x", row("1"), bad), worker("bob@x")])
     assert (set(ann.jobs), ann.unusable, ann.nameless, bob.nameless) == ({"1"}, {}, 1, 0)
     assert reading.found == {"row": 1}
 
 
 @pytest.mark.parametrize("rows", [None, {}, "[]", 5])
-async def test_jobs_that_are_no_list_are_unknown_jobs_and_not_none(reading: Reading, rows: Any) -> None:
+async def test_jobs_that_are_not_a_list_are_unknown_and_not_empty(reading: Reading, rows: Any) -> None:
     [ann] = await reading.read([worker("ann@x") | {"jobs": rows}])
     assert (ann.jobs, ann.nameless) == ({}, 1)
 

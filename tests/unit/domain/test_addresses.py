@@ -1,4 +1,4 @@
-"""Calendar emails: which mailbox each means, and which mean none, in every place that reads them."""
+"""Calendar emails: which mailbox each names, and which name none, in every place that reads them."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ def every_address(test: Any) -> Any:
 
 
 @every_address
-def test_a_pasted_address_means_its_mailbox_or_none(pasted: Pasted) -> None:
+def test_a_pasted_address_names_its_mailbox_or_none(pasted: Pasted) -> None:
     assert normalise(pasted.email) == pasted.address
     if pasted.address is not None:
         assert is_usable(pasted.email) == pasted.usable
@@ -47,7 +47,7 @@ def test_the_sandbox_compares_addresses_as_the_service_does(pasted: Pasted) -> N
 
 @every_address
 @pytest.mark.parametrize("as_text", [True, False])
-def test_a_worker_with_an_unusable_address_is_skipped_and_nobody_else(pasted: Pasted, as_text: bool) -> None:
+def test_only_the_worker_with_an_unusable_address_is_skipped(pasted: Pasted, as_text: bool) -> None:
     workers = [
         {"worker_id": "1", "calendar_email": "bob@acme.example"},
         {"worker_id": "2", "calendar_email": pasted.email},
@@ -66,7 +66,7 @@ def test_a_broken_text_makes_its_row_invalid_and_names_the_field(name: str) -> N
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_broken_worker_id_harms_nothing() -> None:
+def test_a_broken_worker_id_is_accepted() -> None:
     workers = json.dumps([{"worker_id": "w\ud83d", "calendar_email": "ann@acme.example"}])
     assert job_of(ROW | {"workers": workers}).addresses == {"ann@acme.example"}
 
@@ -113,7 +113,7 @@ def test_an_impossible_time_makes_its_row_invalid(name: str, time: str) -> None:
 
 
 @pytest.mark.parametrize("revision", [7.0, "7", True, None, -1, 2**62, float("inf"), [7]])
-def test_a_revision_that_is_no_whole_number_makes_its_row_invalid(revision: Any) -> None:
+def test_a_revision_that_is_not_a_whole_number_makes_its_row_invalid(revision: Any) -> None:
     with pytest.raises(InvalidRecordError, match="revision"):
         job_of(ROW | {"workers": [], "revision": revision})
 
@@ -143,7 +143,7 @@ def test_the_event_of_an_unnamed_mailbox_is_left_while_an_address_is_unusable() 
 
 
 @given(st.text())
-def test_trimming_and_folding_change_no_answer(email: str) -> None:
+def test_normalising_an_address_again_changes_nothing(email: str) -> None:
     address = normalise(email)
     if address is not None:
         assert normalise(address) == address

@@ -1,4 +1,4 @@
-"""What a sweep finds in one mailbox: Core's list, the calendar's view and the links, compared."""
+"""The differences that a sweep finds in one mailbox between Core's list, the calendar's view and the links."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Jobs and mailboxes: which state is newer, where a job shall be, which addresses are the same."""
+"""Jobs and mailboxes: which state is newer, where a job must be, which addresses are the same."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,7 @@ def test_a_scheduled_job_is_in_the_mailboxes_of_its_workers() -> None:
 @pytest.mark.parametrize(
     "job", [replace(JOB, status=CANCELLED), replace(JOB, starts_at=None), replace(JOB, ends_at=None)]
 )
-def test_a_job_that_is_cancelled_or_without_both_times_is_nowhere(job: Job) -> None:
+def test_a_job_that_is_cancelled_or_without_both_times_is_in_no_mailbox(job: Job) -> None:
     assert job.scheduled is None
     assert job.mailboxes == set()
 

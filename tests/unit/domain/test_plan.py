@@ -1,4 +1,4 @@
-"""The plan: each line of its table, and what it never does."""
+"""The plan: each line of its table, and rules that hold for every plan."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -277,7 +277,7 @@ def test_an_edit_of_any_owned_field_is_seen(edit: dict[str, Any]) -> None:
     assert edited.digest() != seen(LIFT).digest()
 
 
-def test_a_difference_that_nobody_sees_does_not_count_as_an_edit() -> None:
+def test_an_invisible_difference_does_not_count_as_an_edit() -> None:
     same = replace(seen(LIFT), etag="other", body=LIFT.body + "\r\n<br>", show_as="Busy", importance="Normal")
     assert same.reads_as(LIFT)
     assert same.digest() == seen(LIFT).digest()

@@ -1,4 +1,4 @@
-"""What an event holds: the administrators' guide, by example and by property."""
+"""The content of an event: the administrators' guide, by example and by property."""
 
 from datetime import UTC, datetime, timedelta
 from html import escape, unescape
@@ -98,7 +98,7 @@ def test_values_are_escaped() -> None:
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(FULL, TEXTS)))
-def test_whatever_a_job_says_the_limits_hold_and_the_body_reads_back(fields: dict[str, str | None]) -> None:
+def test_for_any_job_the_limits_hold_and_the_body_reads_back(fields: dict[str, str | None]) -> None:
     event = render(job(**fields), START, END, UTC_ZONE)
     for line in (event.subject, event.location):
         assert units(line) <= 255

@@ -1,4 +1,4 @@
-"""Rows of Core: read tolerantly, refused by the name of the field and never with its content."""
+"""Rows of Core: read tolerantly, refused with the name of the field and never with its content."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -67,7 +67,7 @@ def test_workers_may_be_a_list_and_equal_addresses_are_one() -> None:
     assert job_of(ROW | {"workers": [{"worker_id": "w"}]}).addresses == frozenset()
 
 
-def test_addresses_that_are_told_beside_the_row_take_the_place_of_workers() -> None:
+def test_addresses_given_beside_the_row_replace_its_workers() -> None:
     row = {name: value for name, value in ROW.items() if name != "workers"}
     assert job_of(row, frozenset({"b@x.example"})).addresses == {"b@x.example"}
 

@@ -125,7 +125,7 @@ def test_other_markup_of_the_same_lines_reads_the_same(html: str) -> None:
 @pytest.mark.parametrize(
     "html", ["Job: Lift", "Job: Lift & hoist!", "Job: Lift & hoist<br>Mine", "Job:<br>Lift & hoist"]
 )
-def test_an_edit_that_a_person_would_see_reads_otherwise(html: str) -> None:
+def test_an_edit_that_a_person_would_see_reads_differently(html: str) -> None:
     assert html_lines(html) != html_lines("Job: Lift &amp; hoist")
 
 
@@ -133,5 +133,5 @@ def test_an_edit_that_a_person_would_see_reads_otherwise(html: str) -> None:
 @example("<![mso]>x")
 @example("<![")
 @example("<!--")
-def test_whatever_a_person_left_in_a_body_can_be_read(html: str) -> None:
+def test_any_body_that_a_person_left_can_be_read(html: str) -> None:
     assert all(line == one_line(line) for line in html_lines(html))

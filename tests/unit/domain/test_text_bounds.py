@@ -14,7 +14,7 @@ from consumer.domain.render import BODY_LIMIT
 from consumer.domain.text import READ_LIMIT, html_lines, lines_of, one_line, pieces
 
 SIZE = 200_000
-"""Characters. Reading that takes quadratic time takes minutes at this size, so these tests would never end."""
+"""In characters. A quadratic read takes minutes at this size, so that its test does not end in time."""
 
 FLOODS = {
     "tags without end": "<a ",
@@ -120,17 +120,17 @@ def test_html_reads_as_browsers_show_it(html: str, lines: tuple[str, ...]) -> No
     assert html_lines(html) == lines
 
 
-def test_a_body_too_long_to_be_ours_equals_nothing_wanted_and_only_itself() -> None:
+def test_a_body_longer_than_the_service_writes_equals_only_itself() -> None:
     huge = "<p>Job: Lift</p>" * (10_000_000 // 16)
     read = html_lines(huge)
     assert read == html_lines(huge)
     assert read != html_lines(huge + "<br>")
     assert sum(map(len, read)) < 100
-    assert all(line != one_line(line) for line in read), "no body of ours reads so"
+    assert all(line != one_line(line) for line in read), "no body of the service reads like this"
     assert html_lines("\ud83d" * (READ_LIMIT + 1)) != html_lines("\ud83e" * (READ_LIMIT + 1))
 
 
-def test_the_longest_body_of_ours_is_read_even_if_exchange_wraps_every_line() -> None:
+def test_the_longest_body_of_the_service_is_read_even_if_exchange_wraps_every_line() -> None:
     lines = ["a&"] * (BODY_LIMIT // len("a&amp;<br>"))
     wrapped = "".join(f'<p class="MsoNormal" style="margin:0"><span>{escape(line)}</span></p>\r\n' for line in lines)
     assert html_lines(wrapped) == tuple(lines)

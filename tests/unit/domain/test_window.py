@@ -30,21 +30,21 @@ MINUTES = st.integers(-5, 21 * 24 * 60 + 5).map(lambda minutes: NOW + minutes * 
         (NOW - MINUTE, END + MINUTE, True),
     ],
 )
-def test_a_job_is_held_when_it_overlaps_and_one_without_length_when_its_start_is_inside(
+def test_a_job_is_in_the_window_if_it_overlaps_and_one_without_length_if_its_start_is_inside(
     start: datetime, end: datetime, held: bool
 ) -> None:
     assert WINDOW.holds(start, end) is held
 
 
 @given(st.tuples(MINUTES, MINUTES).map(sorted))
-def test_a_job_is_held_exactly_when_some_minute_of_it_is(times: list[datetime]) -> None:
+def test_a_job_is_in_the_window_exactly_if_one_of_its_minutes_is(times: list[datetime]) -> None:
     start, end = times
     inside = max(start, NOW) < min(end, END) if start < end else NOW <= start < END
     assert WINDOW.holds(start, end) is inside
 
 
 @given(MINUTES, st.integers(1, 30))
-def test_adjoining_windows_hold_a_moment_exactly_once(moment: datetime, days: int) -> None:
+def test_a_moment_is_in_exactly_one_of_two_adjoining_windows(moment: datetime, days: int) -> None:
     next_window = Window.of(END, days)
     if NOW <= moment < next_window.end:
         assert WINDOW.holds(moment, moment) != next_window.holds(moment, moment)

@@ -1,4 +1,4 @@
-"""What people paste into Outlook is never whole JSON's fault: a broken subject fails no mailbox and no batch."""
+"""Broken texts that people paste into Outlook: a broken subject fails no mailbox and no batch."""
 
 import asyncio
 from typing import Any

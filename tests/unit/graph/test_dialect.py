@@ -36,7 +36,7 @@ def event(zone: str = "Eastern Standard Time") -> Event:
 
 
 def shown(**changes: Any) -> dict[str, Any]:
-    """The event as Graph gives it back: times in UTC with seven digits, a wrapped body, the tag expanded."""
+    """The event as Graph returns it: times in UTC with seven digits, a wrapped body, the tag expanded."""
     return {
         "@odata.etag": 'W/"abc=="',
         "id": "AAMk=",
@@ -81,7 +81,7 @@ def test_a_create_carries_the_tag_and_the_transaction_id_and_an_update_does_not(
     }
 
 
-def test_an_event_that_graph_shows_is_read_as_what_was_wanted() -> None:
+def test_an_event_that_graph_returns_is_read_as_it_was_written() -> None:
     seen = from_json(shown())
     assert (seen.event_id, seen.etag, seen.tag) == ("AAMk=", 'W/"abc=="', "acme/J-1")
     assert (seen.start, seen.end) == (START, START + timedelta(hours=1))
@@ -92,7 +92,7 @@ def test_an_event_that_graph_shows_is_read_as_what_was_wanted() -> None:
     st.builds(Job, st.just("J"), st.just("acme"), st.just(1), st.just("x"), TEXTS, TEXTS, TEXTS, notes=TEXTS),
     st.datetimes(datetime(2000, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
 )
-def test_whatever_is_sent_in_utc_reads_as_it_was_sent(job: Job, start: datetime) -> None:
+def test_times_sent_in_utc_read_back_unchanged(job: Job, start: datetime) -> None:
     wanted = render(job, start, start + timedelta(hours=1), UTC_ZONE)
     sent = to_json(wanted)
     times = {name: {"dateTime": sent[name]["dateTime"] + "0", "timeZone": "UTC"} for name in ("start", "end")}
@@ -122,7 +122,7 @@ def test_times_have_seven_digits_and_are_utc(text: str, moment: datetime) -> Non
         for zone in ("Middle-earth Standard Time", "Customized Time Zone", "../UTC", "Europe", "", None, 5)
     ],
 )
-def test_a_time_in_no_known_zone_or_none_at_all_equals_nothing_that_is_wanted(value: Any) -> None:
+def test_a_time_in_an_unknown_zone_or_without_one_equals_no_wanted_time(value: Any) -> None:
     seen = from_json(shown(start=value))
     assert seen.start is None
     assert not seen.reads_as(event())
@@ -146,7 +146,7 @@ def test_a_time_in_no_known_zone_or_none_at_all_equals_nothing_that_is_wanted(va
         ("2026-12-01T10:00:00+01:00", "Eastern Standard Time"),
     ],
 )
-def test_a_time_is_read_in_whatever_zone_is_named(text: str, zone: str) -> None:
+def test_a_time_is_read_in_the_zone_it_names(text: str, zone: str) -> None:
     seen = from_json(shown(start={"dateTime": text, "timeZone": zone}))
     assert seen.start == START
     assert seen.start.tzinfo is UTC
@@ -161,20 +161,20 @@ def test_in_the_repeated_hour_an_answer_is_read_as_what_was_written(zone: str, h
     end = start + timedelta(minutes=20)
     wanted = render(JOB, start, end, zone_for(zone, "UTC"))
     assert wanted.zone == "UTC"
-    told = {"start": {"dateTime": "2026-10-25T01:30:00.0000000", "timeZone": zone}}
-    told |= {"end": {"dateTime": "2026-10-25T01:50:00.0000000", "timeZone": zone}}
-    answered = from_json(shown(**told), wanted)
+    times = {"start": {"dateTime": "2026-10-25T01:30:00.0000000", "timeZone": zone}}
+    times |= {"end": {"dateTime": "2026-10-25T01:50:00.0000000", "timeZone": zone}}
+    answered = from_json(shown(**times), wanted)
     assert (answered.start, answered.end) == (start, end)
-    assert from_json(shown(**told)).start == datetime(2026, 10, 25, 0, 30, tzinfo=UTC), "else the first of the two"
+    assert from_json(shown(**times)).start == datetime(2026, 10, 25, 0, 30, tzinfo=UTC), "else the first of the two"
 
 
 def test_an_answer_that_cannot_be_what_was_written_is_read_as_it_is() -> None:
-    told = {"start": {"dateTime": "2026-12-01T05:00:00.0000000", "timeZone": "Eastern Standard Time"}}
-    assert from_json(shown(**told), event()).start == START + timedelta(hours=1)
+    times = {"start": {"dateTime": "2026-12-01T05:00:00.0000000", "timeZone": "Eastern Standard Time"}}
+    assert from_json(shown(**times), event()).start == START + timedelta(hours=1)
 
 
 @pytest.mark.parametrize("wrong", [{}, {"id": None}, {"id": ""}, {"id": 5}, [], None, "event"])
-def test_what_has_no_id_is_no_event(wrong: Any) -> None:
+def test_an_answer_without_an_id_is_not_an_event(wrong: Any) -> None:
     for read in (from_json, summary):
         with pytest.raises((KeyError, TypeError, AttributeError, ValueError)):
             read(wrong)
@@ -190,24 +190,24 @@ def test_what_has_no_id_is_no_event(wrong: Any) -> None:
         ([{"id": "Integer 0x1", "value": "1"}, {"id": TAG_ID, "value": "acme/J-1"}], "acme/J-1"),
     ],
 )
-def test_the_tag_is_known_by_its_property_whatever_the_case_of_the_guid(properties: Any, found: str | None) -> None:
+def test_the_tag_is_found_with_its_guid_in_either_case(properties: Any, found: str | None) -> None:
     assert from_json(shown(singleValueExtendedProperties=properties)).tag == found
 
 
 @pytest.mark.parametrize(
     ("kind", "single"), [("singleInstance", True), ("occurrence", False), ("exception", False), ("seriesMaster", False)]
 )
-def test_an_event_that_was_made_a_series_is_told(kind: str, *, single: bool) -> None:
+def test_an_event_that_was_made_a_series_is_recognised(kind: str, *, single: bool) -> None:
     assert from_json(shown(type=kind)).single is single
 
 
 @pytest.mark.parametrize("name", ["subject", "body", "location", "showAs", "reminderMinutesBeforeStart", "importance"])
-def test_what_graph_leaves_null_is_empty(name: str) -> None:
+def test_an_event_with_a_null_field_differs_from_the_wanted_one(name: str) -> None:
     assert not from_json(shown(**{name: None})).reads_as(event())
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
-def test_paths_hold_any_address_and_any_id(address: str, event_id: str) -> None:
+def test_paths_can_contain_any_address_and_any_id(address: str, event_id: str) -> None:
     parts = event_path(address, event_id).split("/")
     assert [unquote(part) for part in parts] == ["", "users", address, "events", event_id] or "/" in address
     assert user(address).isascii()
@@ -224,7 +224,7 @@ def test_the_tag_is_looked_up_as_one_quoted_value(job_id: str) -> None:
     assert query["$filter"] == [f"singleValueExtendedProperties/Any(ep: ep/id eq '{TAG_ID}' and ep/value eq '{value}')"]
 
 
-def test_every_read_asks_for_the_tag_and_what_is_owned() -> None:
+def test_every_read_asks_for_the_tag_and_the_owned_fields() -> None:
     query = parse_qs(READ)
     assert query["$expand"] == [f"singleValueExtendedProperties($filter=id eq '{TAG_ID}')"]
     assert {*to_json(event()), "id", "type", "createdDateTime"} == set(query["$select"][0].split(","))
@@ -251,7 +251,7 @@ TIMES = st.fixed_dictionaries({"dateTime": JSON_VALUES | st.datetimes().map(str)
 
 
 @given(st.dictionaries(st.sampled_from([*shown(), "createdDateTime", "seriesMasterId"]), JSON_VALUES | TIMES))
-def test_whatever_stands_in_an_event_it_is_read_or_is_no_event(changes: dict[str, Any]) -> None:
+def test_any_object_is_read_or_rejected_as_an_event(changes: dict[str, Any]) -> None:
     reads: list[Callable[[Any], object]] = [from_json, summary, lambda body: from_json(body, event())]
     for read in reads:
         with contextlib.suppress(*UNREADABLE):
@@ -270,7 +270,7 @@ def deep(levels: int) -> Any:
     "value",
     [float("inf"), float("nan"), -float("inf"), 10**400, 1e308, "9" * 5000, 5, True, [5], {"a": 5}, deep(2_000)],
 )
-def test_any_value_in_any_field_is_read_or_is_no_event(name: str, value: Any) -> None:
+def test_any_value_in_any_field_is_read_or_rejected(name: str, value: Any) -> None:
     reads: list[Callable[[Any], object]] = [from_json, summary]
     for read in reads:
         with contextlib.suppress(*UNREADABLE):
@@ -278,13 +278,13 @@ def test_any_value_in_any_field_is_read_or_is_no_event(name: str, value: Any) ->
 
 
 @pytest.mark.parametrize("minutes", [float("inf"), float("nan"), "9" * 5000, "x", [], {}, [15], True])
-def test_minutes_that_are_no_number_are_no_event(minutes: Any) -> None:
+def test_an_event_whose_minutes_are_not_a_number_is_rejected(minutes: Any) -> None:
     with pytest.raises(UNREADABLE):
         from_json(shown(reminderMinutesBeforeStart=minutes))
 
 
 @pytest.mark.parametrize("name", ["subject", "showAs", "sensitivity", "importance", "@odata.etag"])
 @pytest.mark.parametrize("value", [5, True, ["x"], {"a": "x"}])
-def test_a_text_that_is_none_is_no_event(name: str, value: Any) -> None:
+def test_an_event_whose_text_field_is_not_a_text_is_rejected(name: str, value: Any) -> None:
     with pytest.raises(UNREADABLE):
         from_json(shown(**{name: value}))

@@ -1,4 +1,4 @@
-"""What the dispatcher makes of answers to whole batches, of refused tokens, and of sites that share an app."""
+"""The dispatcher's results for answers to whole batches, for refused tokens, and for sites that share an app."""
 
 import asyncio
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Meter:
 
 
 class Tokens:
-    """A token a secret, until it is refused."""
+    """One token for each secret, until it is refused."""
 
     def __init__(self, *refused: str) -> None:
         self.refusals: list[str] = []
@@ -55,7 +55,7 @@ class Tokens:
 
 
 class Graph:
-    """Answers each request alone by its address, and batches as it is told."""
+    """Answers each single request by its address, and batches with the given status."""
 
     def __init__(self, *, batch: int = 200, alone: Mapping[str, int] | None = None) -> None:
         self.batch = batch
@@ -90,7 +90,7 @@ async def outcomes(target: Dispatcher, *addresses: str) -> list[Any]:
     return await asyncio.gather(*(target.send(call(address)) for address in addresses), return_exceptions=True)
 
 
-async def test_a_batch_refused_as_a_whole_blames_none_of_its_calls_and_each_is_asked_alone_next() -> None:
+async def test_a_batch_refused_as_a_whole_fails_its_calls_temporarily_and_each_is_sent_alone_next() -> None:
     graph = Graph(batch=400, alone={"/b": 400})
     target = dispatcher(graph)
     first = await outcomes(target, "a", "b", "c")
@@ -102,7 +102,7 @@ async def test_a_batch_refused_as_a_whole_blames_none_of_its_calls_and_each_is_a
 
 
 @pytest.mark.parametrize("whole", [True, False])
-async def test_a_batch_that_fails_because_one_was_throttled_tells_what_became_of_the_others(whole: bool) -> None:
+async def test_a_batch_that_fails_because_of_one_throttled_call_returns_the_results_of_the_others(whole: bool) -> None:
     class Throttled(Graph):
         async def request(self, method: str, url: str, *, headers: Any = None, body: bytes | None = None) -> Answer:
             answer = await super().request(method, url, headers=headers, body=body)
@@ -128,7 +128,7 @@ async def test_a_token_refused_within_a_batch_is_replaced() -> None:
     assert tokens.refusals == ["secret-0"]
 
 
-async def test_a_site_with_a_wrong_secret_harms_no_other_of_the_same_app() -> None:
+async def test_a_site_with_a_wrong_secret_affects_no_other_site_of_the_same_app() -> None:
     calendars = GraphCalendars(GRAPH, "https://login.microsoftonline.com", None, Meter())
     await calendars.close()
     calendars._http, calendars._tokens = Graph(), Tokens("wrong")  # type: ignore[assignment]
@@ -143,7 +143,7 @@ async def test_a_site_with_a_wrong_secret_harms_no_other_of_the_same_app() -> No
 
 
 class Throttling:
-    """Answers the first request with 429, and counts."""
+    """Answers the first request with 429, and counts all requests."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -156,12 +156,12 @@ class Throttling:
         return Answer(429, {"Retry-After": "7"}, b"{}") if self.sent == 1 else Answer(200, {}, b"{}")
 
 
-async def test_what_else_is_asked_of_a_mailbox_waits_as_long_as_graph_has_asked_for() -> None:
+async def test_other_calls_of_a_throttled_mailbox_wait_for_its_retry_after() -> None:
     graph = Throttling()
     target = dispatcher(graph)  # type: ignore[arg-type]
     first = asyncio.create_task(target.send(call("a")))
     await graph.asked.wait()
-    [behind] = await outcomes(target, "a")  # queued while the other is under way
+    [behind] = await outcomes(target, "a")  # queued while the other request is in flight
     refused: Any = (await asyncio.gather(first, return_exceptions=True))[0]
     [later], [other] = await outcomes(target, "a"), await outcomes(target, "b")
     for outcome in (refused, behind, later):

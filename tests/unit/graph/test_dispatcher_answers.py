@@ -1,4 +1,4 @@
-"""What the dispatcher makes of answers that are not Graph's, or not whole: never "done", "gone" or "refused"."""
+"""The dispatcher's results for foreign or incomplete answers: never "done", "gone" or "refused"."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ SITE = Site("acme", "Acme", "Europe/London", "tenant", "client", "secret")
 GRAPH = "https://graph.example/v1.0"
 PAGE = b"<html><body>default backend - 404</body></html>"
 DECIDED = (GoneError, MailboxRefusedError, ForbiddenError, RequestRefusedError, SiteRefusedError)
-"""What would park, refuse, delete or dead-letter."""
+"""Errors that would park, refuse, delete or dead-letter."""
 
 
 class Meter:
@@ -47,7 +47,7 @@ class Meter:
 
 
 class Tokens:
-    """A new token after each refusal; fetching one waits until it is let go."""
+    """A new token after each refusal; fetching one waits for the gate."""
 
     def __init__(self) -> None:
         self.refusals: list[str] = []
@@ -66,7 +66,7 @@ class Tokens:
 
 
 class Graph:
-    """Answers with what ``answer`` makes of each request's path and body."""
+    """Answers each request with the result of ``answer`` for its path and body."""
 
     def __init__(self, answer: Callable[[str, Any], Answer]) -> None:
         self.answer = answer
@@ -115,7 +115,7 @@ def page(status: int, content_type: str = "text/html", body: bytes = PAGE, *, wa
     return Answer(status, {"Content-Type": content_type, **waits}, body)
 
 
-# --- somebody else's answers --------------------------------------------------------------------------------------
+# --- foreign answers ----------------------------------------------------------------------------------------------
 
 FOREIGN_PAGES = [
     *(page(status) for status in (200, 201, 203, 301, 302, 307, 400, 401, 403, 404, 405, 408, 409, 410, 413, 422)),
@@ -172,7 +172,7 @@ async def test_a_page_within_a_batch_decides_nothing(status: int, body: Any) -> 
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_proxys_wait_is_kept(status: int) -> None:
+async def test_a_proxys_retry_after_is_obeyed(status: int) -> None:
     desk = Desk(lambda *_: page(status, "", b"", wait="7"))
     [outcome] = await desk.outcomes(call(write=True))
     assert isinstance(outcome, TransientError)
@@ -194,7 +194,7 @@ NOT_GRAPHS = [
 
 @pytest.mark.parametrize("addresses", ["a", "ab"])
 @pytest.mark.parametrize("answer", NOT_GRAPHS, ids=lambda answer: f"{answer.status} {answer.body[:20]!r}")
-async def test_a_foreign_answer_stops_nobody_for_longer_than_a_minute(answer: Answer, addresses: str) -> None:
+async def test_a_foreign_answer_stops_a_mailbox_for_a_minute_at_most(answer: Answer, addresses: str) -> None:
     desk = Desk(lambda *_: answer)
     for outcome in (*await desk.outcomes(*map(call, addresses)), *await desk.outcomes(*map(call, addresses))):
         assert isinstance(outcome, TransientError)
@@ -214,7 +214,7 @@ async def test_a_foreign_answer_within_a_batch_stops_its_mailbox_for_a_minute_at
         assert 50 < outcome.retry_after <= 60
 
 
-async def test_a_delete_that_anybody_may_have_answered_stops_its_mailbox_for_a_minute_at_most() -> None:
+async def test_a_delete_with_an_unidentified_answer_stops_its_mailbox_for_a_minute_at_most() -> None:
     desk = Desk(lambda *_: Answer(204, {"Retry-After": "3600"}, b""))
     deleted, again = [(await desk.outcomes(Call("delete", "DELETE", "/users/a/events/1", "a")))[0] for _ in range(2)]
     assert deleted is None
@@ -223,7 +223,7 @@ async def test_a_delete_that_anybody_may_have_answered_stops_its_mailbox_for_a_m
 
 @pytest.mark.parametrize("addresses", ["a", "ab"])
 @pytest.mark.parametrize("status", [429, 503])
-async def test_graphs_own_wait_is_kept_up_to_an_hour(status: int, addresses: str) -> None:
+async def test_graphs_retry_after_is_obeyed_up_to_an_hour(status: int, addresses: str) -> None:
     body = orjson.dumps({"error": {"code": "ApplicationThrottled"}})
     desk = Desk(lambda *_: page(status, "application/json", body, wait="1800"))
     for outcome in await desk.outcomes(*map(call, addresses)):
@@ -291,7 +291,7 @@ def opened(status: int, body: Any, foreign: list[str]) -> GraphCalendar:
 
 
 @pytest.mark.parametrize(("name", "method", "status", "body"), WHOLE)
-async def test_what_graph_answers_is_taken(name: str, method: str, status: int, body: Any) -> None:
+async def test_answers_of_graph_itself_are_accepted(name: str, method: str, status: int, body: Any) -> None:
     foreign: list[str] = []
     answer = await act(opened(status, body, foreign), name)
     assert foreign == []
@@ -299,7 +299,7 @@ async def test_what_graph_answers_is_taken(name: str, method: str, status: int, 
 
 
 @pytest.mark.parametrize(("name", "status", "body"), NOT_WHOLE)
-async def test_a_success_that_is_not_graphs_is_no_success(name: str, status: int, body: Any) -> None:
+async def test_a_foreign_success_does_not_count_as_a_success(name: str, status: int, body: Any) -> None:
     foreign: list[str] = []
     with pytest.raises(TransientError) as failed:
         await act(opened(status, body, foreign), name)
@@ -321,7 +321,7 @@ async def test_an_event_that_cannot_be_read_fails_no_other_call_of_its_batch() -
     assert other == {}
 
 
-# --- what a batch leaves out --------------------------------------------------------------------------------------
+# --- requests without an answer in a batch ------------------------------------------------------------------------
 
 DONE = {"id": "1", "status": 201, "body": EVENT}
 INCOMPLETE: list[list[Any]] = [
@@ -357,7 +357,7 @@ async def test_a_request_without_its_answer_in_a_batch_is_in_doubt(documents: li
     assert not read.unknown
 
 
-async def test_headers_of_a_reply_may_be_anything() -> None:
+async def test_any_headers_of_a_reply_are_accepted() -> None:
     headers: list[Any] = [None, [], {"Retry-After": None}]
     strange = [{"id": str(n), "status": 429, "headers": h} for n, h in enumerate(headers)]
     desk = Desk(replies(*strange))
@@ -366,7 +366,7 @@ async def test_headers_of_a_reply_may_be_anything() -> None:
         assert not outcome.unknown
 
 
-async def test_the_wait_within_a_batch_holds_for_its_mailbox_alone() -> None:
+async def test_a_retry_after_within_a_batch_applies_only_to_its_mailbox() -> None:
     def answer(path: str, body: Any) -> Answer:
         if path != "/$batch":
             return Answer(200, {}, b"{}")
@@ -388,7 +388,9 @@ async def test_the_wait_within_a_batch_holds_for_its_mailbox_alone() -> None:
 
 
 @pytest.mark.parametrize(("sent", "write", "unknown"), [(True, True, True), (True, False, False), (False, True, False)])
-async def test_no_answer_leaves_a_write_in_doubt_if_it_left(*, sent: bool, write: bool, unknown: bool) -> None:
+async def test_only_a_sent_write_without_an_answer_has_an_unknown_outcome(
+    *, sent: bool, write: bool, unknown: bool
+) -> None:
     def answer(path: str, body: Any) -> Answer:
         raise NoAnswerError("TimeoutError", sent=sent)
 
@@ -458,7 +460,7 @@ async def test_an_app_that_is_throttled_while_the_token_is_fetched_sends_nothing
     assert desk.graph.sent == []
 
 
-async def test_the_second_try_takes_a_request_of_the_budgets() -> None:
+async def test_the_second_try_takes_a_request_from_the_budgets() -> None:
     desk = Desk(lambda *_: Answer(401, {}, b'{"error":{"code":"InvalidAuthenticationToken"}}'))
     taken: list[str] = []
 
@@ -499,7 +501,7 @@ async def test_a_token_that_graph_refuses_is_replaced_once(headers: dict[str, st
 async def test_a_fresh_token_that_is_refused_too_decides_nothing_alone(
     headers: dict[str, str], body: bytes, code: str, *, write: bool
 ) -> None:
-    """The site's other mailboxes may answer with the very same token, so that it is as a 403."""
+    """The site's other mailboxes may answer with the same token, so the error is that of a 403."""
     desk = Desk(lambda path, _: Answer(401, headers, body) if "/users/a/" in path else Answer(200, {}, b"{}"))
     [refused] = await desk.outcomes(call(write=write))
     assert isinstance(refused, ForbiddenError)
@@ -509,13 +511,13 @@ async def test_a_fresh_token_that_is_refused_too_decides_nothing_alone(
     assert desk.tokens.refusals == ["token-0"], "the fresh token serves the others"
 
 
-async def test_a_transient_code_is_not_sent_again_at_once_whatever_its_status() -> None:
+async def test_a_request_with_a_transient_code_is_not_sent_again_at_once_at_any_status() -> None:
     desk = Desk(lambda *_: Answer(401, {}, b'{"error":{"code":"UnknownError"}}'))
     [outcome] = await desk.outcomes(call(write=True))
     assert type(outcome) is TransientError
     assert outcome.unknown
     assert len(desk.graph.sent) == 1
-    assert desk.tokens.refusals == ["token-0"], "the next request has a new token all the same"
+    assert desk.tokens.refusals == ["token-0"], "the next request still has a new token"
 
 
 def unauthorized(*refused: str, code: str = "InvalidAuthenticationToken") -> Callable[[str, Any], Answer]:
@@ -607,7 +609,7 @@ async def test_a_page_at_the_second_try_refuses_no_site() -> None:
     assert outcome.foreign
 
 
-async def test_an_entra_that_fails_makes_no_mailbox_suspect() -> None:
+async def test_a_failure_of_entra_does_not_count_against_a_mailbox() -> None:
     desk = Desk(lambda *_: Answer(200, {}, b"{}"))
 
     async def failing(site: Site) -> str:

@@ -29,14 +29,14 @@ def test_a_known_code_comes_with_its_hint(error: str, code: str, words: str) -> 
     assert "s3cret" not in str(found)
 
 
-def test_an_unknown_code_is_told_with_what_its_kind_says() -> None:
+def test_an_unknown_code_is_reported_with_the_hint_of_its_kind() -> None:
     found = refusal({"error": "invalid_client", "error_description": "AADSTS7009999: Something new."})
     assert found is not None
     assert found.code == "AADSTS7009999"
     assert "client_secret" in found.hint
 
 
-def test_a_refusal_without_a_code_is_told_by_its_kind() -> None:
+def test_a_refusal_without_a_code_is_reported_by_its_kind() -> None:
     for error in ("unauthorized_client", "invalid_tenant", "invalid_resource"):
         found = refusal({"error": error})
         assert found is not None
@@ -45,7 +45,7 @@ def test_a_refusal_without_a_code_is_told_by_its_kind() -> None:
 
 
 @pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error"])
-def test_what_is_entras_own_trouble_is_no_refusal(error: str) -> None:
+def test_an_internal_error_of_entra_is_not_a_refusal(error: str) -> None:
     text = "AADSTS90033: A transient error has occurred. Please try again."
     assert refusal({"error": error, "error_description": text}) is None
 
@@ -77,7 +77,7 @@ OAUTH = [
 
 
 @pytest.mark.parametrize("error", OAUTH)
-def test_the_words_of_oauth_and_entra_are_entras_own(error: str) -> None:
+def test_error_words_of_oauth_and_entra_are_recognised(error: str) -> None:
     assert own_error({"error": error}) == error
 
 
@@ -98,7 +98,7 @@ def test_the_words_of_oauth_and_entra_are_entras_own(error: str) -> None:
     ],
 )
 @pytest.mark.parametrize("more", [{}, {"error_description": "Blocked by the gateway."}, {"error_codes": [403, "x"]}])
-def test_a_gateways_word_that_only_looks_like_one_is_not(error: str, more: dict[str, object]) -> None:
+def test_a_gateways_similar_error_word_is_not_recognised(error: str, more: dict[str, object]) -> None:
     assert own_error({"error": error} | more) is None
 
 

@@ -1,4 +1,4 @@
-"""Graph's answers, sorted by what to do next."""
+"""Graph's answers, as errors by their next step."""
 
 from typing import Any
 
@@ -78,7 +78,7 @@ def answer(status: int, code: str, *, write: bool = True, headers: dict[str, str
         (509, "", TransientError),
     ],
 )
-def test_an_answer_is_told_by_what_to_do_next(status: int, code: str, expected: type[CalsyncError]) -> None:
+def test_each_answer_becomes_the_error_for_its_next_step(status: int, code: str, expected: type[CalsyncError]) -> None:
     error = answer(status, code)
     assert type(error) is expected
     assert (code or str(status)) in str(error) or isinstance(error, DuplicateTransactionError)
@@ -99,7 +99,7 @@ def test_case_and_prefix_never_matter(status: int, code: str) -> None:
 
 
 @pytest.mark.parametrize(("code", "hourly"), [("ErrorQuotaExceeded", True), ("ErrorInvalidUser", False)])
-def test_what_the_other_side_can_cure_is_tried_hourly(code: str, *, hourly: bool) -> None:
+def test_errors_that_the_tenant_can_fix_are_tried_hourly(code: str, *, hourly: bool) -> None:
     error = answer(404, code)
     assert isinstance(error, MailboxRefusedError)
     assert (error.hourly, error.code) == (hourly, code)
@@ -131,13 +131,13 @@ def test_a_write_that_may_have_been_carried_out_is_unknown_and_a_read_never_is(
 
 
 @pytest.mark.parametrize("status", [409, 412, 429, 503, 504])
-def test_what_is_transient_waits_as_long_as_it_is_told(status: int) -> None:
+def test_a_transient_error_carries_its_retry_after(status: int) -> None:
     error = answer(status, "x", headers={"Retry-After": "7"})
     assert isinstance(error, TransientError)
     assert error.retry_after == 7
 
 
-def test_a_conflict_without_a_wait_is_tried_again_at_once_or_so() -> None:
+def test_a_conflict_without_a_retry_after_is_tried_again_soon() -> None:
     error = answer(409, "ErrorIrresolvableConflict")
     assert isinstance(error, TransientError)
     assert error.retry_after is not None
@@ -166,13 +166,13 @@ def test_a_used_transaction_id_names_the_event_that_it_made_if_graph_does() -> N
         ({"X-Retry": "3"}, None),
     ],
 )
-def test_a_wait_is_read_as_seconds_that_may_be_a_fraction(headers: dict[str, str], seconds: float | None) -> None:
+def test_a_retry_after_is_read_as_seconds_with_fractions(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, own=True) == seconds
 
 
 @pytest.mark.parametrize("own", [True, False])
 @given(value=st.text() | st.floats().map(str))
-def test_no_wait_is_negative_or_endless(value: str, *, own: bool) -> None:
+def test_no_retry_after_is_negative_or_unbounded(value: str, *, own: bool) -> None:
     seconds = retry_after({"Retry-After": value}, own=own)
     assert seconds is None or 0 <= seconds <= (3600 if own else 60)
 
@@ -263,7 +263,7 @@ def test_without_graphs_own_code_a_4xx_proves_nothing(status: int, body: Any) ->
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_wait_without_a_body_is_kept(status: int) -> None:
+def test_a_retry_after_without_a_body_is_obeyed(status: int) -> None:
     error = error_of(status, {"Retry-After": "7"}, None, write=True)
     assert isinstance(error, TransientError)
     assert (error.retry_after, error.foreign) == (7, False)
@@ -352,7 +352,7 @@ def spellings(code: str) -> list[str]:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 410, 412, 413, 422, 423, 429, 500, 503, 504, 507])
 @pytest.mark.parametrize("code", [*IN_DOUBT, *THROTTLING])
-def test_what_graph_calls_transient_waits_whatever_the_status(status: int, code: str) -> None:
+def test_an_error_that_graph_calls_transient_is_retried_at_any_status(status: int, code: str) -> None:
     throttled = code in THROTTLING or (status == 429 and code != "UnknownError")
     for spelling in spellings(code):
         for write in (W, R):
@@ -363,7 +363,7 @@ def test_what_graph_calls_transient_waits_whatever_the_status(status: int, code:
 
 
 @pytest.mark.parametrize("code", ["InvalidAuthenticationToken", "NoPermissionsInAccessToken", "Unauthorized", "x"])
-def test_a_401_is_told_apart_from_a_403(code: str) -> None:
+def test_a_401_is_distinguished_from_a_403(code: str) -> None:
     for status in (401, 403):
         for write in (W, R):
             error = answer(status, code, write=write)
@@ -384,5 +384,5 @@ ANYTHING = st.recursive(
     ANYTHING | st.fixed_dictionaries({"error": ANYTHING | st.fixed_dictionaries({"code": ANYTHING})}),
     st.booleans(),
 )
-def test_any_answer_is_sorted(status: int, body: Any, write: bool) -> None:
+def test_any_answer_becomes_a_known_error(status: int, body: Any, write: bool) -> None:
     assert isinstance(error_of(status, {}, body, write=write), CalsyncError)

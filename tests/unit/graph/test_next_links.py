@@ -1,4 +1,4 @@
-"""Lists of Graph's in pages: all of them, each event once, or a failed read."""
+"""Graph's lists in pages: all pages, each event once, or a failed read."""
 
 import contextlib
 import tracemalloc
@@ -45,7 +45,7 @@ def page(*numbers: int, following: str | None = None) -> dict[str, Any]:
 
 
 class Pages(GraphCalendars):
-    """Answers each request with the next page, or raises it."""
+    """Answers each request with the next page, or raises the next error."""
 
     def __init__(self, *answers: dict[str, Any] | Exception) -> None:
         self._graph_url = GRAPH
@@ -125,7 +125,7 @@ async def test_a_page_that_leads_elsewhere_fails_the_read(listed: Callable[[Page
         ("https://[::1]:8443/v1.0", "https://[::1]:8443/v1.0/next?a=1"),
     ],
 )
-async def test_a_page_of_the_same_origin_is_read_however_it_is_spelt(configured: str, link: str) -> None:
+async def test_a_page_of_the_same_origin_is_read_in_any_spelling(configured: str, link: str) -> None:
     pages = Pages(page(1, following=link), page(2))
     pages._graph_url = configured
     assert len(await view(pages)) == 2

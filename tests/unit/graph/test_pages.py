@@ -1,4 +1,4 @@
-"""Lists of more than one page: all pages, or a failure. What half a list lacks would be taken for deleted."""
+"""Lists of more than one page: all pages, or a failure. Events missing from half a list would count as deleted."""
 
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ LISTS: dict[str, Callable[[GraphCalendar], Any]] = {
 
 
 class Doubles:
-    """The meter, the tokens and the way to Graph, whose first page is always well."""
+    """The meter, the tokens and the connection to Graph, whose first page always succeeds."""
 
     def __init__(self, second: Answer | NoAnswerError) -> None:
         self.second = second

@@ -1,4 +1,4 @@
-"""One sick tenant stops no healthy one: its requests hold no connection that another needs."""
+"""A hanging tenant does not delay a healthy one: its requests hold no connection that another tenant needs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ async def test_tenants_that_hang_hold_up_no_other(graph: GraphControl) -> None:
     for tenant in slow:
         for number in range(1, AT_ONCE + 1):
             hanging.append(asyncio.create_task(read(tenant, number)))
-            # Each in a turn of its own, so that none travels in a batch with another.
+            # Each in its own turn of the event loop, so that none travels in a batch with another.
             await asyncio.sleep(0.001)
     for fault in faults:
         await graph.wait_for_fault(fault, AT_ONCE)

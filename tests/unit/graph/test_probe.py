@@ -1,4 +1,4 @@
-"""What a probe asks of a mailbox, and that only a whole answer is a success."""
+"""The requests of a probe of a mailbox; only a complete answer is a success."""
 
 from typing import Any
 
@@ -105,7 +105,7 @@ async def test_a_refused_read_fails_the_probe(asked: str, status: int, code: str
 
 @pytest.mark.parametrize(("status", "code"), [(status, code) for status, code, _ in OF_THE_MAILBOX])
 async def test_a_setting_refused_beside_a_calendar_that_answers_does_not_fail_the_probe(status: int, code: str) -> None:
-    """The site's time zone serves such a mailbox, so it shows that the site is served."""
+    """The site's time zone is used for such a mailbox, so it shows that the site is served."""
     graph = Graph(**{SETTING: (status, {"error": {"code": code}})})
     await probe(graph, WHOLE)
     assert graph.sent == [VIEW, SETTING]
@@ -116,7 +116,7 @@ async def test_an_event_that_cannot_be_found_shows_that_we_may_write(code: str) 
     await probe(Graph(**{DELETE: (404, {"error": {"code": code}})}), WRITE)
 
 
-async def test_a_refused_write_is_no_success_and_names_itself() -> None:
+async def test_a_refused_write_fails_the_probe_and_is_named() -> None:
     with pytest.raises(ForbiddenError) as refused:
         await probe(Graph(**{DELETE: (403, {"error": {"code": "ErrorAccessDenied"}})}), WRITE)
     assert refused.value.write is True

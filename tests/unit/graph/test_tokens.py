@@ -1,4 +1,4 @@
-"""Tokens: only Entra's own words refuse a site, and one tenant's slow Entra holds up nobody else."""
+"""Tokens: only Entra's own refusals suspend a site, and a slow Entra of one tenant delays no other tenant."""
 
 import asyncio
 import json
@@ -52,14 +52,14 @@ async def entra(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Entra]:
         await tokens.close()
 
 
-async def test_a_token_is_fetched_once_for_all_who_want_it(entra: Entra) -> None:
+async def test_a_token_is_fetched_once_for_all_waiting_callers(entra: Entra) -> None:
     [first, *others] = await asyncio.gather(*(entra.tokens.get(SITE) for _ in range(20)))
     assert set(others) == {first}
     assert await entra.tokens.get(SITE) == first
     assert (await entra.asked("openid"), await entra.asked("token")) == (1, 1)
 
 
-async def test_a_refused_token_is_replaced_by_one_of_entras(entra: Entra) -> None:
+async def test_a_refused_token_is_replaced_by_a_new_one(entra: Entra) -> None:
     first = await entra.tokens.get(SITE)
     entra.tokens.refused(SITE, first)
     assert await entra.tokens.get(SITE) != first
@@ -97,7 +97,7 @@ FOREIGN: list[tuple[int, str, str, bool]] = [
 
 @pytest.mark.parametrize("path", [OPENID, TOKEN], ids=["openid", "token"])
 @pytest.mark.parametrize(("status", "content_type", "body", "foreign"), FOREIGN)
-async def test_what_is_not_entras_own_refusal_refuses_no_site(
+async def test_a_foreign_refusal_suspends_no_site(
     entra: Entra, path: str, status: int, content_type: str, body: str, *, foreign: bool
 ) -> None:
     headers = {"Retry-After": "0"}
@@ -121,7 +121,7 @@ async def test_what_is_not_entras_own_refusal_refuses_no_site(
         (replace(SITE, tenant_id=""), "tenant_id"),
     ],
 )
-async def test_entras_own_refusal_is_the_sites(entra: Entra, site: Site, code: str) -> None:
+async def test_entras_own_refusal_suspends_the_site(entra: Entra, site: Site, code: str) -> None:
     for _ in range(2):
         with pytest.raises(SiteRefusedError) as refused:
             await entra.tokens.get(site)
@@ -131,7 +131,7 @@ async def test_entras_own_refusal_is_the_sites(entra: Entra, site: Site, code: s
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-async def test_an_oauth_error_without_a_code_is_entras_too(entra: Entra, status: int) -> None:
+async def test_an_oauth_error_without_a_code_is_entras_own_refusal(entra: Entra, status: int) -> None:
     body = json.dumps({"error": "invalid_tenant"})
     await entra.control.ingress.answer(OPENID, status=status, content_type="application/json", body=body)
     with pytest.raises(SiteRefusedError) as refused:
@@ -147,7 +147,7 @@ async def test_a_tenant_that_is_made_is_served_at_once(entra: Entra) -> None:
     assert await entra.tokens.get(site), "MSAL alone would replay its 400 for a minute"
 
 
-async def test_entra_is_not_asked_again_before_it_wants_to_be(entra: Entra) -> None:
+async def test_entra_is_not_asked_again_before_its_retry_after(entra: Entra) -> None:
     rule = await entra.control.ingress.answer(OPENID, status=429, body="", headers={"Retry-After": "30"})
     for _ in range(3):
         with pytest.raises(TransientError) as failed:
@@ -162,7 +162,7 @@ async def test_entra_is_not_asked_again_before_it_wants_to_be(entra: Entra) -> N
 
 @pytest.mark.parametrize("path", [OPENID, TOKEN], ids=["openid", "token"])
 @pytest.mark.parametrize(("status", "body"), [(429, ""), (503, "<html>"), (404, "<html>"), (500, '{"error": "Busy"}')])
-async def test_a_foreign_answer_in_place_of_entras_is_believed_for_a_minute_at_most(
+async def test_a_foreign_answer_in_place_of_entras_counts_for_a_minute_at_most(
     entra: Entra, path: str, status: int, body: str
 ) -> None:
     await entra.control.ingress.answer(path, status=status, body=body, headers={"Retry-After": "3600"})
@@ -174,7 +174,7 @@ async def test_a_foreign_answer_in_place_of_entras_is_believed_for_a_minute_at_m
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_entras_own_wait_is_kept_up_to_an_hour(entra: Entra, status: int) -> None:
+async def test_entras_own_retry_after_is_obeyed_up_to_an_hour(entra: Entra, status: int) -> None:
     await entra.control.set_fault(status, operation="token", retry_after=1800)
     for _ in range(2):
         with pytest.raises(TransientError) as failed:
@@ -198,7 +198,7 @@ async def test_a_slow_entra_of_one_tenant_holds_up_neither_another_nor_the_other
     assert len(set(await asyncio.gather(*waiting))) == len(apps)
 
 
-async def test_who_gives_up_waiting_takes_the_token_from_nobody(entra: Entra) -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_token_of_the_others(entra: Entra) -> None:
     fault = await entra.control.set_fault("slow", operation="token", hold_seconds=60)
     first, second = (asyncio.create_task(entra.tokens.get(SITE)) for _ in range(2))
     await entra.control.wait_for_fault(fault)
@@ -208,7 +208,7 @@ async def test_who_gives_up_waiting_takes_the_token_from_nobody(entra: Entra) ->
     assert await entra.asked("token") == 1
 
 
-async def test_a_stop_waits_for_no_answer_of_entra(entra: Entra) -> None:
+async def test_a_stop_does_not_wait_for_entra(entra: Entra) -> None:
     fault = await entra.control.set_fault("slow", operation="token", hold_seconds=60)
     waiting = asyncio.create_task(entra.tokens.get(SITE))
     await entra.control.wait_for_fault(fault)
@@ -223,15 +223,15 @@ async def test_a_stop_waits_for_no_answer_of_entra(entra: Entra) -> None:
     "graph_url",
     ["https://graph.microsoft.us/v1.0", "https://Graph.Microsoft.US/v1.0", "https://graph.microsoft.us:443/v1"],
 )
-async def test_a_national_cloud_is_known_however_its_origin_is_spelt(entra: Entra, graph_url: str) -> None:
+async def test_a_national_cloud_is_recognised_in_any_spelling_of_its_origin(entra: Entra, graph_url: str) -> None:
     tokens = Tokens(entra.control.url, graph_url, None)
-    # The sandbox is the global cloud, and refuses another one's scope.
+    # The sandbox is the global cloud, and refuses the scope of another cloud.
     with pytest.raises(SiteRefusedError, match="AADSTS70011"):
         await tokens.get(SITE)
     await tokens.close()
 
 
-async def test_a_tenant_that_is_down_gives_its_network_reason_and_no_other_word(entra: Entra) -> None:
+async def test_an_unreachable_tenant_is_reported_with_only_its_network_reason(entra: Entra) -> None:
     tokens = Tokens("http://127.0.0.1:9", "https://graph.microsoft.com/v1.0", None)
     with pytest.raises(TransientError, match=r"^Entra: no connection to 127\.0\.0\.1:9: ") as failed:
         await tokens.get(SITE)
@@ -253,7 +253,7 @@ async def test_entra_is_asked_through_the_proxy_with_the_private_authority(
     server = TestServer(build(world))
     await server.start_server(ssl=context)
     async with forward_proxy(login="me:hunter2") as proxy:
-        # What requests would take in place of our file.
+        # The variables that the requests library would use instead of the configured file.
         for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
             monkeypatch.setenv(variable, str(other))
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)

@@ -1,4 +1,4 @@
-"""Logs: no token, secret or address in any line, however it came there."""
+"""Logs: no line contains a token, secret or address from any source."""
 
 import json
 import subprocess
@@ -41,17 +41,17 @@ def cleaned(value: Any, name: str = "event") -> Any:
         ("sweep of acme: 5 events at 09:00:00.5", "sweep of acme: 5 events at 09:00:00.5"),
     ],
 )
-def test_tokens_secrets_and_addresses_are_taken_out_of_a_text(text: str, clean: str) -> None:
+def test_tokens_secrets_and_addresses_are_removed_from_a_text(text: str, clean: str) -> None:
     assert cleaned(text) == clean
 
 
 @pytest.mark.parametrize("name", ["client_secret", "access_token", "refresh_token", "password", "Authorization"])
-def test_a_value_whose_name_says_that_it_is_a_secret_is_taken_out_whole(name: str) -> None:
+def test_a_value_under_a_secrets_name_is_removed_whole(name: str) -> None:
     assert cleaned("s3cret", name) == "[…]"
     assert cleaned({"body": {name: "s3cret"}}) == {"body": {name: "[…]"}}
 
 
-def test_values_are_cleaned_wherever_they_are_nested_and_whatever_they_are() -> None:
+def test_values_of_any_type_are_cleaned_at_any_depth() -> None:
     address = "ann@acme.example"
     assert cleaned([address, (address, 5)]) == ["[address]", ["[address]", 5]]
     assert cleaned({address: [address]}) == {"[address]": ["[address]"]}
@@ -73,7 +73,7 @@ JSON = st.recursive(
 
 
 @given(JSON, st.sampled_from([TOKEN, "ann@acme.example", "Bearer abc", "client_secret=abc"]))
-def test_any_value_can_be_logged_and_hides_what_is_in_it(value: Any, secret: str) -> None:
+def test_any_value_can_be_logged_without_showing_secrets(value: Any, secret: str) -> None:
     assert secret not in json.dumps(cleaned([value, {"inner": f" {secret} "}]), ensure_ascii=False)
 
 
@@ -96,7 +96,7 @@ logging.getLogger("httpx").info("GET /users/ann@acme.example")
 
 
 def lines(log_format: str) -> list[str]:
-    """What a process writes to stderr; of its own, since logging is set up for a whole process."""
+    """What a process writes to stderr, in a process of its own because logging is set up for the whole process."""
     ran = subprocess.run(
         [sys.executable, "-c", SCRIPT, log_format], capture_output=True, check=True, encoding="utf-8", timeout=30
     )

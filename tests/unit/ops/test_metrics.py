@@ -1,4 +1,4 @@
-"""Metrics of sites: what is said of a site that is not in the sites file is not shown."""
+"""Metrics of sites: a site that is not in the sites file is not shown."""
 
 import re
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def test_a_site_is_shown_as_long_as_it_is_in_the_sites_file(name: str) -> None:
     assert shown(metrics) == {"beta"}
     metrics.sites({"acme": ACME})
     assert shown(metrics) == set()
-    # A sweep or a run that was under way ends only now.
+    # A sweep or a run that was running ends only now.
     say(metrics, "beta")
     assert shown(metrics) == set()
     metrics.sites({"acme": ACME, "beta": BETA})

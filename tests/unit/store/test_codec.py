@@ -1,4 +1,4 @@
-"""Links as they lie in Redis come back as they were."""
+"""Links come back from Redis as they were stored."""
 
 import base64
 from datetime import UTC, datetime
@@ -54,7 +54,7 @@ def test_pending_links_and_tombstones_come_back_as_the_scripts_write_them(transa
     assert unpack(b"T" + pack_rank(at) + stamp) == Tombstone(at)
 
 
-def test_nothing_stored_is_nothing_remembered() -> None:
+def test_a_missing_key_is_read_as_no_state() -> None:
     assert unpack(b"") is None
 
 
@@ -65,12 +65,12 @@ def test_ranks_sort_as_bytes(one: int, other: int) -> None:
 
 
 @given(LINKS)
-def test_a_links_rank_stands_where_the_scripts_look_for_it(kept: Link) -> None:
+def test_a_links_rank_is_where_the_scripts_read_it(kept: Link) -> None:
     packed = pack_link(kept)
     assert packed[:9] == b"L" + pack_rank(kept.rank)
 
 
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
-def test_graphs_ids_take_a_quarter_less(encode: object) -> None:
+def test_graphs_ids_are_stored_in_fewer_bytes(encode: object) -> None:
     event_id = encode(bytes(range(150, 255)) + b"xyz").decode()  # type: ignore[operator]
     assert len(pack_link(link(event_id))) <= len(pack_link(link("")) + event_id.encode()) * 0.85

@@ -162,7 +162,7 @@ def test_a_retry_after_of_zero_is_obeyed_a_few_times_only() -> None:
     assert step.seconds > 1.0
 
 
-def test_a_run_that_asks_for_another_one_is_no_failure_of_the_mailbox() -> None:
+def test_a_run_that_asks_for_another_one_is_not_a_failure_of_the_mailbox() -> None:
     mailbox = Mailbox()
     assert mailbox.fails(AGAIN) == RunAgain()
     assert (mailbox.history.failures, mailbox.history.failing_since) == (0, None)
@@ -203,7 +203,7 @@ def test_an_outage_of_the_whole_app_hands_nothing_over() -> None:
     for _ in range(60):
         assert isinstance(mailbox.fails(), Wait)
         mailbox.now += 60.0
-    # The app is served again: the mailbox has its time from now on.
+    # The app is served again: the mailbox's full time begins now.
     mailbox.served = None
     assert isinstance(mailbox.fails(), Wait)
     mailbox.now += HAND_OVER_SECONDS

@@ -1,4 +1,4 @@
-"""Bounded work: never more at a time than there is room for, and nothing left when it ends."""
+"""Bounded work: never more tasks at a time than slots, and nothing left when it ends."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -88,7 +88,7 @@ async def test_an_unexpected_error_is_not_hidden_behind_an_outage() -> None:
         await each(range(3), asyncio.Semaphore(3), work)
 
 
-async def test_cancelling_the_caller_cancels_the_work_and_gives_the_room_back() -> None:
+async def test_cancelling_the_caller_cancels_the_work_and_frees_its_slots() -> None:
     room, started = asyncio.Semaphore(2), asyncio.Event()
 
     async def work(_item: int) -> None:

@@ -1,4 +1,4 @@
-"""Two changes of one job that wait in one lane: which is kept, and which record still has to be answered for."""
+"""Two changes of one job that wait in one lane: which one is kept, and which record is still owed."""
 
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
 
 class Ledger:
-    """What became of each record."""
+    """The result of each record."""
 
     def __init__(self) -> None:
         self.results: dict[Place, str] = {}

@@ -1,4 +1,4 @@
-"""A stop waits for the runs under way, and starts no other."""
+"""A stop waits for the running runs, and starts no other."""
 
 import asyncio
 from random import Random
@@ -16,7 +16,7 @@ ANNA, BEN = Mailbox("acme", "anna@acme.example"), Mailbox("acme", "ben@acme.exam
 
 
 class World:
-    """A reconciler that ends when it may, and what else lanes ask for."""
+    """A reconciler that ends when the test allows it, and the other objects that lanes need."""
 
     def __init__(self) -> None:
         self.may_end = asyncio.Event()
@@ -37,7 +37,7 @@ class World:
         return True
 
     def __getattr__(self, _name: str) -> Any:
-        """Takes the reports of a run that ends well; the clock too."""
+        """Accepts the reports of a run that ends well, and serves as the clock."""
         return lambda *_: 0.0
 
     def add(self, mailbox: Mailbox) -> None:

@@ -1,4 +1,4 @@
-"""For how long a mailbox may get a proxy's pages in Graph's stead before it is parked."""
+"""For how long a mailbox may get a proxy's pages instead of Graph's answers before it is parked."""
 
 import pytest
 
@@ -9,7 +9,7 @@ BOX = Mailbox("acme", "ann@example.com")
 
 
 @pytest.mark.parametrize("every", [60.0, 300.0])
-def test_it_takes_an_hour_and_twenty_tries_while_others_are_served(every: float) -> None:
+def test_a_mailbox_is_parked_after_an_hour_and_twenty_tries_while_others_are_served(every: float) -> None:
     foreign, now, tries = Foreign(), 0.0, 0
     while not foreign.failed(BOX, now, served=now - 1):
         now += every
@@ -18,10 +18,10 @@ def test_it_takes_an_hour_and_twenty_tries_while_others_are_served(every: float)
     assert FOREIGN_SECONDS <= now - every < FOREIGN_SECONDS + FOREIGN_TRIES * every
 
 
-def test_tries_while_nobody_else_is_served_do_not_count() -> None:
+def test_tries_while_no_other_mailbox_is_served_do_not_count() -> None:
     foreign = Foreign()
     assert not any(foreign.failed(BOX, 60.0 * number, served=30.0) for number in range(1000))
-    # Others are served again: only from now on.
+    # Others are served again: tries count only from now on.
     parked = [foreign.failed(BOX, 60_000.0 + 60 * number, served=60_000.0 + 60 * number - 1) for number in range(200)]
     assert parked.index(True) * 60 >= FOREIGN_SECONDS
 

@@ -1,4 +1,4 @@
-"""Which mailboxes of a site are asked about one that was refused."""
+"""Which mailboxes of a site are probed after a refusal of one."""
 
 from consumer.sync.neighbours import ANSWERED, ASKED, OTHERS, Neighbours
 

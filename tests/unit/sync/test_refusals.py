@@ -1,4 +1,4 @@
-"""Whose fault a refusal is, by what other mailboxes answer; and what a token's roles show."""
+"""Whether a refusal concerns the site or the mailbox, judged by other mailboxes; and what a token's roles show."""
 
 import pytest
 
@@ -26,14 +26,14 @@ BUSY = TransientError("503")
         ([Compared(True, MISSING), Compared(True, BUSY)], "unclear"),
         ([Compared(True, MISSING)], "site"),
         ([Compared(False, MailboxRefusedError("errorresourcenotfound"))], "site"),
-        # They answered until now, so it began for all of them together, although the codes differ.
+        # They answered until now, so the fault began for all of them together, although the codes differ.
         ([Compared(True, MISSING), Compared(True, GONE_TOO)], "site"),
-        # They have never answered, and each is refused in a way of its own.
+        # They have never answered, and each is refused with a different code.
         ([Compared(False, GONE_TOO)], "nobody to ask"),
         ([Compared(False, MISSING), Compared(False, GONE_TOO)], "nobody to ask"),
     ],
 )
-def test_whose_fault_a_refusal_is(others: list[Compared], expected: str) -> None:
+def test_a_refusal_is_attributed_to_the_site_or_the_mailbox(others: list[Compared], expected: str) -> None:
     assert whose(MISSING, others) == expected
 
 
@@ -56,7 +56,7 @@ def test_a_shared_refusal_has_graphs_code_and_a_hint_that_fits(refusal: Refusal,
     assert hint in fault.hint
 
 
-def test_a_sites_fault_is_named_by_the_refusal_of_the_others() -> None:
+def test_a_sites_fault_is_reported_by_the_refusal_of_the_others() -> None:
     assert shared(RequestRefusedError(400, "BadRequest"), [Compared(True, MISSING)]).code == "ResourceNotFound"
 
 

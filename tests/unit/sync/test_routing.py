@@ -1,4 +1,4 @@
-"""Where a change goes: to whom its newest state names, and to everyone who has the job now."""
+"""Where a change goes: to every mailbox of its newest state, and to every mailbox that has the job now."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class World:
     """The store, the lanes, the sites and the clock of a router."""
 
     holders: tuple[Mailbox, ...] = ()
-    """By their links in Redis, pending ones too."""
+    """Holders by their links in Redis, including pending ones."""
     in_flight: frozenset[Mailbox] = frozenset()
     newest_here: int = 0
     newest: int | None = None
@@ -67,7 +67,7 @@ class World:
 
 @dataclass
 class Lanes:
-    """The lanes' part of the world: one of their names is taken there."""
+    """The lanes' part of the world, which has a method name in common with the world."""
 
     world: World
 
@@ -99,11 +99,11 @@ async def test_a_change_goes_to_the_mailboxes_it_names_and_to_those_that_hold_th
 
 
 async def test_a_change_goes_to_the_mailboxes_in_which_the_job_is_in_flight_here() -> None:
-    """A was assigned first, and its event is not linked yet: without this it would stay."""
+    """The first mailbox's event is not linked yet: without this rule it would stay."""
     assert await World(in_flight=frozenset({ANNA})).arrive(job(BEN)) == [ANNA, BEN]
 
 
-async def test_a_deletion_goes_to_every_mailbox_that_has_the_job_and_comes_after_what_waits_here() -> None:
+async def test_a_deletion_goes_to_every_mailbox_that_has_the_job_after_the_changes_waiting_here() -> None:
     world = World(holders=(ANNA,), in_flight=frozenset({BEN}), newest_here=rank(9))
     assert await world.arrive(None) == [ANNA, BEN]
     assert {change.state for _, change in world.added} == {Deletion("J", rank(9) | 1)}

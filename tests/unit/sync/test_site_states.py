@@ -1,4 +1,4 @@
-"""How many questions a refusal costs, and with which token they are asked."""
+"""How many probes a refusal costs, and which token they use."""
 
 import asyncio
 from collections import Counter
@@ -18,7 +18,7 @@ MISSING = MailboxRefusedError("ResourceNotFound")
 
 
 class Graph:
-    """Refuses the mailboxes that a test names, and counts the questions."""
+    """Refuses the mailboxes that a test names, and counts the probes."""
 
     def __init__(self, **refusals: Exception) -> None:
         self.refusals = refusals
@@ -50,7 +50,7 @@ async def nobody() -> Sequence[str]:
     return ()
 
 
-async def test_refusals_that_come_together_are_judged_by_one_question() -> None:
+async def test_simultaneous_refusals_are_judged_by_one_probe() -> None:
     refused = {f"refused-{number}": MISSING for number in range(300)}
     graph = Graph(**refused)
     sites = states(graph, "well")
@@ -69,7 +69,7 @@ async def test_many_403s_fetch_one_token_and_each_mailbox_is_read_with_it_before
     assert graph.tokens == 1
 
 
-async def test_a_question_does_not_answer_for_a_refusal_that_came_after_it() -> None:
+async def test_a_probe_does_not_judge_a_refusal_that_came_after_it() -> None:
     graph = Graph(first=MISSING)
     sites = states(graph, "a", "b")
     assert await sites.judge(ACME, "first", MISSING, nobody) == "mailbox"
@@ -78,7 +78,7 @@ async def test_a_question_does_not_answer_for_a_refusal_that_came_after_it() -> 
     assert isinstance(judged, SiteRefusedError)
 
 
-async def test_a_mailbox_whose_403_was_the_old_tokens_is_tried_again() -> None:
+async def test_a_mailbox_whose_403_came_from_the_old_token_is_tried_again() -> None:
     graph = Graph()
     with pytest.raises(TransientError, match="fresh token") as trouble:
         await states(graph, "well").judge(ACME, "refused", FORBIDDEN, nobody)
@@ -142,7 +142,7 @@ async def test_a_probe_that_gets_a_401_resumes_no_site_and_reports_what_is_refus
     assert sites.suspended("acme") is None
 
 
-async def test_one_mailboxs_401_in_a_probe_does_not_speak_for_its_site() -> None:
+async def test_one_mailboxs_401_in_a_probe_does_not_suspend_its_site() -> None:
     expired = SiteRefusedError("ResourceNotFound", "check in Microsoft 365")
     graph = Graph(a=REFUSED_TOKEN, b=MISSING)
     sites = states(graph, "a", "b")

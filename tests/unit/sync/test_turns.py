@@ -16,7 +16,7 @@ class Clock:
 
 
 def started(slots: Slots, turns: Turns[str]) -> list[str]:
-    """Start all that may be, in the order of their turns."""
+    """Starts as many lanes as possible, in the order of their turns."""
     lanes = []
     while slots.free > 0 and (lane := turns.take()) is not None:
         slots.start(lane.partition(":")[0])
@@ -55,7 +55,7 @@ def test_one_busy_app_has_four_fifths_of_the_runs() -> None:
 
 @pytest.mark.parametrize("answer", [True, False], ids=["slow", "hanging"])
 @pytest.mark.parametrize("count", [5, 50])
-def test_slow_tenants_leave_runs_for_one_that_is_well(count: int, answer: bool) -> None:
+def test_slow_tenants_leave_runs_for_a_healthy_one(count: int, answer: bool) -> None:
     slots = Slots(640, Clock())
     slow = [f"slow-{number}" for number in range(count)]
     if answer:
