@@ -2,7 +2,7 @@
 
 Source: microsoftgraph/msgraph-sdk-powershell, openApiDocs/v1.0/Calendar.yml, with each ``allOf`` merged
 (docs/facts/graph.md, part 8). The file is not in this repository: the environment variable CALSYNC_GRAPH_OPENAPI
-names it; without the variable, a file beside the repository is used if there is one (``_BESIDE``).
+names it.
 """
 
 import os
@@ -22,7 +22,6 @@ from referencing.jsonschema import DRAFT4
 Document = dict[str, Any]
 
 VARIABLE: Final = "CALSYNC_GRAPH_OPENAPI"
-_BESIDE: Final = Path(__file__).resolve().parents[3] / "shared" / "facts" / "graph-openapi.yml"
 _WORDS: Final = frozenset(("subject", "content", "displayName", "transactionId", "value", "dateTime"))
 """Members that hold any text, which the description does not restrict."""
 
@@ -94,9 +93,9 @@ class Description:
 
 @cache
 def description() -> Description | None:
-    """The description, if its file exists."""
-    file = Path(os.environ.get(VARIABLE) or _BESIDE)
-    return Description(file) if file.is_file() else None
+    """The description in the file that the variable names; ``None`` if it is not set."""
+    file = os.environ.get(VARIABLE)
+    return Description(Path(file)) if file else None
 
 
 def _form(template: str) -> re.Pattern[str]:
