@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-long sim mutants e2e capture lint format bench bench-sweep lock clean
+.PHONY: help install demo test test-long coverage sim mutants e2e capture lint format bench bench-sweep lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ test: .venv/.installed ## Run all tests that need only this environment (ARGS=â€
 
 test-long: .venv/.installed ## Run the tests of the whole service that take minutes
 	@$(BIN)/pytest tests/long $(ARGS)
+
+coverage: .venv/.installed ## Show the lines and branches that no quick test reaches
+	@$(BIN)/coverage run --module pytest --quiet tests/unit tests/contract tests/simulation tests/upgrade $(ARGS)
+	@$(BIN)/coverage report
 
 sim: .venv/.installed ## Play many stories of faults in simulated time (SEEDS=â€¦ of each kind; ARGS="--first 500")
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),100) $(ARGS)
