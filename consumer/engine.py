@@ -78,7 +78,13 @@ class Engine:
             settings.schema_registry_urls(), settings.registry_user_info(), self._registry_http, self.foreign
         )
         self.calendars = GraphCalendars(
-            settings.graph_url, settings.entra_url, settings.ca_file, self.metrics, self.foreign, read_only=dry_run
+            settings.graph_url,
+            settings.entra_url,
+            settings.ca_file,
+            self.metrics,
+            self.foreign,
+            read_only=dry_run,
+            monotonic=clock.monotonic,
         )
         self.sites = SiteRegistry(self.calendars, self.metrics, on_resumed=on_resumed)
         self.reconciler = Reconciler(

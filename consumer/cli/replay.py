@@ -17,6 +17,7 @@ from consumer.domain.errors import ConfigurationError, InvalidRecordError, Undec
 from consumer.kafka.offset_range import offset_range
 from consumer.kafka.record import Record
 from consumer.settings import Settings
+from consumer.sync.bounded import each
 from consumer.sync.routing import Arrival
 
 log = structlog.get_logger(__name__)
@@ -59,22 +60,22 @@ async def replay_from(settings: Settings, since: float, progress: Progress) -> R
                         continue
                     if job_id is not None:
                         named[job_id] = site_id or named.get(job_id, (None, record))[0], record
-        questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
+        questions, arrivals = asyncio.Semaphore(_QUESTIONS_AT_ONCE), list[Arrival]()
 
-        async def arrival(job_id: str, site_id: str | None, record: Record) -> Arrival | None:
-            async with questions:
-                try:
-                    return await replayer.ask(job_id, site_id, record)
-                except InvalidRecordError as error:
-                    log.error("Core's row says something impossible", job=job_id, reason=str(error))
-                    replayer.results["unreadable"] += 1
-                    return None
+        async def ask(named_by: tuple[str, tuple[str | None, Record]]) -> None:
+            job_id, (site_id, record) = named_by
+            try:
+                arrivals.append(await replayer.ask(job_id, site_id, record))
+            except InvalidRecordError as error:
+                log.error("Core's row says something impossible", job=job_id, reason=str(error))
+                replayer.results["unreadable"] += 1
 
         jobs = list(named.items())
         for first in range(0, len(jobs), _ROUTED_AT_ONCE):
             part = jobs[first : first + _ROUTED_AT_ONCE]
-            found = await asyncio.gather(*(arrival(job_id, *where) for job_id, where in part))
-            await engine.router.route([each for each in found if each is not None])
+            arrivals.clear()
+            await each(part, questions, ask)
+            await engine.router.route(arrivals)
             await replayer.all_back()
             progress(first + len(part), len(jobs))
         return Replayed(replayer.records, replayer.results)

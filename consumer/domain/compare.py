@@ -140,8 +140,7 @@ def _cause(job: Job, memory: Memory | None, seen: Sequence[EventSummary], window
         return "copied" if len(seen) > 1 else "edited"
     if isinstance(memory, Link):
         return "deleted"
-    assert job.starts_at is not None  # noqa: S101 (it is in the window)
-    return "entered" if job.starts_at >= window.end - ENTERED else "missed"
+    return "entered" if job.starts_at is not None and job.starts_at >= window.end - ENTERED else "missed"
 
 
 def _as_written(link: Memory | None, seen: Sequence[EventSummary], job: Job, zone_mark: int) -> bool:

@@ -1,5 +1,6 @@
 """The calendars port on Microsoft Graph."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -62,14 +63,16 @@ class GraphCalendars:
         foreign: ForeignAnswers | None = None,
         *,
         read_only: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``read_only``: ``ReadOnlyError`` is raised for every request that is not a GET."""
+        self._monotonic = monotonic
         self._graph_url = graph_url
         # No bound here: each app bounds itself (AT_ONCE), and the lanes bound how many runs there are. A bound shared
         # by all apps let five slow tenants hold every connection. And a request that waited for a connection would
         # leave long after its lease was checked.
         self._http = Http(ca_file=ca_file, timeout=REQUEST_SECONDS, connections=None)
-        self._tokens = Tokens(entra_url, graph_url, ca_file, foreign)
+        self._tokens = Tokens(entra_url, graph_url, ca_file, foreign, monotonic=monotonic)
         self._foreign = foreign
         self._meter = meter
         self._read_only = read_only
@@ -112,6 +115,7 @@ class GraphCalendars:
                 self._meter,
                 self._foreign,
                 read_only=self._read_only,
+                monotonic=self._monotonic,
             )
             self._dispatchers[credentials] = dispatcher
         return await dispatcher.send(call)

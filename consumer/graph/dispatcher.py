@@ -112,9 +112,11 @@ class Dispatcher:
         foreign: ForeignAnswers | None = None,
         *,
         read_only: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``site`` lends its credentials; others with the very same ones travel with it."""
-        self._foreign = foreign or ForeignAnswers(lambda _: None, time.monotonic)
+        self._monotonic = monotonic
+        self._foreign = foreign or ForeignAnswers(lambda _: None, monotonic)
         self._site = site
         self._graph_url = graph_url.rstrip("/")
         self._http = http
@@ -143,7 +145,7 @@ class Dispatcher:
         if self._read_only and call.write:
             raise ReadOnlyError(call.operation)
         # Waiting is the lanes' business: nobody sleeps here holding a lease.
-        if (obstacle := self._obstacle(call, time.monotonic(), spend=True)) is not None:
+        if (obstacle := self._obstacle(call, self._monotonic(), spend=True)) is not None:
             raise obstacle
         queue = self._waiting.setdefault(call.address, deque())
         queue.append(call)
@@ -198,7 +200,7 @@ class Dispatcher:
 
     async def _exchange(self, calls: list[Call]) -> None:
         addresses = dict.fromkeys(call.address for call in calls)
-        started = time.monotonic()
+        started = self._monotonic()
         operation = calls[0].operation if len(calls) == 1 else "batch"
         sent: list[Call] = []
         try:
@@ -211,7 +213,7 @@ class Dispatcher:
                 call.fail(TransientError(f"unexpected: {type(error).__name__}", unknown=call.write))
             raise
         finally:
-            self._meter.exchange(operation, time.monotonic() - started)
+            self._meter.exchange(operation, self._monotonic() - started)
             self._land(addresses, sent)
 
     async def _travel(self, calls: list[Call], sent: list[Call]) -> None:
@@ -301,7 +303,7 @@ class Dispatcher:
         """Whether it may still be sent; else it has failed. ``spend``: it takes another request of the budgets."""
         if call.reply.done():
             return False
-        obstacle = self._obstacle(call, time.monotonic(), spend=spend)
+        obstacle = self._obstacle(call, self._monotonic(), spend=spend)
         if obstacle is not None:
             call.fail(obstacle)
         return obstacle is None
@@ -374,13 +376,13 @@ class Dispatcher:
     def _rest(self, address: str, headers: Mapping[str, str], *, own: bool) -> None:
         """Send the mailbox nothing until the ``Retry-After`` of an answer has passed."""
         if wait := retry_after(headers, own=own):
-            self._rests[address] = max(self._rests.get(address, 0.0), time.monotonic() + wait)
+            self._rests[address] = max(self._rests.get(address, 0.0), self._monotonic() + wait)
 
     def _throttle(self, answer: Answer, body: Any) -> None:
         """Send nothing of the app until the ``Retry-After`` of a batch's 429 has passed."""
         self._meter.throttled()
         wait = retry_after(answer.headers, own=is_graphs(answer.status, answer.headers, body))
-        self._not_before = time.monotonic() + (wait or 1.0)
+        self._not_before = self._monotonic() + (wait or 1.0)
 
 
 def _packed(calls: list[Call]) -> bytes:

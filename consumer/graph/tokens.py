@@ -107,11 +107,18 @@ class Tokens:
     """A token for each site, fresh enough to be used now."""
 
     def __init__(
-        self, entra_url: str, graph_url: str, ca_file: Path | None, foreign: ForeignAnswers | None = None
+        self,
+        entra_url: str,
+        graph_url: str,
+        ca_file: Path | None,
+        foreign: ForeignAnswers | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``entra_url`` is where to send what MSAL would send to ``login.microsoftonline.com``."""
+        self._monotonic = monotonic
         self._entra_url = entra_url
-        self._foreign = foreign or ForeignAnswers(lambda _: None, time.monotonic)
+        self._foreign = foreign or ForeignAnswers(lambda _: None, monotonic)
         # Bounded by the threads: no request waits for a connection of another.
         self._http = Http(ca_file=ca_file, timeout=_TIMEOUT_SECONDS, connections=None)
         # Its own threads: a slow Entra must not hold up files, Kafka and what else runs in the loop's threads.
@@ -122,7 +129,7 @@ class Tokens:
     async def get(self, site: Site) -> str:
         """A token. Raises ``SiteRefusedError`` or ``TransientError``."""
         app = self._app(site)
-        now = time.monotonic()
+        now = self._monotonic()
         if app.token and now < app.expires_at:
             return app.token
         if app.fetching is None:
@@ -138,9 +145,9 @@ class Tokens:
             app.token, seconds = await asyncio.get_running_loop().run_in_executor(self._threads, app.fetch)
         except TransientError as error:
             wait = _AGAIN_SECONDS if error.retry_after is None else error.retry_after
-            app.failure, app.retry_at = error, time.monotonic() + wait
+            app.failure, app.retry_at = error, self._monotonic() + wait
             raise
-        app.expires_at = time.monotonic() + seconds - _MARGIN_SECONDS
+        app.expires_at = self._monotonic() + seconds - _MARGIN_SECONDS
         app.failure = None
         return app.token
 

@@ -7,9 +7,10 @@ from consumer.kafka.record import Epoch, Record
 
 
 def place_of(message: Message) -> tuple[int, int]:
-    """The partition and offset of a message that was consumed."""
+    """The partition and offset of a message. Raises ``ValueError`` for one that was not consumed: it has neither."""
     partition, offset = message.partition(), message.offset()
-    assert partition is not None and offset is not None  # noqa: S101, PT018 (only messages to produce have none)
+    if partition is None or offset is None:
+        raise ValueError("the message was not consumed")
     return partition, offset
 
 
