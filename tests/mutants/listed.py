@@ -179,24 +179,24 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a 403 parks without a second look",
-        "consumer/sync/site_registry.py",
+        "consumer/sync/refusal_judge.py",
         "judged = whose(refusal, compared)",
         'judged = "mailbox"',
         (f"{REFUSALS}::test_a_refusal_of_every_mailbox_suspends_the_site_and_parks_none",),
     ),
     Mutant(
         "a refused probe counts as success",
-        "consumer/sync/site_registry.py",
+        "consumer/sync/site_probes.py",
         "if answer is None and self._sites.get(site_id) is site:",
         "if self._sites.get(site_id) is site:",
         (f"{REFUSALS}::test_consent_for_reading_only_suspends_the_site_until_writing_is_allowed",),
     ),
     Mutant(
         "a refused write is compared with a read",
-        "consumer/sync/site_registry.py",
+        "consumer/sync/refusal_judge.py",
         "asks = WHOLE | WRITE if isinstance(refusal, ForbiddenError) and refusal.write else WHOLE",
         "asks = WHOLE",
-        ("tests/unit/sync/test_site_states.py::test_a_refused_write_is_compared_with_a_write",),
+        ("tests/unit/sync/test_site_registry.py::test_a_refused_write_is_compared_with_a_write",),
     ),
     Mutant(
         "a recovery enables nothing",
