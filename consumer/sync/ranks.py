@@ -16,7 +16,7 @@ class RankRequest:
     offset: int
     site: str = ""
     """For a row that a sweep misses: the sweep's site. A job that another site has moved there, and keeps its rank."""
-    log: str = ""
+    topic_id: str = ""
     """The topic's id, empty if the broker has none. Offsets of a recreated topic start again, so they cannot be
     compared with earlier ones."""
 

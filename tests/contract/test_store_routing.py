@@ -96,8 +96,8 @@ async def test_a_deleted_job_takes_eight_bytes(valkey_url: str) -> None:
 
 
 async def test_offsets_of_a_recreated_topic_make_no_deletion_stale(store: Store) -> None:
-    await store.route([replace(at(5, 700), log="first")])
-    [same] = await store.route([replace(at(None, 3), log="first")])
+    await store.route([replace(at(5, 700), topic_id="first")])
+    [same] = await store.route([replace(at(None, 3), topic_id="first")])
     assert same.rank < same.newest
-    [again] = await store.route([replace(at(None, 3), log="second")])
+    [again] = await store.route([replace(at(None, 3), topic_id="second")])
     assert again.rank == again.newest == rank(5, deleted=True)

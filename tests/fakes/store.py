@@ -24,7 +24,7 @@ class _Newest:
     rank: int
     partition: int
     offset: int
-    log: str
+    topic_id: str
     until: float
 
 
@@ -338,15 +338,15 @@ class MemoryStore:
         top = known.rank if known else 0
         rank = request.rank
         if rank is None:
-            place = request.partition, request.log
-            if known and (known.partition, known.log) == place and known.offset > request.offset:
+            place = request.partition, request.topic_id
+            if known and (known.partition, known.topic_id) == place and known.offset > request.offset:
                 return Routed(0, top, tuple(held))
             ours = {box: link for box, link in held.items() if request.site in ("", box.site)}
             rank = max([top if len(ours) == len(held) else 0, *(link.rank for link in ours.values())]) | 1
         if rank >= top:
             top = rank
             self._newest[request.job_id] = _Newest(
-                rank, request.partition, request.offset, request.log, now + KEPT_SECONDS
+                rank, request.partition, request.offset, request.topic_id, now + KEPT_SECONDS
             )
         coming = 0
         if request.rank is None:
