@@ -15,7 +15,7 @@ class AssignedPartition:
     ledger: Ledger = field(default_factory=Ledger)
 
 
-class Assignment:
+class AssignedPartitions:
     """The assigned partitions by number: at most as many as the topic has. Used by the Kafka thread alone."""
 
     def __init__(self) -> None:
