@@ -26,7 +26,7 @@ from consumer.kafka.decode_with_registry import RevokedError, decode
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.registry import Registry
 from consumer.kafka.waiting import LOG_SECONDS, Wait, Waits
-from consumer.sync.hand_over import HandOver
+from consumer.sync.dirty_marks import DirtyMarks
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival, Router
 
@@ -52,7 +52,7 @@ class Intake:
         decoder: Decoder,
         registry: Registry,
         router: Router,
-        store: HandOver,
+        store: DirtyMarks,
         core: CoreQuestions,
         dead_letters: DeadLetters,
         waits: Waits,

@@ -15,7 +15,7 @@ a refusal                              ``Judge``, then by whose fault it is:
 
                                        - the site's, suspended by now: ``HandOver``;
                                        - the mailbox's: ``Park``, or ``WithoutSetting`` if only that is refused;
-                                       - the request's: ``DeadLetter``, then as without the refusal;
+                                       - the request's: ``DeadLetterChanges``, then as without the refusal;
                                        - not known now: as a failure
 =====================================  =======================================================================
 """
@@ -103,7 +103,7 @@ class Suspend:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetterChanges:
     """Changes that Graph calls malformed are dead-lettered; ``then`` follows for the rest."""
 
     refused: Mapping[str, RequestRefusedError]
@@ -125,7 +125,7 @@ class Failed:
 
 
 Step: TypeAlias = Done | RunAgain | Wait | HandOver | Park | WithoutSetting | Suspend | Failed
-Decision: TypeAlias = Step | Judge | DeadLetter
+Decision: TypeAlias = Step | Judge | DeadLetterChanges
 
 
 @dataclass(slots=True)
@@ -179,7 +179,7 @@ def after_run(
 
 def after_judgement(
     refusal: Refusal, judgement: Judgement | TransientError, result: RunResult, *, is_recovering: bool
-) -> HandOver | Park | WithoutSetting | DeadLetter | Failed:
+) -> HandOver | Park | WithoutSetting | DeadLetterChanges | Failed:
     """What follows once it is known whose fault a refusal is.
 
     Args:
@@ -194,7 +194,7 @@ def after_judgement(
         case SiteRefusedError():
             return HandOver()
         case "request":
-            return DeadLetter(result.refused, _without_refusal(result))
+            return DeadLetterChanges(result.refused, _without_refusal(result))
         case "mailbox":
             if isinstance(refusal, ForbiddenError) and refusal.setting:
                 return WithoutSetting(str(refusal))

@@ -11,7 +11,7 @@ from consumer.domain.errors import RequestRefusedError, StoreUnavailableError, T
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.sync.after_run import (
-    DeadLetter,
+    DeadLetterChanges,
     Decision,
     Done,
     Failed,
@@ -157,7 +157,7 @@ class LaneRuns:
             step = after_judgement(step.refusal, judgement, result, is_recovering=is_recovering)
             if isinstance(step, Park):
                 return await self._park(lane, step, result)
-        if isinstance(step, DeadLetter):
+        if isinstance(step, DeadLetterChanges):
             await self._dead_letter(lane, step.refused)
             step = step.then
         if isinstance(step, Failed) and not result.results and lane.running and lane.inspection is not None:

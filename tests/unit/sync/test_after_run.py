@@ -18,7 +18,7 @@ from consumer.sync.after_run import (
     AGAIN_AT_MOST,
     HAND_OVER_SECONDS,
     LONGEST_WAIT_SECONDS,
-    DeadLetter,
+    DeadLetterChanges,
     Decision,
     Done,
     Failed,
@@ -111,7 +111,9 @@ def test_a_mailbox_of_a_recovering_site_is_parked_for_an_hour_only() -> None:
 @pytest.mark.parametrize(("trouble", "then"), [(None, Done()), (DOWN, Failed(DOWN))])
 def test_after_a_dead_letter_the_rest_of_the_run_decides(trouble: TransientError | None, then: Done | Failed) -> None:
     result = RunResult(refused={"J1": MALFORMED}, trouble=trouble)
-    assert after_judgement(MALFORMED, "request", result, is_recovering=False) == DeadLetter({"J1": MALFORMED}, then)
+    assert after_judgement(MALFORMED, "request", result, is_recovering=False) == DeadLetterChanges(
+        {"J1": MALFORMED}, then
+    )
 
 
 class Mailbox:
