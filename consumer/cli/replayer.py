@@ -14,7 +14,7 @@ from rich.table import Table
 from consumer.cli.console import output, print_document
 from consumer.cli.entry import FAULT
 from consumer.cli.opened import opened
-from consumer.cli.topics import PATIENCE_SECONDS, client_properties
+from consumer.cli.topics import REGISTRY_WAIT_SECONDS, client_properties
 from consumer.domain.errors import InvalidRecordError, RequestRefusedError, TransientError, UndecodableError
 from consumer.domain.job import Job
 from consumer.engine import Engine
@@ -80,7 +80,7 @@ class Replayer:
 
     async def named_by(self, record: Record) -> tuple[str | None, str | None]:
         """The job and the site that a record names. Raises ``UndecodableError``, ``InvalidRecordError``."""
-        return _named(await decode(self._decoder, self._registry, record, patience=PATIENCE_SECONDS))
+        return _named(await decode(self._decoder, self._registry, record, patience=REGISTRY_WAIT_SECONDS))
 
     async def arrival_of(self, dead_letter: DeadLetter) -> Arrival | None:
         """To be routed; ``None`` if there is nothing to be done, or it is a dead letter again."""

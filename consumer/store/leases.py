@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from consumer.domain.compare import PATIENCE_SECONDS
+from consumer.domain.compare import NEWER_RANK_SECONDS
 from consumer.domain.errors import ReadOnlyError
 from consumer.domain.link import Memory
 from consumer.domain.mailbox import Mailbox
@@ -45,7 +45,7 @@ class Leases(Part):
             raise ReadOnlyError("an intent")
         lease = Lease(app, mailbox, token, self._clock.monotonic())
         arguments: list[Argument] = [token, _LEASE_MS, str(mailbox), mailbox.address, self._client.prefix]
-        arguments += [KEPT_SECONDS, int(PATIENCE_SECONDS), len(intents)]
+        arguments += [KEPT_SECONDS, int(NEWER_RANK_SECONDS), len(intents)]
         for intent in intents:
             by = "forced" if intent.forced else "swept" if intent.swept else ""
             arguments += [intent.job_id, pack_rank(intent.rank), intent.transaction_id or "", by]

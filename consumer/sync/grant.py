@@ -32,7 +32,7 @@ class AssignmentState:
     transaction_id: str | None = None
     """To create with: the run's own, or that of an earlier create whose outcome is not known."""
     outranked: bool = False
-    """For a sweep's state: newer states have been known for longer than ``PATIENCE_SECONDS``, so Core may be right."""
+    """For a sweep's state: newer ones have been known for longer than ``NEWER_RANK_SECONDS``, so Core may be right."""
 
     @property
     def fresh(self) -> bool:

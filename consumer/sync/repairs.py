@@ -19,7 +19,7 @@ from consumer.sync.sweep_store import SweepMemory
 
 REPAIRS_AT_ONCE: Final = 2048
 """How many repairs of one site wait or run at once: enough to fill every batch even if every event is missing."""
-PATIENCE_SECONDS: Final = 300.0
+REPAIR_SECONDS: Final = 300.0
 """How long one repair may take. A mailbox that fails alone is handed over long before. If no request of the site
 succeeds, its sweep must still end, so that other sites get their turn."""
 _NOTHING_DONE: Final = frozenset({"unchanged", "stale", "superseded", "outranked", "skipped"})
@@ -80,7 +80,7 @@ class Repairs:
     async def _carry_out(self, mailbox: Mailbox, difference: Difference, state: State, *, forced: bool = False) -> str:
         view = SweepView(difference.basis, difference.event_ids, difference.cause, forced=forced)
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(REPAIR_SECONDS):
                 return await self._mailboxes.repair(mailbox, difference.job_id, state, view)
         except TimeoutError:
-            raise TransientError(f"no repair of the site got through for {PATIENCE_SECONDS:.0f} s") from None
+            raise TransientError(f"no repair of the site got through for {REPAIR_SECONDS:.0f} s") from None

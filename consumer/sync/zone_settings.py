@@ -13,7 +13,7 @@ from consumer.sync.run_context import RunContext
 
 log = structlog.get_logger(__name__)
 
-ZONE_PATIENCE_SECONDS: Final = 60.0
+ZONE_RETRY_SECONDS: Final = 60.0
 """For how long reading a setting may fail before the site's time zone is used instead."""
 ZONE_AGAIN_SECONDS: Final = 3600.0
 """When a setting that cannot be read is tried again."""
@@ -36,7 +36,7 @@ class ZoneSettings:
         shared mailboxes: microsoft-graph-explorer-v4#3143).
 
         Raises:
-            TransientError: it has failed for less than ``ZONE_PATIENCE_SECONDS``.
+            TransientError: it has failed for less than ``ZONE_RETRY_SECONDS``.
             ForbiddenError: perhaps no mailbox of the site lets it be read: see ``SiteRegistry.judge``.
             SiteRefusedError: as any request.
         """
@@ -53,7 +53,7 @@ class ZoneSettings:
             # If the mailbox itself is refused, its calendar is too, and that refusal counts.
             return grant.zone or ""
         except TransientError as error:
-            if now - _keep_first(self._failing_since, mailbox, now) < ZONE_PATIENCE_SECONDS:
+            if now - _keep_first(self._failing_since, mailbox, now) < ZONE_RETRY_SECONDS:
                 raise
             run.unread_zone = str(error)
             return grant.zone or ""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from consumer.domain.compare import PATIENCE_SECONDS
+from consumer.domain.compare import NEWER_RANK_SECONDS
 from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
@@ -366,7 +366,7 @@ class MemoryStore:
         if intent.swept and (tombstones or routed or (memory and memory.rank > intent.rank)):
             ages = [KEPT_SECONDS - (routed.until - now)] if routed else []
             ages += [now - memory.written_at] if memory and (tombstones or memory.rank > intent.rank) else []
-            outranked = min(ages) >= PATIENCE_SECONDS
+            outranked = min(ages) >= NEWER_RANK_SECONDS
         if outranked:
             newest = intent.forced
         if outranked and newest:
