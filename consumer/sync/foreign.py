@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from consumer.domain.bounded_dict import BoundedDict
 from consumer.domain.mailbox import Mailbox
 
 FOREIGN_CODE: Final = "answers without Graph's error code"
@@ -31,7 +32,7 @@ class Foreign:
     """Counts a mailbox's foreign answers while others of its app are served; forgets them when it answers."""
 
     def __init__(self) -> None:
-        self._tries: dict[Mailbox, _Tries] = {}
+        self._tries: BoundedDict[Mailbox, _Tries] = BoundedDict(_MAILBOXES)
 
     def failed(self, mailbox: Mailbox, now: float, served: float) -> bool:
         """Whether the mailbox must be parked after this foreign answer.
@@ -46,8 +47,6 @@ class Foreign:
         """
         tries = self._tries.get(mailbox)
         if tries is None:
-            if len(self._tries) >= _MAILBOXES:
-                del self._tries[next(iter(self._tries))]
             self._tries[mailbox] = _Tries(now)
             return False
         counts = served > tries.last - BESIDE_SECONDS

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
+from consumer.domain.bounded_dict import BoundedDict
 from consumer.domain.errors import (
     ForbiddenError,
     RequestRefusedError,
@@ -60,7 +61,7 @@ class RefusalJudge:
         """The last question about each site: when it began, and what the mailboxes answered."""
         self._renewed: dict[str, float] = {}
         """When each site's token was last fetched for a question."""
-        self._alone: dict[tuple[str, str], float] = {}
+        self._alone: BoundedDict[tuple[str, str], float] = BoundedDict(_WAITING)
         """Since when a refused mailbox has no other to be compared with."""
 
     def keep_only(self, site_ids: Collection[str]) -> None:
@@ -173,6 +174,4 @@ class RefusalJudge:
     def _has_waited(self, site_id: str, address: str) -> bool:
         now = loop_time()
         since = self._alone.setdefault((site_id, address), now)
-        if len(self._alone) > _WAITING:
-            del self._alone[next(iter(self._alone))]
         return now - since >= ALONE_SECONDS

@@ -5,6 +5,7 @@ from typing import Final
 
 import structlog
 
+from consumer.domain.bounded_dict import BoundedDict
 from consumer.domain.errors import ForbiddenError, MailboxRefusedError, RequestRefusedError, TransientError
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.grant import Grant
@@ -26,8 +27,8 @@ class ZoneSettings:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._failing_since: dict[Mailbox, float] = {}
-        self._again_at: dict[Mailbox, float] = {}
+        self._failing_since: BoundedDict[Mailbox, float] = BoundedDict(_UNREADABLE_ZONES)
+        self._again_at: BoundedDict[Mailbox, float] = BoundedDict(_UNREADABLE_ZONES)
 
     async def read(self, grant: Grant, run: RunContext) -> str:
         """The mailbox's setting, at most an hour old; the last one if it cannot be read, or an empty string.
@@ -53,7 +54,7 @@ class ZoneSettings:
             # If the mailbox itself is refused, its calendar is too, and that refusal counts.
             return grant.zone or ""
         except TransientError as error:
-            if now - _keep_first(self._failing_since, mailbox, now) < ZONE_RETRY_SECONDS:
+            if now - self._failing_since.setdefault(mailbox, now) < ZONE_RETRY_SECONDS:
                 raise
             run.unread_zone = str(error)
             return grant.zone or ""
@@ -63,13 +64,5 @@ class ZoneSettings:
 
     def do_without(self, mailbox: Mailbox, reason: str) -> None:
         """Use the last known setting, or the site's time zone, and read the setting again in an hour."""
-        self._again_at.pop(mailbox, None)
-        _keep_first(self._again_at, mailbox, self._clock.monotonic() + ZONE_AGAIN_SECONDS)
+        self._again_at[mailbox] = self._clock.monotonic() + ZONE_AGAIN_SECONDS
         log.warning("time-zone setting unreadable", site=mailbox.site, reason=reason)
-
-
-def _keep_first(times: dict[Mailbox, float], mailbox: Mailbox, value: float) -> float:
-    """Keep the first value for a mailbox, of a bounded number of mailboxes; returns it."""
-    if mailbox not in times and len(times) >= _UNREADABLE_ZONES:
-        del times[next(iter(times))]
-    return times.setdefault(mailbox, value)
