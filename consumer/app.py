@@ -82,7 +82,7 @@ class App:
             Decoder(engine.registry, engine.unusable.found),
             engine.registry,
             engine.router,
-            engine.store,
+            engine.dirty_marks,
             CoreQuestions(engine.core, time.monotonic),
             dead_letters,
             self._waits,
@@ -114,7 +114,7 @@ class App:
         self._partition_count = 0
         self._scheduler = SweepScheduler(
             engine.sweeper,
-            engine.store,
+            engine.scheduling,
             engine.sites,
             clock=SystemClock(),
             interval=settings.sweep_interval_seconds,
@@ -242,7 +242,7 @@ class App:
         )
         while True:
             try:
-                await self._engine.store.block(record.topic, record.partition, record.offset + 1)
+                await self._engine.partitions.block(record.topic, record.partition, record.offset + 1)
                 await self._look_at_store()
             except StoreUnavailableError as error:
                 log.error("Redis is unavailable: consumption waits", reason=str(error))
@@ -266,17 +266,17 @@ class App:
 
     async def _look_at_store(self) -> None:
         """Apply what operators have set in the store, and measure what waits there."""
-        self._engine.sites.pause(await self._engine.store.paused())
-        blocked = await self._engine.store.blocked(self._settings.kafka_topic)
+        self._engine.sites.pause(await self._engine.operators.paused())
+        blocked = await self._engine.partitions.blocked(self._settings.kafka_topic)
         self._pump.block({partition: block.offset for partition, block in blocked.items()})
         self._metrics.blocked(self._settings.kafka_topic, list(blocked))
-        born = await self._engine.store.born()
+        born = await self._engine.status.born()
         if born != self._born and self._born is not None:
             log.error("Redis was emptied: sites paused and mailboxes parked by hand are served again")
         self._born = born
         for site in self._sites_file_now.values():
-            self._metrics.dirty(site.site_id, await self._engine.store.count_dirty(site.site_id))
-        self._metrics.parked(await self._engine.store.list_parked())
+            self._metrics.dirty(site.site_id, await self._engine.status.count_dirty(site.site_id))
+        self._metrics.parked(await self._engine.operators.list_parked())
 
     async def _measure_topic(self) -> None:
         self._partition_count = await self._in_kafka_thread(self._lag.partition_count) or self._partition_count
@@ -306,7 +306,7 @@ class App:
         reasons = [] if self._pump.joined else ["not yet in the consumer group"]
         try:
             async with asyncio.timeout(_READY_SECONDS):
-                await self._engine.store.check()
+                await self._engine.status.check()
         except StoreUnavailableError as error:
             reasons.append(str(error))
         except TimeoutError:

@@ -110,7 +110,7 @@ class Replayer:
 
         Raises ``CoreUnavailableError``, and ``InvalidRecordError`` for a row that says something impossible.
         """
-        held = {mailbox.site for mailbox in await self._engine.store.holders(job_id)}
+        held = {mailbox.site for mailbox in await self._engine.status.holders(job_id)}
         job: Job | None = None
         for site in dict.fromkeys([*([site_id] if site_id else []), *sorted(held), *further]):
             job = job or await self._engine.core.job(site, job_id)
@@ -158,8 +158,8 @@ async def replaying(settings: Settings) -> AsyncIterator[tuple[Engine, Replayer]
     threads = ThreadPoolExecutor(1, "dead-letters")
     dead_letters = DeadLetters(client_properties(settings), settings.kafka_dlq_topic, threads)
     async with opened(settings, refused=_RefusedAgain(dead_letters)) as (engine, sites):
-        await engine.store.check()
-        engine.sites.pause(await engine.store.paused())
+        await engine.status.check()
+        engine.sites.pause(await engine.operators.paused())
         yield engine, Replayer(engine, sites, dead_letters)
 
 

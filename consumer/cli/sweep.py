@@ -77,10 +77,10 @@ async def sweep_once(
     """
     async with opened(settings, on_plan=on_plan) as (engine, sites):
         if on_plan is None:
-            await engine.store.check()
+            await engine.status.check()
         chosen = named_sites(site_ids, sites)
         only = None if mailbox is None else address_of(mailbox)
-        paused = await engine.store.paused()
+        paused = await engine.operators.paused()
         reports: dict[str, Report] = {}
         sweep_one = partial(
             engine.sweeper.sweep,
