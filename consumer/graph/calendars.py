@@ -18,6 +18,7 @@ from consumer.domain.errors import (
 from consumer.domain.event import Event, EventSummary, RemoteEvent
 from consumer.domain.site import Site
 from consumer.foreign import ForeignAnswers
+from consumer.graph.call import Call, any_object
 from consumer.graph.dialect import (
     READ,
     created,
@@ -31,7 +32,7 @@ from consumer.graph.dialect import (
     user,
     view_query,
 )
-from consumer.graph.dispatcher import Call, Dispatcher, RequestMeter, any_object
+from consumer.graph.dispatcher import Dispatcher, RequestMeter
 from consumer.graph.links import path_below
 from consumer.graph.tokens import Tokens, roles_of
 from consumer.http import Http

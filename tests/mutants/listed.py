@@ -214,7 +214,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a lease is checked before the token alone",
-        "consumer/graph/dispatcher.py",
+        "consumer/graph/throttle.py",
         "if call.lease is not None and not call.lease.may_send(now):",
         "if False:",
         (
@@ -304,7 +304,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the inner Retry-After of a batch is ignored",
-        "consumer/graph/dispatcher.py",
+        "consumer/graph/throttle.py",
         "if wait := retry_after(headers, own=own):",
         "if wait := 0.0:",
         ("tests/unit/graph/test_dispatcher_answers.py::test_a_retry_after_within_a_batch_applies_only_to_its_mailbox",),
