@@ -56,15 +56,7 @@ class App:
         """Raises ``ConfigurationError``. Nothing is sent yet."""
         self._settings = settings
         self._sites_file = SitesFile(settings.sites_file)
-        sites: Sites = {}
-        properties: Config = {}
-        problems: list[str] = []
-        with collected(problems):
-            sites = self._sites_file.load()
-        with collected(problems):
-            properties = checked_properties(settings.kafka_config_file, settings.kafka_bootstrap_servers)
-        if problems:
-            raise ConfigurationError(problems)
+        sites, properties = _load(self._sites_file, settings)
         brokers = settings.kafka_bootstrap_servers
 
         self._metrics = Metrics()
@@ -131,11 +123,7 @@ class App:
         Raises:
             ConfigurationError: the address cannot be bound, or Redis holds data of a newer version.
         """
-        try:
-            address = await self._health.start()
-        except OSError as error:
-            bind = self._settings.http_bind
-            raise ConfigurationError([f"CALSYNC_HTTP_BIND: cannot listen on {bind}: {error.strerror}"]) from None
+        address = await self._listen()
         stop: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop, number)
@@ -147,19 +135,7 @@ class App:
             await self._health.stop()
             await self._engine.close()
             raise
-        parts: dict[str, Coroutine[Any, Any, Any]] = {
-            "intake": self._intake.run(),
-            "refused records": self._refused.run(),
-            "leases": self._engine.renew_leases(),
-            "sites file": self._sites_file.watch(self._take_sites),
-            "site probes": self._engine.sites.probe_forever(),
-            "lag": every(_LOOK_SECONDS, self._measure_topic),
-            "heartbeats": every(_LOOK_SECONDS, self._listen_for_heartbeats),
-            "store": every(_LOOK_SECONDS, self._look_at_store),
-            "sweeps": self._scheduler.run(),
-            "pump": self._ended.wait(),
-        }
-        tasks = [asyncio.create_task(work, name=name) for name, work in parts.items()]
+        tasks = [asyncio.create_task(work, name=name) for name, work in self._parts().items()]
         self._pump.start()
         log.info("running", http=address)
         await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -174,6 +150,29 @@ class App:
         if failed or not clean:
             return 1
         return 0 if stop.result() == signal.SIGTERM else 130
+
+    async def _listen(self) -> str:
+        """Serve health and metrics; returns the address. Raises ``ConfigurationError`` if it cannot be bound."""
+        try:
+            return await self._health.start()
+        except OSError as error:
+            bind = self._settings.http_bind
+            raise ConfigurationError([f"CALSYNC_HTTP_BIND: cannot listen on {bind}: {error.strerror}"]) from None
+
+    def _parts(self) -> dict[str, Coroutine[Any, Any, Any]]:
+        """What runs until the service stops, by name: if one ends, all do."""
+        return {
+            "intake": self._intake.run(),
+            "refused records": self._refused.run(),
+            "leases": self._engine.renew_leases(),
+            "sites file": self._sites_file.watch(self._take_sites),
+            "site probes": self._engine.sites.probe_forever(),
+            "lag": every(_LOOK_SECONDS, self._measure_topic),
+            "heartbeats": every(_LOOK_SECONDS, self._listen_for_heartbeats),
+            "store": every(_LOOK_SECONDS, self._look_at_store),
+            "sweeps": self._scheduler.run(),
+            "pump": self._ended.wait(),
+        }
 
     async def _stop(self, tasks: list["asyncio.Task[Any]"]) -> bool:
         """Take no more records, let the work under way end, commit, leave the group; then close what was opened."""
@@ -312,6 +311,20 @@ class App:
         except TimeoutError:
             reasons.append("Redis: no answer")
         return "; ".join(reasons) or None
+
+
+def _load(sites_file: SitesFile, settings: Settings) -> tuple[Sites, Config]:
+    """The sites and Kafka's properties. Raises ``ConfigurationError`` with the problems of both files."""
+    sites: Sites = {}
+    properties: Config = {}
+    problems: list[str] = []
+    with collected(problems):
+        sites = sites_file.load()
+    with collected(problems):
+        properties = checked_properties(settings.kafka_config_file, settings.kafka_bootstrap_servers)
+    if problems:
+        raise ConfigurationError(problems)
+    return sites, properties
 
 
 def _on_signal(stop: "asyncio.Future[signal.Signals]", number: signal.Signals) -> None:

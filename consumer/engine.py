@@ -107,16 +107,20 @@ class Engine:
         )
         self.lanes = Lanes(self.reconciler, store, self.sites, clock, Random(), refused)
         self.router = Router(store, self.lanes, self.sites, clock, window_days=days, fuse_seconds=interval)
-        ports = SweepPorts(store, store, self.lanes, self.core, self.sites, self.metrics)
-        if on_plan is not None:
-            ports = replace(
-                ports,
-                records=DryRunRecords(),
-                mailboxes=DryRunLanes(self.reconciler, self.sites, on_plan),
-                meter=DryRunMeter(),
-            )
-        self.sweeper = Sweeper(ports, clock, window_days=days)
+        self.sweeper = Sweeper(self._sweep_ports(on_plan), clock, window_days=days)
         _tune_collector()
+
+    def _sweep_ports(self, on_plan: PlanSink | None) -> SweepPorts:
+        """What a sweep works with. In a dry run, all that it would change goes to ``on_plan``."""
+        ports = SweepPorts(self._store, self._store, self.lanes, self.core, self.sites, self.metrics)
+        if on_plan is None:
+            return ports
+        return replace(
+            ports,
+            records=DryRunRecords(),
+            mailboxes=DryRunLanes(self.reconciler, self.sites, on_plan),
+            meter=DryRunMeter(),
+        )
 
     async def renew_leases(self) -> None:
         """Until cancelled: keep the leases of runs that take long."""

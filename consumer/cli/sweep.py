@@ -100,11 +100,16 @@ async def sweep_once(
 
         await each(chosen, asyncio.Semaphore(SITES_AT_ONCE), swept)
     in_order = [reports[site.site_id] for site in chosen]
-    if only is None:
-        return in_order
-    found = [report for report in in_order if report.mailboxes or report.failure]
+    return in_order if only is None else _that_found(only, in_order)
+
+
+def _that_found(address: str, reports: Sequence[Report]) -> list[Report]:
+    """The reports of the sites that have the mailbox. Raises ``ConfigurationError`` if none has it."""
+    found = [report for report in reports if report.mailboxes or report.failure]
     if not found:
-        raise ConfigurationError([f"--mailbox {only}: neither Core nor a link names it; say whose it is with --site"])
+        raise ConfigurationError(
+            [f"--mailbox {address}: neither Core nor a link names it; say whose it is with --site"]
+        )
     return found
 
 
