@@ -146,7 +146,7 @@ async def _look_out_of_view(assignment: Assignment, situation: Situation, link: 
 
 
 def _is_trusted(memory: Memory | None, wanted: Event | None) -> TypeGuard[Link]:
-    """Whether the link shows that the event is as wanted, so that the plan alone would write nothing."""
+    """Whether the link's fingerprint matches; planning without a read would then write nothing."""
     return isinstance(memory, Link) and wanted is not None and memory.fingerprint == wanted.fingerprint()
 
 

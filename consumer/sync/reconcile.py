@@ -316,7 +316,7 @@ async def _failure_of(read: Callable[[], Awaitable[None]]) -> Failure | None:
 def _without_failed(
     work: list[Assignment], failure: Failure | None, needing: set[str] | None = None
 ) -> list[Assignment]:
-    """The work that does not need what has failed; ``needing``: the jobs that do, else all."""
+    """The assignments that can go on after a failed read. The others fail with it: the jobs ``needing`` it, or all."""
     if failure is None:
         return work
     for assignment in work:

@@ -31,10 +31,8 @@ class Report:
     troubles: Counter[str] = field(default_factory=Counter)
     """Mailboxes that are not parked and could not be read, by reason; about ``MOST_REASONS`` reasons at most."""
     unavailable: list[Unavailable] = field(default_factory=list)
-    """Those of them without which the sweep is complete; at most ``consumer.sync.reading.COUNTED_AT_MOST``.
-
-    Nothing is deleted in them.
-    """
+    """Unavailable mailboxes, at most ``consumer.sync.reading.COUNTED_AT_MOST``: the sweep counts as complete without
+    them. Nothing is deleted in them."""
     events: int = 0
     """Our events in the window."""
     unusable: int = 0
