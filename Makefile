@@ -35,7 +35,7 @@ sim: .venv/.installed ## Play many stories of faults in simulated time (SEEDS=â€
 mutants: .venv/.installed ## Plant faults in the protocol and check that the quick tests find each (ARGS=â€¦ selects some)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Maven and PostgreSQL 15)
+e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Maven and PostgreSQL 15, or newer)
 	@$(BIN)/pytest tests/e2e $(ARGS)
 
 capture: .venv/.installed ## Capture the connector's golden records again (needs the same as e2e)

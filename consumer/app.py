@@ -230,7 +230,7 @@ class App:
         record = receipt.record
         if isinstance(record, Record) and record.epoch.live:
             self._metrics.event(result)
-            self._pump.done(record, receipt.covered_by.offset if receipt.covered_by else None)
+            self._pump.done(record, receipt.covered_by)
 
     async def _block(self, record: Record) -> None:
         """Block the partition in Redis, so that no replica reads on."""

@@ -15,7 +15,6 @@ from consumer.settings import Settings
 from consumer.sync.parking import BY_HAND, Parking
 
 cli = typer.Typer(help="Mailboxes that are not tried.", no_args_is_help=True, add_completion=False)
-SiteOption = Annotated[str | None, typer.Option("--site", help="Whose mailbox it is.")]
 Address = Annotated[str, typer.Argument(help="The calendar email.")]
 
 
@@ -29,7 +28,10 @@ def list_mailboxes(site: SiteOptions = None, as_json: Json = False) -> None:
 @cli.command("park")
 def park(
     address: Address,
-    site: SiteOption = None,
+    site: Annotated[
+        str | None,
+        typer.Option("--site", help="Whose mailbox it is. May be left out if the sites file has one site."),
+    ] = None,
     reason: Annotated[str, typer.Option(help="Why, for those who find it parked.")] = "",
 ) -> None:
     """Do not try a mailbox any more, until it is enabled; its events stay as they are."""
@@ -38,7 +40,14 @@ def park(
 
 
 @cli.command("enable")
-def enable(address: Address, site: SiteOption = None, as_json: Json = False) -> None:
+def enable(
+    address: Address,
+    site: Annotated[
+        str | None,
+        typer.Option("--site", help="Whose mailbox it is. Without it, every site that has it parked."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Try a parked mailbox again, and sweep it at once."""
     settings = configured()
     enabled = run_until_done(enable_mailbox(settings, address, site))

@@ -29,7 +29,13 @@ cli = typer.Typer(add_completion=False)
 @cli.command()
 def sweep(
     site: SiteOptions = None,
-    mailbox: Annotated[str | None, typer.Option(help="Only this calendar email; its time zone is read again.")] = None,
+    mailbox: Annotated[
+        str | None,
+        typer.Option(
+            help="Only this calendar email; its time zone is read again. "
+            "With --site, even if neither Core nor Redis names it."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: print what would be done.")] = False,
     allow_mass_delete: Annotated[
         bool, typer.Option("--allow-mass-delete", help="Delete the events of vanished jobs, however many.")

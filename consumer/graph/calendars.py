@@ -199,7 +199,7 @@ class GraphCalendar:
         return tuple(found.values())
 
     async def _pages(self, operation: str, path: str, read: Callable[[Any], T]) -> AsyncIterator[list[T]]:
-        """The pages of a list, one after another. One that fails fails the read: what came before it is not a list."""
+        """The pages of a list, one after another. If a page fails, the whole read fails: no list is partial."""
         following: str | None = path
         followed: set[str] = set()
         while following is not None:

@@ -147,7 +147,7 @@ def kind_of(status: int, code: str) -> Kind:
 
 
 def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool) -> CalsyncError:
-    """The domain's error for an answer that is not a success; of a 401, what it means for a token just issued.
+    """The domain's error for an answer that is not a success. For a 401, it assumes that the token was fresh.
 
     Args:
         status: of the answer; a success or a redirect is a foreign answer here.

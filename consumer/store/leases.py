@@ -12,7 +12,7 @@ from consumer.store.codec import pack_link, pack_rank, unpack
 from consumer.store.keys import KEPT_SECONDS, dirty_member
 from consumer.store.pipeline import Argument
 from consumer.store.script import BEGIN, FINISH, RELEASE
-from consumer.sync.grant import AssignmentState, Busy, DataLost, Grant, Intent, Parked
+from consumer.sync.grant import AssignmentState, Busy, DataLost, Grant, Intent, Parked, Precedence
 from consumer.sync.lease import LEASE_SECONDS, Lease
 from consumer.sync.ports import Clock
 from consumer.sync.run_outcome import RunOutcome
@@ -62,7 +62,7 @@ class Leases(Part):
         zone_age, present, is_known, *rest = answer[2:]
         assignments = {
             intent.job_id: AssignmentState(
-                rest[3 * n] in {1, 2}, unpack(rest[3 * n + 1]), rest[3 * n + 2].decode() or None, rest[3 * n] in {2, 3}
+                Precedence(rest[3 * n]), unpack(rest[3 * n + 1]), rest[3 * n + 2].decode() or None
             )
             for n, intent in enumerate(intents)
         }

@@ -64,7 +64,7 @@ class Change:
         return newer
 
     def replaces(self, present: "Change") -> bool:
-        """Whether this change, which came later, is the one to keep.
+        """Whether this change, which came later, replaces ``present``.
 
         Of two equal states, the later is kept if its record covers the other's. So a table that is read again many
         times while Graph is unavailable costs one record a job.

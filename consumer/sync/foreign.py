@@ -37,8 +37,8 @@ class Foreign:
     def failed(self, mailbox: Mailbox, now: float, served: float) -> bool:
         """Whether the mailbox must be parked after this foreign answer.
 
-        A try counts if a mailbox of the app was served after the try before it, or shortly before that: a proxy in
-        front of everything must not count against one mailbox.
+        A try counts only if the app was served after the mailbox's previous try, or at most ``BESIDE_SECONDS`` before
+        it. So a proxy in front of everything does not count against one mailbox.
 
         Args:
             mailbox: the mailbox that was asked.

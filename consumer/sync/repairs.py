@@ -7,7 +7,7 @@ from typing import Final
 
 from consumer.domain.compare import Difference
 from consumer.domain.errors import TransientError
-from consumer.domain.job import State
+from consumer.domain.job import Deletion, State
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.bounded import each
@@ -50,6 +50,7 @@ class Repairs:
             self._questions.left.add(difference.job_id)
         elif result not in _NOTHING_DONE:
             self._report.repairs[difference.cause] += 1
+            self._report.deleted += isinstance(state, Deletion)
 
     async def _without_others(self, mailbox: Mailbox, difference: Difference) -> Difference:
         """The difference without events that are linked at another address: two addresses may share a mailbox."""

@@ -51,7 +51,7 @@ class ZoneSettings:
         except ForbiddenError as error:
             raise ForbiddenError(error.code, setting=not error.token, token=error.token) from None
         except (MailboxRefusedError, RequestRefusedError):
-            # If the mailbox itself is refused, its calendar is too, and that refusal counts.
+            # Ignore this: if the mailbox is refused, the calendar request reports it.
             return grant.zone or ""
         except TransientError as error:
             if now - self._failing_since.setdefault(mailbox, now) < ZONE_RETRY_SECONDS:

@@ -7,7 +7,7 @@ from consumer.domain.compare import NEWER_RANK_SECONDS
 from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
-from consumer.sync.grant import AssignmentState, Busy, DataLost, Grant, Intent, Parked
+from consumer.sync.grant import AssignmentState, Busy, DataLost, Grant, Intent, Parked, Precedence
 from consumer.sync.lease import LEASE_SECONDS, Lease
 from consumer.sync.marks import Mark
 from consumer.sync.parking import Parking
@@ -362,25 +362,25 @@ class MemoryStore:
         known = self._newest.get(intent.job_id)
         routed = known if known is not None and known.until > now and known.rank > intent.rank else None
         tombstones = isinstance(memory, Tombstone) and memory.rank >= intent.rank and intent.transaction_id is not None
-        newest, outranked = routed is None, False
+        precedence = Precedence.SUPERSEDED if routed else Precedence.NEWEST
         if intent.swept and (tombstones or routed or (memory and memory.rank > intent.rank)):
             ages = [KEPT_SECONDS - (routed.until - now)] if routed else []
             ages += [now - memory.written_at] if memory and (tombstones or memory.rank > intent.rank) else []
-            outranked = min(ages) >= NEWER_RANK_SECONDS
-        if outranked:
-            newest = intent.forced
-        if outranked and newest:
+            if min(ages) >= NEWER_RANK_SECONDS:
+                precedence = Precedence.FORCED if intent.forced else Precedence.OUTRANKED
+        if precedence is Precedence.FORCED:
             tombstones = False
             self._tombstones.pop((mailbox, intent.job_id), None)
             if routed:
                 self._newest[intent.job_id] = replace(routed, rank=intent.rank, until=now + KEPT_SECONDS)
         used = None
-        if newest and intent.transaction_id is not None and not tombstones:
+        wins = precedence in (Precedence.NEWEST, Precedence.FORCED)
+        if wins and intent.transaction_id is not None and not tombstones:
             if isinstance(memory, Pending):
-                if outranked or memory.rank <= intent.rank:
+                if precedence is Precedence.FORCED or memory.rank <= intent.rank:
                     used = memory.transaction_id
             elif not isinstance(memory, Link):
                 used = intent.transaction_id
             if used is not None:
                 links[intent.job_id] = Pending(used, intent.rank, now)
-        return AssignmentState(newest, memory, used, outranked)
+        return AssignmentState(precedence, memory, used)

@@ -138,7 +138,7 @@ def test_a_mailbox_that_fails_in_three_sweeps_in_a_row_is_unavailable_until_it_a
             report = await sweep(world, replica)
             assert foretold.whole is report.whole is (number >= 3)
             assert [found.sweeps for found in report.unavailable] == ([number] if number >= 3 else [])
-            assert replica.meter.unavailables["acme"] == len(report.unavailable) == len(foretold.unavailable)
+            assert replica.meter.unavailables.get("acme", 0) == len(report.unavailable) == len(foretold.unavailable)
             assert await world.store.unread("acme") == {address: number}
             assert world.outlook.events[address] == before
         world.outlook.refusals = {}
@@ -164,6 +164,22 @@ def test_a_mailbox_that_answered_in_between_is_not_unavailable() -> None:
         world.outlook.refusals = {}
         await replica.sweeper(world.core).sweep(ACME, only=address)
         assert await world.store.unread("acme") == {}
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_failed_sweep_keeps_the_number_of_unavailable_mailboxes() -> None:
+    async def story() -> None:
+        world, replica, _ = await swept_world()
+        world.outlook.refusals = {min(world.core.addresses): SICK}
+        assert [(await sweep(world, replica)).whole for _ in range(3)] == [False, False, True]
+        assert replica.meter.unavailables["acme"] == 1
+        world.outlook.refusals = dict.fromkeys(world.core.addresses[:2], SICK)
+        world.outlook.refusals.pop(min(world.core.addresses), None)
+        report = await sweep(world, replica)
+        assert (report.whole, report.unavailable) == (False, [])
+        assert replica.meter.unavailables["acme"] == 1
         replica.kill()
 
     simulate(story())
