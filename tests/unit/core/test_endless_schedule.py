@@ -23,6 +23,7 @@ class Endless:
 
     async def request(self, _method: str, _url: str, **_: Any) -> Answer:
         self.pages += 1
+        await asyncio.sleep(0)  # without a pause, no timeout ends the test
         page = {"workers": [], "next_cursor": f"{self.pages}"}
         return Answer(200, {"Content-Type": "application/json"}, orjson.dumps(page))
 

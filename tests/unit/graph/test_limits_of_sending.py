@@ -139,7 +139,8 @@ async def test_a_caller_that_was_cancelled_disturbs_no_other() -> None:
     await doubles.asked.wait()
     first.cancel()
     with capture_logs() as logs:
-        assert await second == {}
+        async with asyncio.timeout(2):
+            assert await second == {}
     assert logs == []
 
 
