@@ -26,7 +26,8 @@ from consumer.graph import budget
 from consumer.graph import dispatcher as module
 from consumer.graph.budget import Budget
 from consumer.graph.calendars import GraphCalendar, GraphCalendars
-from consumer.graph.dispatcher import Call, Dispatcher
+from consumer.graph.call import Call
+from consumer.graph.dispatcher import Dispatcher
 from consumer.http import Answer
 from consumer.sync.lease import Lease
 
