@@ -23,7 +23,7 @@ from consumer.domain.render import render
 from consumer.domain.site import Site
 from consumer.domain.timezones import UTC_ZONE
 from consumer.graph import budget
-from consumer.graph import dispatcher as module
+from consumer.graph import throttle as module
 from consumer.graph.budget import Budget
 from consumer.graph.calendars import GraphCalendar, GraphCalendars
 from consumer.graph.call import Call

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from consumer.domain.errors import SiteRefusedError
 from consumer.domain.site import Site
-from consumer.sync import scheduler, site_registry
+from consumer.sync import scheduler, site_probes
 from consumer.sync.scheduler import SweepScheduler
 from consumer.sync.site_registry import SiteRegistry
 
@@ -82,7 +82,7 @@ async def test_an_unexpected_error_in_a_sweep_ends_no_other_and_the_site_is_swep
 async def test_an_unexpected_error_in_a_probe_ends_no_other_and_the_site_is_probed_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(site_registry, "PROBE_SECONDS", 0.001)
+    monkeypatch.setattr(site_probes, "PROBE_SECONDS", 0.001)
     broken = Broken(ZeroDivisionError())
     sites = broken.registry()
     for site_id in SITES:
@@ -96,7 +96,7 @@ async def test_an_unexpected_error_in_a_probe_ends_no_other_and_the_site_is_prob
 
 async def test_a_site_that_is_refused_for_another_reason_by_now_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The administrator has renewed the secret, and has copied the wrong one."""
-    monkeypatch.setattr(site_registry, "PROBE_SECONDS", 0.001)
+    monkeypatch.setattr(site_probes, "PROBE_SECONDS", 0.001)
     broken = Broken(SiteRefusedError("AADSTS7000215", "wrong"))
     sites = broken.registry()
     sites.suspend("acme", SiteRefusedError("AADSTS7000222", "expired"))
