@@ -59,7 +59,8 @@ class App:
         sites, properties = _load(self._sites_file, settings)
         brokers = settings.kafka_bootstrap_servers
 
-        self._metrics = Metrics()
+        self._metrics = Metrics(settings.kafka_topic)
+        self._metrics.watch_sites_file(lambda: self._sites_file.last_success)
         dead_letters = DeadLetters(
             client_config(brokers, properties),
             settings.kafka_dlq_topic,
@@ -255,7 +256,8 @@ class App:
     async def _in_kafka_thread(self, ask: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._kafka_threads, ask, *arguments)
 
-    def _on_overrun(self) -> None:
+    def _on_overrun(self, records: int) -> None:
+        self._metrics.records_lost(records)
         for site_id in self._sites_file_now:
             self._in_background(self._scheduler.recover(site_id, every_mailbox=False))
 
@@ -265,26 +267,38 @@ class App:
 
     async def _look_at_store(self) -> None:
         """Apply what operators have set in the store, and measure what waits there."""
-        self._engine.sites.pause(await self._engine.operators.paused())
+        try:
+            await self._engine.status.check()
+        except StoreUnavailableError as error:
+            self._metrics.redis(up=error.refused, writable=False)
+            if not error.refused:
+                raise
+        else:
+            self._metrics.redis(up=True, writable=True)
+        paused = await self._engine.operators.paused()
+        self._engine.sites.pause(paused)
+        self._metrics.paused(paused)
         blocked = await self._engine.partitions.blocked(self._settings.kafka_topic)
         self._pump.block({partition: block.offset for partition, block in blocked.items()})
-        self._metrics.blocked(self._settings.kafka_topic, list(blocked))
+        self._metrics.blocked(self._pump.partitions, blocked)
         born = await self._engine.status.born()
         if born != self._born and self._born is not None:
             log.error("Redis was emptied: sites paused and mailboxes parked by hand are served again")
         self._born = born
-        for site in self._sites_file_now.values():
-            self._metrics.dirty(site.site_id, await self._engine.status.count_dirty(site.site_id))
         self._metrics.parked(await self._engine.operators.list_parked())
+        site_ids = list(self._sites_file_now)
+        self._metrics.dirty(await self._engine.status.count_dirty(site_ids))
+        ours = [site_id for site_id in site_ids if self._owns(site_id)]
+        self._metrics.sweep_states(await self._engine.status.sweep_states(ours))
+        self._metrics.site_waiting(self._engine.lanes.waiting_by_site())
 
     async def _measure_topic(self) -> None:
-        self._partition_count = await self._in_kafka_thread(self._lag.partition_count) or self._partition_count
+        partition_count = await self._in_kafka_thread(self._lag.partition_count)
+        self._metrics.kafka_up(up=bool(partition_count))
+        self._partition_count = partition_count or self._partition_count
         self._pump.saw(await self._in_kafka_thread(self._identity.ask))
-        partitions = self._pump.partitions
-        behind = await self._in_kafka_thread(self._lag.measure, partitions) if partitions else {}
-        self._metrics.lag(self._settings.kafka_topic, behind, dict(self._pump.oldest))
+        self._metrics.lag(await self._in_kafka_thread(self._lag.measure, self._pump.oldest))
         self._metrics.waiting(
-            self._settings.kafka_topic,
             [
                 (wait.record.partition, wait.cause, time.monotonic() - wait.since)
                 for wait in self._waits.now()

@@ -81,7 +81,12 @@ class Engine:
         self.dirty_marks: DirtyMarks = store
         self.unusable = Unusable(self.metrics.unusable)
         self.core = CoreApi(
-            settings.core_api_url, settings.core_token, self._core_http, self.foreign, self.unusable.found
+            settings.core_api_url,
+            settings.core_token,
+            self._core_http,
+            self.foreign,
+            self.unusable.found,
+            self.metrics.core_up,
         )
         self.registry = Registry(
             settings.schema_registry_urls(), settings.registry_user_info(), self._registry_http, self.foreign

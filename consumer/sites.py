@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+import time
 import tomllib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,8 @@ class SitesFile:
         """Its own: a mount that hangs must not hold threads that others wait for."""
         self._seen = b""
         self._sites: Sites = {}
+        self.last_success = 0.0
+        """Unix time of the last look that found the file readable and valid."""
 
     def load(self) -> Sites:
         """The sites of the file.
@@ -54,11 +57,12 @@ class SitesFile:
         """
         self._seen = self._contents()
         self._sites = read(self._path)
+        self.last_success = time.time()
         return self._sites
 
     async def watch(self, changed: Callable[[Sites], None]) -> None:
         """Until cancelled: call ``changed`` with the sites when the file changes; log an unusable file once."""
-        unchanged = STEADY_LOOKS
+        unchanged, is_good = STEADY_LOOKS, True
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             contents = await asyncio.wrap_future(self._thread.submit(self._contents))
@@ -66,13 +70,17 @@ class SitesFile:
             self._seen, unchanged = contents, 0 if is_new else unchanged + 1
             is_steady = unchanged == STEADY_LOOKS
             if not (is_new or is_steady):
+                if is_good:
+                    self.last_success = time.time()
                 continue
             try:
                 sites = await asyncio.wrap_future(self._thread.submit(read, self._path))
             except ConfigurationError as error:
+                is_good = False
                 if is_steady:
                     log.error("the sites file cannot be used, the last good one is kept", problems=error.problems)
                 continue
+            is_good, self.last_success = True, time.time()
             if is_new:
                 sites = self._sites | sites
             elif sites == self._sites:

@@ -1,10 +1,11 @@
 """The picture in docs/architecture.md, drawn from the imports: ``python -m tests.architecture`` draws it again."""
 
-import re
 from pathlib import Path
 from typing import Final
 
 import grimp
+
+from tests import marked
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "architecture.md"
 PARTS: Final = {
@@ -32,7 +33,7 @@ LABELS: Final = {
     "http": "http.py foreign.py unusable.py<br>the HTTP client; what was counted as unusable",
     "domain": "domain/<br>pure: jobs, events, plan, fuse",
 }
-_BEGIN, _END = "<!-- drawn by tests/architecture.py -->\n", "<!-- until here -->\n"
+WRITER: Final = "tests/architecture.py"
 
 
 def imports() -> set[tuple[str, str]]:
@@ -69,17 +70,8 @@ def picture() -> str:
     return "\n".join([*lines, "```", ""])
 
 
-def drawn_in(page: str) -> str:
-    """The part of the page that is drawn."""
-    found = re.search(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", page, re.DOTALL)
-    if found is None:
-        raise ValueError(f"{PAGE} lacks the marks {_BEGIN.strip()} and {_END.strip()}")
-    return found[1]
-
-
 def main() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(page.replace(f"{_BEGIN}{drawn_in(page)}{_END}", f"{_BEGIN}{picture()}{_END}"), encoding="utf-8")
+    marked.write(PAGE, WRITER, picture())
 
 
 if __name__ == "__main__":

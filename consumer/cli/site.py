@@ -47,7 +47,7 @@ async def site_statuses(settings: Settings) -> list[SiteStatus]:
                 paused.get(site_id),
                 await engine.status.events(site_id),
                 sum(mailbox.site == site_id for mailbox, _ in parked),
-                await engine.status.count_dirty(site_id),
+                (await engine.status.count_dirty([site_id]))[site_id],
             )
             for site_id, site in sites.items()
         ]

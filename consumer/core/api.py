@@ -1,7 +1,8 @@
 """Core's API, the source of truth. Anything but a whole, well-formed answer of Core itself is a failed read."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -34,6 +35,7 @@ class CoreApi:
         http: Http,
         foreign: ForeignAnswers | None = None,
         found: Found = ignore,
+        on_answer: Callable[[bool], None] = lambda _usable: None,
     ) -> None:
         """
         Args:
@@ -42,12 +44,14 @@ class CoreApi:
             http: the connections.
             foreign: where answers that are not Core's are counted.
             found: called for each row and worker that is left out.
+            on_answer: called after each question, with whether its answer was usable.
         """
         self._url = url.rstrip("/")
         self._token = token
         self._http = http
         self._foreign = foreign or ForeignAnswers(lambda _: None, time.monotonic)
         self._found = found
+        self._on_answer = on_answer
 
     async def job(self, site_id: str, job_id: str) -> Job | None:
         """One job with its workers; ``None`` if Core says that it has no such job.
@@ -60,17 +64,18 @@ class CoreApi:
             InvalidRecordError: the row states something impossible.
         """
         path = f"/sites/{quote(site_id, safe='')}/jobs/{quote(job_id, safe='')}"
-        answer = await self._get(path)
-        if answer.status == 404:
-            problem = _problem(answer)
-            if problem is not None and problem.get("code") == "job_not_found" and problem.get("job_id") == job_id:
-                return None
-            raise self._not_cores(path, answer)
-        row = self._document(path, answer)
-        if not row.keys() >= _JOB_FIELDS:
-            raise self._not_cores(path, answer)
-        if row["job_id"] != job_id or row["site_id"] != site_id:
-            raise CoreUnavailableError("Core's API answered with another job")
+        with self._judged():
+            answer = await self._get(path)
+            if answer.status == 404:
+                problem = _problem(answer)
+                if problem is not None and problem.get("code") == "job_not_found" and problem.get("job_id") == job_id:
+                    return None
+                raise self._not_cores(path, answer)
+            row = self._document(path, answer)
+            if not row.keys() >= _JOB_FIELDS:
+                raise self._not_cores(path, answer)
+            if row["job_id"] != job_id or row["site_id"] != site_id:
+                raise CoreUnavailableError("Core's API answered with another job")
         return job_of(row)
 
     def schedule(self, site_id: str, window: Window) -> AsyncIterator[Roster]:
@@ -89,7 +94,8 @@ class CoreApi:
         while cursor is not None:
             query = urlencode(span | ({"cursor": cursor} if cursor else {}))
             path = f"/sites/{quote(site_id, safe='')}/schedule?{query}"
-            page = Page.of(self._document(path, await self._get(path)))
+            with self._judged():
+                page = Page.of(self._document(path, await self._get(path)))
             yield page
             cursor = page.next_cursor
             empty = 0 if page.workers else empty + 1
@@ -98,6 +104,16 @@ class CoreApi:
             if cursor in cursors:
                 raise CoreUnavailableError("Core's schedule repeats a page")
             cursors.add(cursor or "")
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Report whether an answer was usable."""
+        try:
+            yield
+        except CoreUnavailableError:
+            self._on_answer(False)
+            raise
+        self._on_answer(True)
 
     async def _get(self, path: str) -> Answer:
         """A 200 or a 404. Raises ``CoreUnavailableError`` for anything else."""

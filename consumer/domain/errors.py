@@ -75,6 +75,11 @@ class RunAgainError(TransientError):
 class StoreUnavailableError(TransientError):
     """Redis cannot be reached, or answers that it cannot serve."""
 
+    def __init__(self, reason: str, *, refused: bool = False) -> None:
+        """``refused``: Redis answered that it takes no writes now."""
+        super().__init__(reason)
+        self.refused = refused
+
 
 class CoreUnavailableError(TransientError):
     """Core's API gave no whole, well-formed answer. A failed read is an error, never an empty list."""

@@ -1,40 +1,79 @@
 """The consumer group's lag, as the broker gives it: librdkafka's own figures do not change while it is paused."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from consumer.kafka.config import Config, make
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
+from consumer.sync.partition_lag import PartitionLag
 
 log = structlog.get_logger(__name__)
 
-_TIMEOUT_SECONDS = 5.0
+_TIMEOUT_SECONDS: Final = 5.0
+_READ_SECONDS: Final = 1.0
+"""How long the record at a committed offset is waited for; a partition without an answer is asked again next time."""
 
 
 class Lag:
     """Measures with its own client, which never joins the group."""
 
     def __init__(self, config: Config, topic: str, make_consumer: Callable[[Config], Consumer] = Consumer) -> None:
-        self._consumer = make(make_consumer, {**config, "logger": LibrdkafkaLog()})
+        quiet = {"enable.auto.commit": False, "logger": LibrdkafkaLog()}
+        self._consumer = make(make_consumer, {**config, **quiet})
         self._topic = topic
+        self._measured: dict[int, PartitionLag] = {}
+        """The last measurement of each partition that was asked for last."""
 
-    def measure(self, partitions: Sequence[int]) -> dict[int, int]:
-        """For each partition, the offsets between the committed one and the end. Blocks.
+    def measure(self, oldest: Mapping[int, float | None]) -> dict[int, PartitionLag]:
+        """The lag of these partitions. Blocks.
 
-        Partitions are left out if the broker does not answer for them.
+        Args:
+            oldest: the partitions, each with the Unix time of its oldest record that was read and is not done.
+
+        Returns:
+            For a partition about which the broker does not answer, its last measurement; without one, none.
+
+        If nothing of a partition was read although it has lag, its next record is read here for its time: reading may
+        be paused, blocked, or not have begun. Only an offset that did not move since the last measurement is read, so
+        nothing is read in normal operation.
         """
-        behind = {}
+        before, self._measured = self._measured, {p: self._measured[p] for p in oldest if p in self._measured}
         try:
-            asked = [TopicPartition(self._topic, partition) for partition in partitions]
-            for committed in self._consumer.committed(asked, timeout=_TIMEOUT_SECONDS):
+            asked = [TopicPartition(self._topic, partition) for partition in oldest]
+            for committed in self._consumer.committed(asked, timeout=_TIMEOUT_SECONDS) if asked else ():
                 low, high = self._consumer.get_watermark_offsets(committed, timeout=_TIMEOUT_SECONDS, cached=False)
                 # The old offset stays committed when a topic is created again, and may be past its end.
-                behind[committed.partition] = max(0, high - max(low, committed.offset))
+                position = min(max(low, committed.offset), high)
+                number = committed.partition
+                since = oldest[number]
+                if since is None and position < high:
+                    since = self._unread(before.get(number), number, position)
+                self._measured[number] = PartitionLag(high - position, position, since)
         except KafkaException as error:
             log.warning("lag measurement failed", error=error.args[0].name())
-        return behind
+        return {
+            number: PartitionLag(lag.records, lag.committed, oldest[number] or lag.oldest)
+            for number, lag in self._measured.items()
+        }
+
+    def _unread(self, before: PartitionLag | None, partition: int, position: int) -> float | None:
+        """Unix time of the record at ``position``, which was not read."""
+        if before is None or before.committed != position:
+            return None
+        if before.oldest is not None:
+            return before.oldest
+        self._consumer.assign([TopicPartition(self._topic, partition, position)])
+        try:
+            message = self._consumer.poll(_READ_SECONDS)
+        finally:
+            self._consumer.unassign()
+        if message is None or message.error() is not None:
+            return None
+        _, milliseconds = message.timestamp()
+        return milliseconds / 1000 if milliseconds > 0 else None
 
     def partition_count(self) -> int:
         """How many partitions the topic has; 0 if the broker does not answer. Blocks."""

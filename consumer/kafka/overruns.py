@@ -35,8 +35,9 @@ class Overruns:
     Used by the Kafka thread alone. If the broker does not answer, nothing is concluded.
     """
 
-    def __init__(self, topic: str, on_overrun: Callable[[], object], monotonic: Callable[[], float]) -> None:
-        """``on_overrun`` is called for each partition with records that were deleted before they were consumed."""
+    def __init__(self, topic: str, on_overrun: Callable[[int], object], monotonic: Callable[[], float]) -> None:
+        """``on_overrun`` is called for each partition with records that were deleted before they were consumed; with their
+        number."""
         self._topic = topic
         self._on_overrun = on_overrun
         self._monotonic = monotonic
@@ -123,4 +124,4 @@ class Overruns:
                 records=low - question.committed,
                 hint="raise the topic's retention; the next sweep repairs what these records would have changed",
             )
-            self._on_overrun()
+            self._on_overrun(low - question.committed)

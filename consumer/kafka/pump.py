@@ -32,7 +32,7 @@ class Pump:
         loop: asyncio.AbstractEventLoop,
         deliver: Callable[[Sequence[Record]], None],
         on_end: Callable[[str | None], None],
-        on_overrun: Callable[[], None],
+        on_overrun: Callable[[int], None],
         *,
         on_pressure: Callable[[], None],
         identify: Callable[[float], str | None],
@@ -60,7 +60,7 @@ class Pump:
         to_loop = loop.call_soon_threadsafe
         handlers = Handlers(
             deliver=lambda records: to_loop(deliver, records),
-            on_overrun=lambda: to_loop(on_overrun),
+            on_overrun=lambda records: to_loop(on_overrun, records),
             on_pressure=lambda: to_loop(on_pressure),
             identify=identify,
         )

@@ -34,7 +34,7 @@ class Handlers:
 
     deliver: Callable[[Sequence[Record]], object]
     """Takes the records of one poll: at most 501."""
-    on_overrun: Callable[[], object]
+    on_overrun: Callable[[int], object]
     """The broker has deleted records that were not consumed."""
     on_pressure: Callable[[], object]
     """The high-water mark is nearly reached: called at most once a second."""

@@ -1,138 +1,137 @@
-"""Every metric, with what it means. No label ever names a mailbox, a worker or a job.
+"""The service's metrics as Prometheus reads them. :mod:`consumer.ops.metric_catalogue` has what each means.
 
-The series of a site are removed when it leaves the sites file: :meth:`Metrics.sites`. What its last sweep found is also
-removed when another replica sweeps it: :meth:`Metrics.forget_sweeps`.
+The series of a site exist as long as it is in the sites file: :meth:`Metrics.sites`. Those of its sweeps are shown by
+the replica that sweeps it: :meth:`Metrics.sweep_states`.
 """
 
 import math
+import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from importlib.metadata import version
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from consumer.domain.compare import COUNTED_CAUSES, CountedCause
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
+from consumer.ops.metric_catalogue import BY_NAME
 from consumer.sync.parking import Parking
+from consumer.sync.partition_lag import PartitionLag
 from consumer.sync.receipts import RESULTS
+from consumer.sync.sweep_state import SweepState
 from consumer.unusable import KINDS
 
-_LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
-_SWEEP_BUCKETS: Final = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-_REQUEST_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 PARTS: Final = ("core", "registry", "graph", "entra")
 """The services whose answers can be foreign."""
 _DEAD_LETTER_REASONS: Final = ("undecodable", "invalid", "refused")
+_ANSWERS: Final = {
+    "create": "201",
+    "update": "200",
+    "delete": "204",
+    "get": "200",
+    "find": "200",
+    "view": "200",
+    "tagged": "200",
+    "timezone": "200",
+    "probe": "200",
+    "batch": "200",
+}
+"""The operations on Graph, each with the status of success."""
+_FAULTS: Final = ("429", "503", "none")
 
 
 class Metrics:
-    """The service's metrics, in a registry of their own."""
+    """The service's metrics, in a registry of their own. Every series that an alert reads exists from the start."""
 
     content_type: Final = CONTENT_TYPE_PLAIN_0_0_4
 
-    def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
-        counter = partial(Counter, registry=registry)
-        gauge = partial(Gauge, registry=registry)
-        histogram = partial(Histogram, registry=registry)
+    def __init__(self, topic: str = "") -> None:
+        """``topic`` is the one that the service reads; a command reads none."""
+        disable_created_metrics()  # otherwise each counter has a second series, with the time of its creation
+        self._registry = CollectorRegistry()
+        self._topic = topic
         self._site_ids: frozenset[str] = frozenset()
         """The sites of the sites file. A run or a sweep of another one may still end, and is not shown."""
         self._parkings: Sequence[tuple[Mailbox, Parking]] = ()
-        self._events = counter("calsync_events_total", "Records done, each once, by what became of them.", ["result"])
-        self._latency = histogram(
-            "calsync_event_latency_seconds",
-            "From the commit in Core's database to Graph's acceptance; snapshots left out.",
-            buckets=_LATENCY_BUCKETS,
-        )
-        self._lag = gauge("calsync_kafka_lag", "Records behind the end of the partition.", ["topic", "partition"])
-        self._lag_seconds = gauge(
-            "calsync_kafka_lag_seconds", "Age of the oldest record not yet done.", ["topic", "partition"]
-        )
-        self._requests = counter(
-            "calsync_graph_requests_total",
-            "Requests to Graph, the inner ones of batches too; status 'none' when no answer came.",
-            ["operation", "status"],
-        )
-        self._exchanges = histogram(
-            "calsync_graph_request_seconds",
-            "Duration of HTTP exchanges with Graph; a batch is one.",
-            ["operation"],
-            buckets=_REQUEST_BUCKETS,
-        )
-        self._throttled = counter("calsync_graph_throttled_total", "Answers of 429.")
-        self._site_up = gauge("calsync_site_up", "1 while the site is served; 0 while it is suspended.", ["site"])
-        self._secret_expiry = gauge(
-            "calsync_client_secret_expiry_timestamp_seconds",
-            "When the site's client secret expires, as the sites file says.",
-            ["site"],
-        )
-        self._dead_letters = counter(
-            "calsync_dead_letters_total", "Records dead-lettered, by kind of fault.", ["reason"]
-        )
-        self._busy = gauge("calsync_lanes_busy", "Mailboxes being worked on.")
-        self._waiting = gauge("calsync_lanes_waiting", "Mailboxes with work that waits.")
-        self._sweep_seconds = histogram(
-            "calsync_sweep_seconds", "Duration of a site's sweep.", ["site"], buckets=_SWEEP_BUCKETS
-        )
-        self._sweep_success = gauge(
-            "calsync_sweep_last_success_timestamp_seconds",
-            "When the site was last swept whole: every mailbox was read, is parked or unavailable, and nothing held.",
-            ["site"],
-        )
-        self._repairs = counter(
-            "calsync_sweep_repairs_total",
-            "Events put right by sweeps, by cause; 'unsettled' ones were left as Graph shows them.",
-            ["site", "cause"],
-        )
-        self._held = gauge(
-            "calsync_sweep_held_deletions",
-            "Deletions that the fuse holds back: more jobs vanished at once than is plausible.",
-            ["site"],
-        )
-        self._unavailable = gauge(
-            "calsync_mailboxes_unavailable",
-            "Mailboxes that could not be read in three sweeps in a row or more, while others of the site could.",
-            ["site"],
-        )
-        self._dirty = gauge("calsync_assignments_dirty", "Assignments handed over that wait for a sweep.", ["site"])
-        self._parked = gauge("calsync_mailboxes_parked", "Mailboxes that are not tried.", ["site", "reason"])
-        self._blocked = gauge(
-            "calsync_kafka_blocked",
-            "1 for a partition that is not read any further: too many unreadable records in a row.",
-            ["topic", "partition"],
-        )
-        self._kafka_waiting = gauge(
-            "calsync_kafka_waiting_seconds",
-            "How long a partition has waited for a record that cannot be finished, by what it waits for.",
-            ["topic", "partition", "cause"],
-        )
-        self._heartbeat = gauge(
-            "calsync_cdc_heartbeat_timestamp_seconds",
-            "Of Debezium's newest heartbeat: if it is old, the feed is dead. NaN before the first.",
-        )
-        self._heartbeat.set(math.nan)
-        self._foreign = counter(
-            "calsync_foreign_answers_total",
-            "Answers outside the protocol of the service that was asked: pages of a proxy or an ingress.",
-            ["part"],
-        )
-        self._unusable = counter(
-            "calsync_unusable_total",
-            "Rows, workers and addresses of Core that are left out each time they are read.",
-            ["kind"],
-        )
-        for kind in KINDS:
-            self._unusable.labels(kind)
-        for part in PARTS:
-            self._foreign.labels(part)
+        self._paused: frozenset[str] = frozenset()
+        self._events = self._counter("events_total")
+        self._latency = self._histogram("event_latency_seconds")
+        self._busy = self._gauge("lanes_busy")
+        self._waiting = self._gauge("lanes_waiting")
+        self._dead_letters = self._counter("dead_letters_total")
+        self._unusable = self._counter("unusable_total")
+        self._kafka_up = self._gauge("kafka_up")
+        self._lag = self._gauge("kafka_lag")
+        self._lag_seconds = self._gauge("kafka_lag_seconds")
+        self._committed = self._gauge("kafka_committed_offset")
+        self._blocked = self._gauge("kafka_blocked")
+        self._kafka_waiting = self._gauge("kafka_waiting_seconds")
+        self._lost = self._counter("kafka_records_lost_total")
+        self._heartbeat = self._gauge("cdc_heartbeat_timestamp_seconds")
+        self._requests = self._counter("graph_requests_total")
+        self._exchanges = self._histogram("graph_request_seconds")
+        self._throttled = self._counter("graph_throttled_total")
+        self._sweep_seconds = self._histogram("sweep_seconds")
+        self._sweep_success = self._gauge("sweep_last_success_timestamp_seconds")
+        self._repairs = self._counter("sweep_repairs_total")
+        self._held = self._gauge("sweep_held_deletions")
+        self._unavailable = self._gauge("mailboxes_unavailable")
+        self._dirty = self._gauge("assignments_dirty")
+        self._site_up = self._gauge("site_up")
+        self._site_paused = self._gauge("site_paused")
+        self._site_waiting = self._gauge("site_waiting")
+        self._parked = self._gauge("mailboxes_parked")
+        self._secret_expiry = self._gauge("client_secret_expiry_timestamp_seconds")
+        self._sites_file = self._gauge("sites_file_last_success_timestamp_seconds")
+        self._redis_up = self._gauge("redis_up")
+        self._redis_writable = self._gauge("redis_writable")
+        self._core_up = self._gauge("core_up")
+        self._foreign = self._counter("foreign_answers_total")
+        build = self._gauge("build_info")
+        build.labels(version("core-calendar-sync"), platform.python_version()).set(1)
+        ProcessCollector(registry=self._registry)
+        self._start()
+
+    def _start(self) -> None:
+        """Create the series whose labels are known: a counter that appears with its first event shows no increase."""
+        self._core_up.set(math.nan)
         for result in RESULTS:
             self._events.labels(result)
         for reason in _DEAD_LETTER_REASONS:
             self._dead_letters.labels(reason)
+        for kind in KINDS:
+            self._unusable.labels(kind)
+        for part in PARTS:
+            self._foreign.labels(part)
+        for operation, success in _ANSWERS.items():
+            for status in (success, *_FAULTS):
+                self._requests.labels(operation, status)
+        if self._topic:
+            self._lost.labels(self._topic)
+
+    def _counter(self, name: str) -> Counter:
+        metric = BY_NAME[name]
+        return Counter(metric.name, metric.meaning, metric.labels, registry=self._registry)
+
+    def _gauge(self, name: str) -> Gauge:
+        metric = BY_NAME[name]
+        return Gauge(metric.name, metric.meaning, metric.labels, registry=self._registry)
+
+    def _histogram(self, name: str) -> Histogram:
+        metric = BY_NAME[name]
+        return Histogram(metric.name, metric.meaning, metric.labels, registry=self._registry, buckets=metric.buckets)
 
     def render(self) -> bytes:
         """What a scrape gets."""
@@ -160,37 +159,44 @@ class Metrics:
         """See the meter port."""
         self.repaired(site_id, "unsettled", count)
 
-    def swept(self, site_id: str, seconds: float, *, whole: bool) -> None:
+    def swept(self, site_id: str, seconds: float) -> None:
         """See the sweep's meter."""
         if site_id in self._site_ids:
             self._sweep_seconds.labels(site_id).observe(seconds)
-            if whole:
-                self._sweep_success.labels(site_id).set(time.time())
 
     def repaired(self, site_id: str, cause: CountedCause, count: int) -> None:
         """See the sweep's meter."""
         if site_id in self._site_ids:
             self._repairs.labels(site_id, cause).inc(count)
 
-    def unavailable(self, site_id: str, count: int) -> None:
-        """See the sweep's meter."""
-        if site_id in self._site_ids:
-            self._unavailable.labels(site_id).set(count)
+    def sweep_states(self, states: Mapping[str, SweepState]) -> None:
+        """What the last sweeps found, of each site that this replica sweeps; the series of the others are removed.
 
-    def held(self, site_id: str, count: int) -> None:
-        """See the sweep's meter."""
-        if site_id in self._site_ids:
-            self._held.labels(site_id).set(count)
-
-    def forget_sweeps(self, site_id: str) -> None:
-        """See the sweep's meter. What is counted stays: a counter that stands still is not out of date."""
+        What is counted stays: a counter that stands still is not out of date.
+        """
         for gauge in (self._sweep_success, self._held, self._unavailable):
-            gauge.remove(site_id)
+            gauge.clear()
+        for site_id in states.keys() & self._site_ids:
+            state = states[site_id]
+            self._sweep_success.labels(site_id).set(state.succeeded_at)
+            self._held.labels(site_id).set(state.held)
+            self._unavailable.labels(site_id).set(state.unavailable)
 
-    def dirty(self, site_id: str, count: int) -> None:
-        """Assignments of the site that wait for a sweep now."""
-        if site_id in self._site_ids:
-            self._dirty.labels(site_id).set(count)
+    def dirty(self, counts: Mapping[str, int]) -> None:
+        """Assignments that wait for a sweep now, of each site."""
+        for site_id in counts.keys() & self._site_ids:
+            self._dirty.labels(site_id).set(counts[site_id])
+
+    def site_waiting(self, counts: Mapping[str, int]) -> None:
+        """Mailboxes with work that waits, of each site that has any."""
+        for site_id in self._site_ids:
+            self._site_waiting.labels(site_id).set(counts.get(site_id, 0))
+
+    def paused(self, site_ids: Iterable[str]) -> None:
+        """The sites that are paused now."""
+        self._paused = frozenset(site_ids)
+        for site_id in self._site_ids:
+            self._site_paused.labels(site_id).set(site_id in self._paused)
 
     def parked(self, mailboxes: Sequence[tuple[Mailbox, Parking]]) -> None:
         """Every parked mailbox as of now."""
@@ -225,44 +231,75 @@ class Metrics:
         self._unusable.labels(kind).inc()
 
     def sites(self, sites: Mapping[str, Site]) -> None:
-        """The sites file as it is now. The series of sites that left it are removed."""
+        """The sites file as it is now: its sites' series are created, and those of sites that left it are removed."""
         for site_id in self._site_ids - sites.keys():
-            self.forget_sweeps(site_id)
-            self._sweep_seconds.remove(site_id)
-            self._dirty.remove(site_id)
+            for series in (
+                *(self._sweep_success, self._held, self._unavailable, self._dirty),
+                *(self._site_up, self._site_paused, self._site_waiting, self._secret_expiry, self._sweep_seconds),
+            ):
+                series.remove(site_id)
             for cause in COUNTED_CAUSES:
                 self._repairs.remove(site_id, cause)
+        added = sites.keys() - self._site_ids
         self._site_ids = frozenset(sites)
+        for site_id in added:
+            self._site_up.labels(site_id).set(1)
+            self._dirty.labels(site_id)
         self.parked(self._parkings)
-        self._secret_expiry.clear()
-        self._site_up.clear()
+        self.paused(self._paused)
+        self.site_waiting({})
         for site in sites.values():
+            expiry = math.inf
             if site.client_secret_expires is not None:
-                expiry = datetime.combine(site.client_secret_expires, datetime.min.time(), UTC)
-                self._secret_expiry.labels(site.site_id).set(expiry.timestamp())
+                expiry = datetime.combine(site.client_secret_expires, datetime.min.time(), UTC).timestamp()
+            self._secret_expiry.labels(site.site_id).set(expiry)
 
-    def blocked(self, topic: str, partitions: Sequence[int]) -> None:
-        """The partitions that are blocked now."""
+    def watch_sites_file(self, last_success: Callable[[], float]) -> None:
+        """Where the time of the sites file's last good reading comes from."""
+        self._sites_file.set_function(last_success)
+
+    def redis(self, *, up: bool, writable: bool) -> None:
+        """Whether Redis answered, and took a write."""
+        self._redis_up.set(up)
+        self._redis_writable.set(writable)
+
+    def core_up(self, up: bool) -> None:
+        """Whether Core's answer was usable."""
+        self._core_up.set(up)
+
+    def kafka_up(self, *, up: bool) -> None:
+        """Whether Kafka answered."""
+        self._kafka_up.set(up)
+
+    def records_lost(self, count: int) -> None:
+        """Records that the broker deleted before they were read."""
+        self._lost.labels(self._topic).inc(count)
+
+    def blocked(self, held: Iterable[int], blocked: Iterable[int]) -> None:
+        """The partitions that are blocked now, and those that this replica holds."""
         self._blocked.clear()
-        for partition in partitions:
-            self._blocked.labels(topic, partition).set(1)
+        for partition in held:
+            self._blocked.labels(self._topic, partition).set(0)
+        for partition in blocked:
+            self._blocked.labels(self._topic, partition).set(1)
 
-    def waiting(self, topic: str, waits: Sequence[tuple[int, str, float]]) -> None:
+    def waiting(self, waits: Sequence[tuple[int, str, float]]) -> None:
         """The partitions that wait now: each with what it waits for, and for how many seconds; the longest counts."""
         self._kafka_waiting.clear()
         for partition, cause, seconds in sorted(waits, key=lambda wait: wait[2]):
-            self._kafka_waiting.labels(topic, partition, cause).set(seconds)
+            self._kafka_waiting.labels(self._topic, partition, cause).set(seconds)
 
     def heartbeat(self, unix_time: float) -> None:
         """Debezium's newest heartbeat."""
         self._heartbeat.set(unix_time)
 
-    def lag(self, topic: str, records: Mapping[int, int], oldest: Mapping[int, float | None]) -> None:
-        """The partitions held now: records behind, and Unix time of the oldest record not yet done."""
-        self._lag.clear()
-        self._lag_seconds.clear()
+    def lag(self, partitions: Mapping[int, PartitionLag]) -> None:
+        """The partitions that this replica holds now."""
         now = time.time()
-        for partition, behind in records.items():
-            self._lag.labels(topic, partition).set(behind)
-        for partition, timestamp in oldest.items():
-            self._lag_seconds.labels(topic, partition).set(0.0 if timestamp is None else max(0.0, now - timestamp))
+        for gauge in (self._lag, self._lag_seconds, self._committed):
+            gauge.clear()
+        for partition, lag in partitions.items():
+            self._lag.labels(self._topic, partition).set(lag.records)
+            self._committed.labels(self._topic, partition).set(lag.committed)
+            age = 0.0 if lag.oldest is None else max(0.0, now - lag.oldest)
+            self._lag_seconds.labels(self._topic, partition).set(age)

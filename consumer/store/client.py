@@ -17,7 +17,7 @@ from consumer.store.script import LEASING, RENEW, SCRIPTS, Script
 
 _TIMEOUT_SECONDS: Final = 5.0
 _WRITABLE_MS: Final = 10_000
-_READING: Final = frozenset({"TIME", "GET", "HGET", "HKEYS", "HGETALL", "HLEN", "ZRANGEBYLEX", "SCARD"})
+_READING: Final = frozenset({"TIME", "GET", "HGET", "HMGET", "HKEYS", "HGETALL", "HLEN", "ZRANGEBYLEX", "SCARD"})
 
 
 def _trust(ca_file: Path) -> dict[str, Any]:

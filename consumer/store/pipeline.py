@@ -95,7 +95,7 @@ class Pipeline:
             if isinstance(answer, NewerDataError):
                 future.set_exception(ConfigurationError([str(answer)]))
             elif isinstance(answer, Exception):
-                future.set_exception(StoreUnavailableError(f"Redis: {answer}"))
+                future.set_exception(StoreUnavailableError(f"Redis: {answer}", refused=refuses_writes(answer)))
             else:
                 future.set_result(answer)
 

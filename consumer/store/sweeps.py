@@ -1,6 +1,7 @@
 """What sweeps keep from one to the next."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from consumer.domain.mailbox import Mailbox
 from consumer.store.client import Part
@@ -8,6 +9,9 @@ from consumer.store.keys import PAGE
 from consumer.store.pipeline import Argument
 from consumer.store.script import CLEAN
 from consumer.sync.marks import Mark
+from consumer.sync.sweep_state import SweepState
+
+_STATE_FIELDS: Final = ("succeeded_at", "held", "unavailable")
 
 
 class Sweeps(Part):
@@ -26,9 +30,28 @@ class Sweeps(Part):
             marks.append(Mark(address, job_id, int(stamp)))
         return sorted(marks)
 
-    async def count_dirty(self, site_id: str) -> int:
+    async def count_dirty(self, site_ids: Sequence[str]) -> dict[str, int]:
         """See the port."""
-        return int(await self._client.call("HLEN", self._client.key(f"dirty:{site_id}")))
+        counts = await self._client.call_each(*(("HLEN", self._client.key(f"dirty:{each}")) for each in site_ids))
+        return dict(zip(site_ids, map(int, counts), strict=True))
+
+    async def sweep_states(self, site_ids: Sequence[str]) -> dict[str, SweepState]:
+        """See the port."""
+        found = await self._client.call_each(
+            *(("HMGET", self._client.key(f"sweep:{each}"), *_STATE_FIELDS) for each in site_ids)
+        )
+        return {
+            site_id: SweepState(float(at or 0), int(held or 0), int(unavailable or 0))
+            for site_id, (at, held, unavailable) in zip(site_ids, found, strict=True)
+        }
+
+    async def remember_sweep(self, site_id: str, state: SweepState) -> None:
+        """See the port."""
+        fields = {"held": state.held, "unavailable": state.unavailable}
+        if state.succeeded_at:
+            fields["succeeded_at"] = repr(state.succeeded_at)
+        parts = [part for field in fields.items() for part in field]
+        await self._client.call("HSET", self._client.key(f"sweep:{site_id}"), *parts)
 
     async def clean(self, site_id: str, marks: Sequence[Mark]) -> None:
         """See the port."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from random import Random
 from typing import Final
 
@@ -72,6 +73,10 @@ class Lanes:
     def waiting(self) -> int:
         """Lanes with changes that wait for a run."""
         return sum(1 for lane in self._lanes if lane.waiting and not lane.busy)
+
+    def waiting_by_site(self) -> Counter[str]:
+        """The number of lanes with changes that wait for a run, of each site that has any."""
+        return Counter(lane.mailbox.site for lane in self._lanes if lane.waiting and not lane.busy)
 
     def holding(self, job_id: str) -> frozenset[Mailbox]:
         """The mailboxes in which this replica has the job in flight or waiting."""

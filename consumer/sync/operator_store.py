@@ -1,11 +1,12 @@
 """What operators' commands, and the service that follows them, need of the store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.parking import Parking
 from consumer.sync.partition_block import Block
+from consumer.sync.sweep_state import SweepState
 
 
 class OperatorStore(Protocol):
@@ -61,8 +62,11 @@ class StatusStore(Protocol):
     async def events(self, site_id: str) -> int:
         """The number of jobs with an event in the site's window, as the last complete sweep found it."""
 
-    async def count_dirty(self, site_id: str) -> int:
-        """The number of assignments that wait for a sweep of the site."""
+    async def count_dirty(self, site_ids: Sequence[str]) -> dict[str, int]:
+        """The number of assignments that wait for a sweep, of each of these sites."""
+
+    async def sweep_states(self, site_ids: Sequence[str]) -> dict[str, SweepState]:
+        """What the last sweeps found, of each of these sites."""
 
     async def holders(self, job_id: str) -> list[Mailbox]:
         """The mailboxes that hold an event of the job, or may."""
