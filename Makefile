@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-long coverage sim mutants e2e capture lint format bench bench-sweep lock clean
+.PHONY: help install demo test test-long coverage sim mutants e2e capture lint format bench bench-sweep docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Mave
 
 capture: .venv/.installed ## Capture the connector's golden records again (needs the same as e2e)
 	@$(BIN)/python -m tests.golden.capture $(ARGS)
+
+docs: .venv/.installed ## Write the parts of the documents that come from the code
+	@$(BIN)/python -m tests.architecture
+	@$(BIN)/python -m tests.metrics_page
 
 lint: .venv/.installed ## Check style, formatting, types and the direction of imports
 	@$(BIN)/ruff check --quiet

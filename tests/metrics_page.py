@@ -9,13 +9,14 @@ from tests import marked
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "metrics.md"
 WRITER: Final = "tests/metrics_page.py"
+_HEAD: Final = "| metric | type | meaning | what to do |\n|---|---|---|---|\n"
 
 
 def tables() -> str:
     """A table for each area."""
     parts = []
     for area, metrics in groupby(METRICS, key=lambda metric: metric.area):
-        parts.append(f"### {area[0].upper()}{area[1:]}\n\n| metric | type | meaning | what to do |\n|---|---|---|---|\n")
+        parts.append(f"### {area[0].upper()}{area[1:]}\n\n{_HEAD}")
         parts += [f"{_row(metric)}\n" for metric in metrics]
         parts.append("\n")
     return "".join(parts)

@@ -13,6 +13,8 @@ from consumer.sync.partition_lag import PartitionLag
 log = structlog.get_logger(__name__)
 
 _TIMEOUT_SECONDS: Final = 5.0
+_SHORT_SECONDS: Final = 0.5
+"""The timeout after one partition did not answer: its broker may lead many."""
 _READ_SECONDS: Final = 1.0
 """How long the record at a committed offset is waited for; a partition without an answer is asked again next time."""
 
@@ -41,23 +43,44 @@ class Lag:
         nothing is read in normal operation.
         """
         before, self._measured = self._measured, {p: self._measured[p] for p in oldest if p in self._measured}
-        try:
-            asked = [TopicPartition(self._topic, partition) for partition in oldest]
-            for committed in self._consumer.committed(asked, timeout=_TIMEOUT_SECONDS) if asked else ():
-                low, high = self._consumer.get_watermark_offsets(committed, timeout=_TIMEOUT_SECONDS, cached=False)
-                # The old offset stays committed when a topic is created again, and may be past its end.
-                position = min(max(low, committed.offset), high)
-                number = committed.partition
-                since = oldest[number]
-                if since is None and position < high:
-                    since = self._unread(before.get(number), number, position)
-                self._measured[number] = PartitionLag(high - position, position, since)
-        except KafkaException as error:
-            log.warning("lag measurement failed", error=error.args[0].name())
+        errors = set()
+        for committed in self._committed(list(oldest)):
+            if committed.error is not None:
+                errors.add(committed.error.name())
+                continue
+            try:
+                self._measure(
+                    committed,
+                    oldest[committed.partition],
+                    before.get(committed.partition),
+                    _SHORT_SECONDS if errors else _TIMEOUT_SECONDS,
+                )
+            except KafkaException as error:
+                errors.add(error.args[0].name())
+        if errors:
+            log.warning("lag measurement failed", errors=sorted(errors))
         return {
             number: PartitionLag(lag.records, lag.committed, oldest[number] or lag.oldest)
             for number, lag in self._measured.items()
         }
+
+    def _committed(self, partitions: list[int]) -> list[TopicPartition]:
+        asked = [TopicPartition(self._topic, partition) for partition in partitions]
+        try:
+            return self._consumer.committed(asked, timeout=_TIMEOUT_SECONDS) if asked else []
+        except KafkaException as error:
+            log.warning("lag measurement failed", errors=[error.args[0].name()])
+            return []
+
+    def _measure(
+        self, committed: TopicPartition, since: float | None, before: PartitionLag | None, timeout: float
+    ) -> None:
+        low, high = self._consumer.get_watermark_offsets(committed, timeout=timeout, cached=False)
+        # The old offset stays committed when a topic is created again, and may be past its end.
+        position = min(max(low, committed.offset), high)
+        if since is None and position < high:
+            since = self._unread(before, committed.partition, position)
+        self._measured[committed.partition] = PartitionLag(high - position, position, since)
 
     def _unread(self, before: PartitionLag | None, partition: int, position: int) -> float | None:
         """Unix time of the record at ``position``, which was not read."""

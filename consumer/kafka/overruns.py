@@ -36,8 +36,7 @@ class Overruns:
     """
 
     def __init__(self, topic: str, on_overrun: Callable[[int], object], monotonic: Callable[[], float]) -> None:
-        """``on_overrun`` is called for each partition with records that were deleted before they were consumed; with their
-        number."""
+        """``on_overrun`` gets, for each partition, how many records were deleted before they were consumed."""
         self._topic = topic
         self._on_overrun = on_overrun
         self._monotonic = monotonic

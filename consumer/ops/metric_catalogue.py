@@ -46,7 +46,7 @@ METRICS: Final = (
         "counter",
         "events_total",
         "Records of the topic that are done, each once, by result.",
-        "If it stands still while kafka_lag is above 0, the consumer is stuck. Many handed_over: see assignments_dirty.",
+        "If it stops while kafka_lag is above 0, the consumer is stuck. Many handed_over: see assignments_dirty.",
         ("result",),
     ),
     Metric(
@@ -54,7 +54,7 @@ METRICS: Final = (
         "histogram",
         "event_latency_seconds",
         "Time from the commit in Core's database to Graph's acceptance; snapshots are left out.",
-        "The objective is 60 s for 99 % of the changes. If it is missed, look at kafka_lag_seconds and graph_request_seconds.",
+        "The objective is 60 s for 99 % of the changes. If missed, see kafka_lag_seconds and graph_request_seconds.",
         buckets=_LATENCY_BUCKETS,
     ),
     Metric(
@@ -98,7 +98,7 @@ METRICS: Final = (
         "Kafka",
         "gauge",
         "kafka_lag",
-        "Records between the committed offset and the end of the partition. While Kafka does not answer, the last value.",
+        "Records between the committed offset and the end of the partition; if Kafka does not answer, the last value.",
         "Compare with kafka_committed_offset: if that moves, the consumer is behind; otherwise it is stuck.",
         _TOPIC,
     ),
@@ -107,7 +107,7 @@ METRICS: Final = (
         "gauge",
         "kafka_lag_seconds",
         "Age of the oldest record of the partition that is not done, whether it was read or not; 0 if all are done.",
-        "This is how late a worker's calendar is. kafka_waiting_seconds and kafka_blocked name a cause, if there is one.",
+        "This is how late a worker's calendar is. kafka_waiting_seconds and kafka_blocked may name the cause.",
         _TOPIC,
     ),
     Metric(
@@ -123,7 +123,7 @@ METRICS: Final = (
         "gauge",
         "kafka_blocked",
         "1 if the partition is not read any further because too many records in a row were unreadable, otherwise 0.",
-        "Look at the records with `calsync dead-letters list`, have the feed repaired, then `calsync dead-letters resume`.",
+        "See the records with `calsync dead-letters list`, have the feed repaired, then `calsync dead-letters resume`.",
         _TOPIC,
     ),
     Metric(
@@ -203,8 +203,8 @@ METRICS: Final = (
         "sweeps",
         "gauge",
         "sweep_held_deletions",
-        "Deletions that the fuse holds back, because more jobs vanished at once than is plausible. Shown by the replica "
-        "that sweeps the site.",
+        "Deletions that the fuse holds back, because too many jobs vanished at once. Shown by the replica that sweeps "
+        "the site.",
         "Ask Core's team whether the jobs are really gone; then `calsync sweep --site S --allow-mass-delete`.",
         _SITE,
     ),
@@ -284,7 +284,7 @@ METRICS: Final = (
         "gauge",
         "redis_writable",
         "1 if Redis accepted a write when it was last asked, otherwise 0.",
-        "If redis_up is 1 and this is 0: Redis is full, is a replica, or cannot save. Nothing is lost; it must accept writes.",
+        "If redis_up is 1 and this is 0: Redis is full, is a replica, or cannot save. Nothing is lost meanwhile.",
     ),
     Metric(
         "dependencies",

@@ -36,7 +36,7 @@ from consumer.unusable import KINDS
 PARTS: Final = ("core", "registry", "graph", "entra")
 """The services whose answers can be foreign."""
 _DEAD_LETTER_REASONS: Final = ("undecodable", "invalid", "refused")
-_ANSWERS: Final = {
+ANSWERS: Final = {
     "create": "201",
     "update": "200",
     "delete": "204",
@@ -59,7 +59,8 @@ class Metrics:
 
     def __init__(self, topic: str = "") -> None:
         """``topic`` is the one that the service reads; a command reads none."""
-        disable_created_metrics()  # otherwise each counter has a second series, with the time of its creation
+        # Otherwise each counter has a second series.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._topic = topic
         self._site_ids: frozenset[str] = frozenset()
@@ -115,7 +116,7 @@ class Metrics:
             self._unusable.labels(kind)
         for part in PARTS:
             self._foreign.labels(part)
-        for operation, success in _ANSWERS.items():
+        for operation, success in ANSWERS.items():
             for status in (success, *_FAULTS):
                 self._requests.labels(operation, status)
         if self._topic:
@@ -178,9 +179,9 @@ class Metrics:
             gauge.clear()
         for site_id in states.keys() & self._site_ids:
             state = states[site_id]
-            self._sweep_success.labels(site_id).set(state.succeeded_at)
-            self._held.labels(site_id).set(state.held)
-            self._unavailable.labels(site_id).set(state.unavailable)
+            self._sweep_success.labels(site_id).set(state.succeeded_at or 0)
+            self._held.labels(site_id).set(state.held or 0)
+            self._unavailable.labels(site_id).set(state.unavailable or 0)
 
     def dirty(self, counts: Mapping[str, int]) -> None:
         """Assignments that wait for a sweep now, of each site."""

@@ -24,8 +24,8 @@
 ``deleted:{site}``        set     8-byte hashes of jobs whose rows were deleted; kept for one sweep interval
 ``events:{site}``         string  number of jobs with an event in the window, at the last complete sweep
 ``unread:{site}``         hash    address → number of sweeps in a row that could not read it
-``sweep:{site}``          hash    when the last complete sweep with nothing held ended (Unix time); what the last complete
-                                  one held and found unavailable
+``sweep:{site}``          hash    when a complete sweep with nothing held last ended (Unix time); what is held and
+                                  unavailable, see :mod:`consumer.sync.sweep_state`
 ``swept:{site}``          string  exists while the site's last sweep is younger than the interval
 ========================  ======  =====================================================================================
 

@@ -41,16 +41,15 @@ class Sweeps(Part):
             *(("HMGET", self._client.key(f"sweep:{each}"), *_STATE_FIELDS) for each in site_ids)
         )
         return {
-            site_id: SweepState(float(at or 0), int(held or 0), int(unavailable or 0))
+            site_id: SweepState(at and float(at), held and int(held), unavailable and int(unavailable))
             for site_id, (at, held, unavailable) in zip(site_ids, found, strict=True)
         }
 
     async def remember_sweep(self, site_id: str, state: SweepState) -> None:
         """See the port."""
-        fields = {"held": state.held, "unavailable": state.unavailable}
-        if state.succeeded_at:
-            fields["succeeded_at"] = repr(state.succeeded_at)
-        parts = [part for field in fields.items() for part in field]
+        values = (state.succeeded_at, state.held, state.unavailable)
+        known = [(name, str(value)) for name, value in zip(_STATE_FIELDS, values, strict=True) if value is not None]
+        parts = [part for field in known for part in field]
         await self._client.call("HSET", self._client.key(f"sweep:{site_id}"), *parts)
 
     async def clean(self, site_id: str, marks: Sequence[Mark]) -> None:

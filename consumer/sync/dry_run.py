@@ -21,6 +21,7 @@ from consumer.sync.receipts import Receipt
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.run_context import RunResult
 from consumer.sync.site_registry import SiteRegistry
+from consumer.sync.sweep_state import SweepState
 
 log = structlog.get_logger(__name__)
 
@@ -162,6 +163,9 @@ class DryRunRecords:
     async def remember_unread(self, _site_id: str, _counts: Mapping[str, int]) -> None:
         """Write nothing."""
 
+    async def remember_sweep(self, _site_id: str, _state: SweepState) -> None:
+        """Write nothing."""
+
     async def route(self, requests: Sequence[RankRequest]) -> list[Routed]:
         """Rank each deletion above every known state, and write nothing."""
         return [Routed(_LAST_RANK, _LAST_RANK, ())] * len(requests)
@@ -170,19 +174,10 @@ class DryRunRecords:
 class DryRunMeter:
     """Counts nothing. See :class:`consumer.sync.sweep_ports.SweepMeter`."""
 
-    def swept(self, _site_id: str, _seconds: float, *, whole: bool) -> None:
+    def swept(self, _site_id: str, _seconds: float) -> None:
         """Count nothing."""
 
     def repaired(self, _site_id: str, _cause: Cause, _count: int) -> None:
-        """Count nothing."""
-
-    def held(self, _site_id: str, _count: int) -> None:
-        """Count nothing."""
-
-    def unavailable(self, _site_id: str, _count: int) -> None:
-        """Count nothing."""
-
-    def forget_sweeps(self, _site_id: str) -> None:
         """Count nothing."""
 
 

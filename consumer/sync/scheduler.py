@@ -107,15 +107,11 @@ class SweepScheduler:
                 await self._store.enable(mailbox)
 
     def _forget_others(self) -> None:
-        """Forget the sweeps of sites that another replica sweeps now, or that have left the sites file.
-
-        A sweep under way is forgotten after its end, because it then sets the site's metrics once more.
-        """
+        """Forget the turns of sites that another replica sweeps now, or that have left the sites file."""
         for site_id in list(self._turns):
             is_ours = self._sites.get(site_id) is not None and self._owns(site_id)
             if not is_ours and site_id not in self._running:
                 del self._turns[site_id]
-                self._sweeper.forget(site_id)
 
     async def _start_if_due(self, site: Site, sweeps: asyncio.TaskGroup) -> None:
         if site.site_id in self._running or not self._has_room() or not self._owns(site.site_id):

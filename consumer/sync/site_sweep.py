@@ -18,6 +18,7 @@ from consumer.sync.reading import COUNTED_AT_MOST, Reading
 from consumer.sync.repairs import Repairs
 from consumer.sync.report import Report
 from consumer.sync.sweep_ports import SweepPorts, Wanted
+from consumer.sync.sweep_state import SweepState
 from consumer.sync.visits import Visit, Visits
 
 MAILBOXES_AT_ONCE: Final = 128
@@ -182,12 +183,22 @@ class SiteSweep:
         return self._reading.judge(before)
 
     async def _remember(self, before: Mapping[str, int], counts: dict[str, int] | None) -> None:
-        """Store which mailboxes could not be read and, after a complete sweep, how many jobs have an event."""
+        """Store which mailboxes could not be read and, after a complete sweep, what it found.
+
+        After a failed sweep, what the last complete one found is better. But what it holds is held.
+        """
+        report, records = self._report, self._ports.records
         if counts is not None and counts != before:
-            await self._ports.records.remember_unread(self._site_id, counts)
+            await records.remember_unread(self._site_id, counts)
+        if report.failure is None:
+            succeeded_at = None if report.held else await self._ports.memory.time()
+            found = SweepState(succeeded_at, report.held, len(report.unavailable))
+            await records.remember_sweep(self._site_id, found)
+        elif report.held:
+            await records.remember_sweep(self._site_id, SweepState(None, report.held, None))
         # If every mailbox is parked, none was read, and the number of jobs is not known.
-        if self._report.failure is None and (self._reading.read or not self._report.mailboxes):
-            await self._ports.records.remember_events(self._site_id, len(self._questions.jobs))
+        if report.failure is None and (self._reading.read or not report.mailboxes):
+            await records.remember_events(self._site_id, len(self._questions.jobs))
 
 
 def _wait(unread: Unread) -> float:

@@ -64,20 +64,11 @@ class Sweeper:
             self._count(report, seconds)
         return report
 
-    def forget(self, site_id: str) -> None:
-        """Forget what the last sweep of the site found: another replica sweeps it now, or none."""
-        self._ports.meter.forget_sweeps(site_id)
-
     def _count(self, report: Report, seconds: float) -> None:
         meter = self._ports.meter
         for cause, count in report.repairs.items():
             meter.repaired(report.site_id, cause, count)
-        # After a failed sweep, the counts of the last complete one are better than its own. But what it holds is held.
-        if report.failure is None or report.held:
-            meter.held(report.site_id, report.held)
-        if report.failure is None:
-            meter.unavailable(report.site_id, len(report.unavailable))
-        meter.swept(report.site_id, seconds, whole=report.whole)
+        meter.swept(report.site_id, seconds)
 
 
 def _log(report: Report, seconds: float) -> None:

@@ -80,20 +80,11 @@ class Mailboxes(Protocol):
 class SweepMeter(Protocol):
     """What is counted of sweeps."""
 
-    def swept(self, site_id: str, seconds: float, *, whole: bool) -> None:
-        """A sweep has ended; ``whole`` if it was complete and nothing was held."""
+    def swept(self, site_id: str, seconds: float) -> None:
+        """A sweep has ended, complete or not."""
 
     def repaired(self, site_id: str, cause: Cause, count: int) -> None:
         """Events that a sweep repaired."""
-
-    def held(self, site_id: str, count: int) -> None:
-        """Deletions that the fuse holds now."""
-
-    def unavailable(self, site_id: str, count: int) -> None:
-        """Mailboxes that could not be read in several sweeps in a row, while others of the site could."""
-
-    def forget_sweeps(self, site_id: str) -> None:
-        """Another replica sweeps the site now, or none: what the last sweep here found is out of date."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,15 @@
-"""What is known of a site's sweeps, whichever replica or command did them."""
+"""What is known of a site's sweeps, by every replica and command."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class SweepState:
-    """What the last sweeps of a site found; kept in Redis."""
+    """What the last sweeps of a site found; kept in Redis. ``None``: not known, or not to be changed."""
 
-    succeeded_at: float = 0.0
-    """Unix time of the last complete sweep with nothing held; 0 if there was none."""
-    held: int = 0
-    """Deletions that the fuse held in the last complete sweep."""
-    unavailable: int = 0
+    succeeded_at: float | None = None
+    """Unix time of the last complete sweep with nothing held, on Redis's clock."""
+    held: int | None = None
+    """Deletions that the fuse holds."""
+    unavailable: int | None = None
     """Mailboxes that were unavailable in the last complete sweep."""

@@ -7,8 +7,8 @@ from consumer.domain.link import Link, Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.marks import Mark
 from consumer.sync.parking import Parking
-from consumer.sync.sweep_state import SweepState
 from consumer.sync.ranks import RankRequest, Routed
+from consumer.sync.sweep_state import SweepState
 
 
 class SchedulerStore(Protocol):
@@ -68,7 +68,7 @@ class SweepRecords(Protocol):
         """Store what :meth:`SweepMemory.unread` returns."""
 
     async def remember_sweep(self, site_id: str, state: SweepState) -> None:
-        """Store what a complete sweep found. If it held something, its ``succeeded_at`` is 0: the former one stays."""
+        """Store what a sweep found, at least one value. What is ``None`` stays as it was."""
 
     async def route(self, requests: Sequence[RankRequest]) -> list[Routed]:
         """Rank the deletions of vanished jobs, and raise each job's newest known rank."""

@@ -8,6 +8,7 @@ from consumer.domain.link import Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.marks import Mark
 from consumer.sync.run_outcome import RunOutcome
+from consumer.sync.sweep_state import SweepState
 from tests.contract.store_steps import ANNA, BEN, begin, link, linked
 from tests.contract.whole_store import Store
 
@@ -41,10 +42,19 @@ async def test_counts_of_failed_reads_are_kept_until_they_are_replaced(store: St
     assert await store.unread("acme") == {}
 
 
+async def test_what_a_sweep_did_not_find_out_stays_as_it_was(store: Store) -> None:
+    assert await store.sweep_states([]) == {}
+    assert await store.sweep_states(["acme", "beta"]) == {"acme": SweepState(), "beta": SweepState()}
+    await store.remember_sweep("acme", SweepState(1790000000.25, 0, 3))
+    await store.remember_sweep("acme", SweepState(held=7))
+    states = await store.sweep_states(["beta", "acme"])
+    assert states == {"beta": SweepState(), "acme": SweepState(1790000000.25, 7, 3)}
+
+
 async def test_the_marks_of_a_site_are_counted(store: Store) -> None:
-    assert await store.count_dirty("acme") == 0
+    assert await store.count_dirty(["acme"]) == {"acme": 0}
     await store.mark_dirty([(ANNA, "J1"), (BEN, "J1"), (ANNA, "J1"), (Mailbox("other", ""), "J2")])
-    assert await store.count_dirty("acme") == 2
+    assert await store.count_dirty(["acme", "beta"]) == {"acme": 2, "beta": 0}
 
 
 async def test_marks_stay_until_the_sweep_of_their_site_removes_them(store: Store) -> None:

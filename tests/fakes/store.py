@@ -1,7 +1,7 @@
 """Every port of the store in memory, on the clock that is passed in."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from consumer.domain.compare import NEWER_RANK_SECONDS
 from consumer.domain.errors import StoreUnavailableError
@@ -15,6 +15,7 @@ from consumer.sync.partition_block import Block
 from consumer.sync.ports import Clock
 from consumer.sync.ranks import RankRequest, Routed
 from consumer.sync.run_outcome import RunOutcome
+from consumer.sync.sweep_state import SweepState
 
 KEPT_SECONDS = 3600.0
 
@@ -51,6 +52,7 @@ class MemoryStore:
     _events: dict[str, int] = field(default_factory=dict)
     _unread: dict[str, dict[str, int]] = field(default_factory=dict)
     _swept: dict[str, float] = field(default_factory=dict)
+    _sweep_states: dict[str, SweepState] = field(default_factory=dict)
     _blocks: dict[tuple[str, int], Block] = field(default_factory=dict)
     """By topic and partition."""
     _replayed: dict[str, dict[int, int]] = field(default_factory=dict)
@@ -225,8 +227,8 @@ class MemoryStore:
     async def close(self) -> None:
         pass
 
-    async def count_dirty(self, site_id: str) -> int:
-        return len(await self.dirty(site_id))
+    async def count_dirty(self, site_ids: Sequence[str]) -> dict[str, int]:
+        return {site_id: len(await self.dirty(site_id)) for site_id in site_ids}
 
     async def linked(self, site_id: str, after: str) -> list[str]:
         self._reach()
@@ -299,6 +301,15 @@ class MemoryStore:
     async def remember_unread(self, site_id: str, counts: Mapping[str, int]) -> None:
         self._reach()
         self._unread[site_id] = dict(counts)
+
+    async def remember_sweep(self, site_id: str, state: SweepState) -> None:
+        self._reach()
+        known = {name: value for name, value in asdict(state).items() if value is not None}
+        self._sweep_states[site_id] = replace(self._sweep_states.get(site_id, SweepState()), **known)
+
+    async def sweep_states(self, site_ids: Sequence[str]) -> dict[str, SweepState]:
+        self._reach()
+        return {site_id: self._sweep_states.get(site_id, SweepState()) for site_id in site_ids}
 
     async def claim_sweep(self, site_id: str, seconds: float) -> bool:
         self._reach()

@@ -52,8 +52,6 @@ class Counts:
     results: dict[str, int] = field(default_factory=dict)
     up: dict[str, bool] = field(default_factory=dict)
     repairs: Counter[str] = field(default_factory=Counter)
-    helds: dict[str, int] = field(default_factory=dict)
-    unavailables: dict[str, int] = field(default_factory=dict)
     sweeps: dict[str, list[float]] = field(default_factory=dict)
     """When each site's sweeps ended."""
 
@@ -63,19 +61,11 @@ class Counts:
     def unsettled(self, site_id: str, count: int) -> None:
         self.repairs["unsettled"] += count
 
-    def swept(self, site_id: str, seconds: float, *, whole: bool) -> None:
+    def swept(self, site_id: str, seconds: float) -> None:
         self.sweeps.setdefault(site_id, []).append(SimulatedClock().monotonic())
 
     def repaired(self, site_id: str, cause: Cause, count: int) -> None:
         self.repairs[cause] += count
-
-    def held(self, site_id: str, count: int) -> None:
-        self.helds[site_id] = count
-
-    def unavailable(self, site_id: str, count: int) -> None:
-        self.unavailables[site_id] = count
-
-    def forget_sweeps(self, site_id: str) -> None: ...
 
     def accepted(self, committed_at: float) -> None: ...
 

@@ -120,7 +120,7 @@ async def test_a_lease_that_was_never_released_is_taken_over_and_its_jobs_are_ma
 async def test_marks_are_read_and_removed(store: RedisStore) -> None:
     marks = await store.dirty("acme")
     assert marks == [Mark("", "moved"), Mark(ANNA.address, "first")]
-    assert await store.count_dirty("acme") == 2
+    assert await store.count_dirty(["acme"]) == {"acme": 2}
     await store.clean("acme", marks)
     assert await store.dirty("acme") == []
 

@@ -106,7 +106,7 @@ class World:
     def _on_pressure(self) -> None:
         self.pressed += 1
 
-    def _on_overrun(self) -> None:
+    def _on_overrun(self, _records: int) -> None:
         self.overruns += 1
 
     def done(self, *offsets: int, partition: int = 0) -> None:

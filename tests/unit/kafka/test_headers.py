@@ -65,7 +65,7 @@ async def test_the_pump_reads_a_record_whose_header_name_is_not_utf_8(broker: st
         loop,
         records.extend,
         ended.set_result,
-        lambda: None,
+        lambda _records: None,
         on_pressure=lambda: None,
         identify=lambda _seconds: "",
         monotonic=time.monotonic,

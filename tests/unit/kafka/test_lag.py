@@ -1,14 +1,16 @@
 """Lag is the offsets from the committed one to the end; a topic's id comes from brokers that have such ids."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
+from uuid import uuid4
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from structlog.testing import capture_logs
 
 from consumer.kafka.lag import Lag
 from consumer.kafka.topic import TopicIdentity
+from consumer.sync.partition_lag import PartitionLag
 
 
 class Broker:
@@ -46,7 +48,8 @@ def test_lag_is_the_offsets_between_the_committed_one_and_the_end(
     make_consumer: Any = Broker
     monkeypatch.setattr(Broker, "committed_at", {0: committed}, raising=False)
     monkeypatch.setattr(Broker, "ends", {0: (first, end)}, raising=False)
-    assert Lag({}, "topic", make_consumer).measure([0]) == {0: behind}
+    position = max(0, end - behind)
+    assert Lag({}, "topic", make_consumer).measure({0: None}) == {0: PartitionLag(behind, position)}
 
 
 class Admin:
@@ -122,8 +125,75 @@ class Unavailable(Broker):
 def test_a_partition_whose_broker_does_not_answer_has_no_lag_rather_than_a_wrong_one() -> None:
     make_consumer: Any = Unavailable
     with capture_logs() as logs:
-        assert Lag({}, "topic", make_consumer).measure([0, 1]) == {0: 2}
-    assert [(line["event"], line["error"]) for line in logs] == [("lag measurement failed", "_TIMED_OUT")]
+        assert Lag({}, "topic", make_consumer).measure({1: None, 0: None}) == {0: PartitionLag(2, 5)}
+    assert [(line["event"], line["errors"]) for line in logs] == [("lag measurement failed", ["_TIMED_OUT"])]
+
+
+def test_while_the_broker_does_not_answer_the_last_measurement_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_consumer: Any = Unavailable
+    lag = Lag({}, "topic", make_consumer)
+    assert lag.measure({0: 1000.0}) == {0: PartitionLag(2, 5, 1000.0)}
+    monkeypatch.setattr(Unavailable, "ends", {})
+    assert lag.measure({0: 1000.0}) == {0: PartitionLag(2, 5, 1000.0)}
+    assert lag.measure({}) == {}, "it was revoked"
+    assert lag.measure({0: None}) == {}
+
+
+def test_a_partition_whose_committed_offset_is_refused_is_not_taken_for_one_without_commits() -> None:
+    class Refused(Broker):
+        committed_at = {0: -1001}  # noqa: RUF012
+        ends = {0: (0, 7)}  # noqa: RUF012
+
+        def committed(self, partitions: list[TopicPartition], timeout: float) -> list[Any]:
+            return [SimpleNamespace(partition=0, offset=-1001, error=KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))]
+
+    make_consumer: Any = Refused
+    assert Lag({}, "topic", make_consumer).measure({0: None}) == {}
+
+
+class Unread(Broker):
+    """Has one record at each offset of partition 0, written 100 s after the one before it."""
+
+    committed_at = {0: 5}  # noqa: RUF012
+    ends = {0: (0, 7)}  # noqa: RUF012
+    fetched: ClassVar[list[int]] = []
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self.fetched.append(partitions[0].offset)
+
+    def unassign(self) -> None: ...
+
+    def poll(self, timeout: float) -> Any:
+        return SimpleNamespace(error=lambda: None, timestamp=lambda: (1, self.fetched[-1] * 100_000))
+
+
+def test_a_record_that_nobody_reads_has_an_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading is paused or blocked, or its new owner has not begun."""
+    make_consumer: Any = Unread
+    monkeypatch.setattr(Unread, "fetched", [])
+    lag = Lag({}, "topic", make_consumer)
+    assert lag.measure({0: None}) == {0: PartitionLag(2, 5)}, "it may be about to be read"
+    assert lag.measure({0: None}) == {0: PartitionLag(2, 5, 500.0)}
+    assert lag.measure({0: None}) == {0: PartitionLag(2, 5, 500.0)}
+    assert Unread.fetched == [5], "its time is known"
+    monkeypatch.setattr(Unread, "committed_at", {0: 6})
+    assert lag.measure({0: None}) == {0: PartitionLag(1, 6)}, "the offset moves"
+    assert lag.measure({0: 650.0}) == {0: PartitionLag(1, 6, 650.0)}, "it was read"
+    monkeypatch.setattr(Unread, "committed_at", {0: 7})
+    assert lag.measure({0: None}) == {0: PartitionLag(0, 7)}
+
+
+def test_the_age_of_a_record_that_nobody_reads_comes_from_the_broker(broker: str) -> None:
+    topic = f"unread-{uuid4().hex}"
+    producer = Producer({"bootstrap.servers": broker})
+    producer.produce(topic, b"x", partition=0, timestamp=1_790_000_000_000)
+    assert producer.flush(10) == 0
+    lag = Lag({"bootstrap.servers": broker, "group.id": topic, "fetch.wait.max.ms": 10}, topic)
+    try:
+        lag.measure({0: None})
+        assert lag.measure({0: None}) == {0: PartitionLag(1, 0, 1_790_000_000.0)}
+    finally:
+        lag.close()
 
 
 def test_the_number_of_partitions_is_zero_while_the_broker_does_not_answer() -> None:
