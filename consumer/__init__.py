@@ -1,3 +1,3 @@
 """Keeps every worker's Outlook calendar equal to Core's schedule."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -9,7 +9,6 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Final
 
 from prometheus_client import (
@@ -23,6 +22,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from consumer import __version__
 from consumer.domain.compare import COUNTED_CAUSES, CountedCause
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
@@ -101,7 +101,7 @@ class Metrics:
         self._core_up = self._gauge("core_up")
         self._foreign = self._counter("foreign_answers_total")
         build = self._gauge("build_info")
-        build.labels(version("core-calendar-sync"), platform.python_version()).set(1)
+        build.labels(__version__, platform.python_version()).set(1)
         ProcessCollector(registry=self._registry)
         self._start()
 

@@ -17,6 +17,7 @@ from consumer.sync.grant import Grant, Intent
 from consumer.sync.parking import BY_HAND
 from consumer.sync.ranks import RankRequest
 from consumer.sync.run_outcome import RunOutcome
+from consumer.sync.sweep_state import SweepState
 from sandbox.servers.embedded import embedded_valkey
 from tests.upgrade.contents import ANNA, APP, BEN, DAN, LINKS, TOPIC, ZOE
 from tests.upgrade.dump import save
@@ -42,6 +43,7 @@ async def write(store: RedisStore) -> None:
     await store.count_deletions("acme", ["gone", "gone too"], 300)
     await store.remember_events("acme", 57)
     await store.remember_unread("acme", {BEN.address: 2})
+    await store.remember_sweep("acme", SweepState(1790000000.5, 3, 1))
     await store.claim_sweep("acme", 300)
     await store.check()
 

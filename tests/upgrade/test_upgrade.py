@@ -20,6 +20,7 @@ from consumer.sync.marks import Mark
 from consumer.sync.parking import BY_HAND, Parking
 from consumer.sync.ranks import RankRequest
 from consumer.sync.run_outcome import RunOutcome
+from consumer.sync.sweep_state import SweepState
 from tests.company import eventually
 from tests.upgrade.contents import ANNA, APP, BEN, DAN, LINKS, TOPIC, ZOE
 from tests.upgrade.dump import load, names, save
@@ -167,3 +168,11 @@ async def test_another_sites_data_are_not_mixed_in(store: RedisStore) -> None:
     assert await store.dirty("globex") == []
     assert await store.remembered("first") == {ANNA: LINKS["first"]}
     assert Mailbox("globex", ANNA.address) not in dict(await store.list_parked())
+
+
+async def test_what_sweeps_found_is_read_and_a_release_that_did_not_keep_it_counts_as_never_swept(
+    store: RedisStore, request: pytest.FixtureRequest
+) -> None:
+    is_first = "redis-0.1.0" in request.node.name
+    found = SweepState() if is_first else SweepState(1790000000.5, 3, 1)
+    assert await store.sweep_states(["acme", "beta"]) == {"acme": found, "beta": SweepState()}
