@@ -1,9 +1,11 @@
-"""What the cluster asks over HTTP: metrics, liveness, readiness."""
+"""What the cluster asks over HTTP: metrics, liveness, readiness; and the runbooks, which people ask for."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
+
+from consumer.ops.runbook_pages import add_pages
 
 STALE_POLL_SECONDS: Final = 60.0
 
@@ -12,7 +14,10 @@ Check = Callable[[], Awaitable[str | None]]
 
 
 class HealthServer:
-    """Serves ``/metrics``, ``/livez`` and ``/readyz``, from the event loop: one that hangs does not answer."""
+    """Serves ``/metrics``, ``/livez``, ``/readyz`` and ``/runbooks/``.
+
+    From the event loop: one that hangs does not answer.
+    """
 
     def __init__(self, bind: str, render: Callable[[], bytes], content_type: str, live: Check, ready: Check) -> None:
         host, _, port = bind.rpartition(":")
@@ -23,6 +28,7 @@ class HealthServer:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/livez", _answering(live))
         app.router.add_get("/readyz", _answering(ready))
+        add_pages(app)
         self._runner = web.AppRunner(app, access_log=None)
 
     async def start(self) -> str:
