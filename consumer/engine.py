@@ -140,8 +140,10 @@ class Engine:
 
 
 def _tune_collector() -> None:
-    """Collect seldom, and never what is there from the start: little here is cyclic, and walking it all is a sixth
-    of a sweep's time."""
+    """Run the garbage collector seldom, and never over the objects made at the start.
+
+    Few objects are cyclic, and full passes take a sixth of a sweep's time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

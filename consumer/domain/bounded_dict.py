@@ -1,10 +1,11 @@
 """A dict that holds a bounded number of entries."""
 
 from collections.abc import Iterator, MutableMapping
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
+OtherT = TypeVar("OtherT")
 
 
 class BoundedDict(MutableMapping[KeyT, ValueT]):
@@ -31,6 +32,23 @@ class BoundedDict(MutableMapping[KeyT, ValueT]):
     def __delitem__(self, key: KeyT) -> None:
         """Drop the entry. Raises ``KeyError``."""
         del self._entries[key]
+
+    # MutableMapping's own methods raise and catch a KeyError for each missing key, which is the normal case here.
+    @overload
+    def get(self, key: KeyT, default: None = None, /) -> ValueT | None: ...
+    @overload
+    def get(self, key: KeyT, default: OtherT, /) -> ValueT | OtherT: ...
+    def get(self, key: KeyT, default: Any = None, /) -> Any:
+        """The value, or ``default``."""
+        return self._entries.get(key, default)
+
+    @overload
+    def pop(self, key: KeyT, /) -> ValueT: ...
+    @overload
+    def pop(self, key: KeyT, default: OtherT, /) -> ValueT | OtherT: ...
+    def pop(self, key: KeyT, /, *default: Any) -> Any:
+        """Drop the entry, and return its value or ``default``. Raises ``KeyError`` without a default."""
+        return self._entries.pop(key, *default)
 
     def __contains__(self, key: object) -> bool:
         """Whether there is such an entry."""

@@ -124,7 +124,7 @@ def kind_of(status: int, code: str) -> Kind:
 
     A 401 is judged as a 403 is: with one and the same token, Graph may refuse one mailbox and serve its neighbours.
 
-    Without a code it says nothing about what was asked. Graph itself leaves the code out at times when it is
+    An error without a code says nothing about what was asked. Graph itself leaves the code out at times when it is
     overloaded, so a 429 and a 5xx are waits all the same.
     """
     if not 400 <= status <= 599:

@@ -147,7 +147,7 @@ class History:
         self.failing_since = None
 
     def early(self, now: float) -> float:
-        """Seconds until ``not_before``; 0 for less than is worth a timer."""
+        """Seconds until ``not_before``; 0 if at most ``FIRST_WAIT_SECONDS`` are left, which is not worth a timer."""
         left = self.not_before - now
         return left if left > FIRST_WAIT_SECONDS else 0.0
 

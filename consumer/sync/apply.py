@@ -149,7 +149,8 @@ async def _note_how_it_reads(assignment: Assignment, event_id: str, event: Event
     """After a repair: if Graph shows the event differently from how it was written, remember that it does.
 
     A person may have edited it since. So the difference counts as Graph's own only if nothing was written to the event
-    since the repair, or if it reads as it did after the repair before. Until then the etag is left out, see ``plan``.
+    since the repair, or if it read the same after the last repair. Otherwise the link gets no etag, so ``plan`` repairs
+    it again.
     """
     seen = await get(assignment.run.calendar, event_id)
     if seen is None:

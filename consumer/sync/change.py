@@ -15,7 +15,7 @@ class SweepView:
     basis: Memory | None
     """What Redis had about it when the sweep read the mailbox."""
     event_ids: tuple[str, ...] | None
-    """Every event with the assignment's tag; ``None`` if the sweep saw none and looked for none."""
+    """Every event with the assignment's tag. ``None``: the view shows none, and nothing looked further."""
     cause: Cause
     """Why the sweep repairs it."""
     forced: bool = False

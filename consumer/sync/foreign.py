@@ -11,7 +11,7 @@ FOREIGN_CODE: Final = "answers without Graph's error code"
 FOREIGN_SECONDS: Final = 3600.0
 FOREIGN_TRIES: Final = 20
 BESIDE_SECONDS: Final = 60.0
-"""A sweep tries many mailboxes together: one that was served up to this long before a try was served beside it."""
+"""A sweep tries many mailboxes at once: one that was served up to this long before a try counts as served with it."""
 GAP_SECONDS: Final = 1800.0
 """If no try counts for this long, the hour and the tries begin again: everything failed, not this mailbox alone."""
 _MAILBOXES: Final = 10_000

@@ -52,7 +52,7 @@ class AssignmentState:
 
     @property
     def fresh(self) -> bool:
-        """Whether the pending link is this run's own: no earlier create can have its outcome."""
+        """Whether this run wrote the pending link itself, so that no earlier create has used its transactionId."""
         return self.transaction_id is not None and not isinstance(self.memory, Link | Pending)
 
 

@@ -7,7 +7,7 @@ from consumer.domain.bounded_dict import BoundedDict
 ANSWERED: Final = 10
 """How many addresses that answered most recently are kept for each site."""
 OTHERS: Final = 10
-"""How many addresses that were refused most recently are kept for each site; as many that were not tried."""
+"""How many refused addresses are kept for each site, the most recent ones, and how many untried ones."""
 ASKED: Final = 3
 """How many other mailboxes are asked when one is refused."""
 

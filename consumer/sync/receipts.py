@@ -65,7 +65,7 @@ class Receipt:
         return self._live()
 
     def covers(self, earlier: "Receipt") -> bool:
-        """Whether this record is a later one of the same partition, so that the earlier one need not be owed.
+        """Whether this record comes later in the same partition, so that the earlier one may count as done.
 
         If this replica dies, the later record is delivered again, because no offset is committed past it before it is
         done.

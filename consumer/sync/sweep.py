@@ -92,7 +92,7 @@ def _log(report: Report, seconds: float) -> None:
         )
     if report.failure is not None:
         outcome = "ended early" if report.ended_early else "incomplete"
-        log.error("sweep failed", site=site_id, reason=report.failure, outcome=outcome, deleted=report.deleted)
+        log.error("sweep failed", site=site_id, reason=report.failure, outcome=outcome, vanished_deleted=report.deleted)
     log.info(
         "site swept" if report.failure is None else "sweep incomplete",
         site=site_id,
@@ -102,6 +102,6 @@ def _log(report: Report, seconds: float) -> None:
         events=report.events,
         unusable=report.unusable,
         repairs=dict(report.repairs),
-        deleted=report.deleted,
+        vanished_deleted=report.deleted,
         seconds=round(seconds, 2),
     )

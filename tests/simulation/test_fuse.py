@@ -325,7 +325,7 @@ def test_a_sweep_that_fails_between_its_deletions_logs_how_many_it_made(
         assert report.failure is not None
         assert report.deleted == before - len(events(world)) == 4
         [failed] = [entry for entry in logged if entry["event"] == "sweep failed"]
-        assert (failed["deleted"], failed["outcome"]) == (4, "ended early")
+        assert (failed["vanished_deleted"], failed["outcome"]) == (4, "ended early")
         replica.kill()
 
     simulate(story())
