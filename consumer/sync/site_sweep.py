@@ -185,7 +185,7 @@ class SiteSweep:
     async def _remember(self, before: Mapping[str, int], counts: dict[str, int] | None) -> None:
         """Store which mailboxes could not be read and, after a complete sweep, what it found.
 
-        After a failed sweep, what the last complete one found is better. But what it holds is held.
+        A failed sweep leaves that as it is, unless it has held deletions, or has made those that were held.
         """
         report, records = self._report, self._ports.records
         if counts is not None and counts != before:
@@ -194,7 +194,7 @@ class SiteSweep:
             succeeded_at = None if report.held else await self._ports.memory.time()
             found = SweepState(succeeded_at, report.held, len(report.unavailable))
             await records.remember_sweep(self._site_id, found)
-        elif report.held:
+        elif report.held or report.deleted:
             await records.remember_sweep(self._site_id, SweepState(None, report.held, None))
         # If every mailbox is parked, none was read, and the number of jobs is not known.
         if report.failure is None and (self._reading.read or not report.mailboxes):
