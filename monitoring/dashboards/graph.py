@@ -54,7 +54,7 @@ def _now() -> Row:
                 act="If it stays high, look for another program that uses the same app registration.",
                 unit="percentunit",
                 steps=tickets("CalsyncGraphThrottled"),
-                mappings=NO_REQUESTS,
+                empty=NO_REQUESTS,
             ),
             number(
                 "Without an answer",
@@ -63,7 +63,7 @@ def _now() -> Row:
                 act="Look at the network, the proxy and its certificates.",
                 unit="percentunit",
                 steps=pages("CalsyncGraphUnavailable"),
-                mappings=NO_REQUESTS,
+                empty=NO_REQUESTS,
             ),
             number(
                 "Duration",
@@ -71,7 +71,7 @@ def _now() -> Row:
                 means="95 % of the HTTP exchanges take at most this long. A batch is one exchange.",
                 act="Above a few seconds, Graph is slow: look at Microsoft's service health.",
                 unit="s",
-                mappings=NO_REQUESTS,
+                empty=NO_REQUESTS,
             ),
             number(
                 "Foreign answers",

@@ -47,7 +47,7 @@ def _now() -> Row:
             blocked_partitions(),
             number(
                 "Longest wait",
-                "max(calsync_kafka_waiting_seconds) or vector(0)",
+                "max(calsync_kafka_waiting_seconds) or 0 * max(calsync_kafka_up)",
                 means="How long a partition has waited for a record that cannot be finished. Alert: "
                 "CalsyncPartitionWaits.",
                 act="The panel “Waiting” names the cause: the dead-letter topic, the schema registry or Redis.",
@@ -94,7 +94,7 @@ def _partitions() -> Row:
                 "Waiting",
                 {
                     "{{partition}}: {{cause}}": "max by (partition, cause) (calsync_kafka_waiting_seconds)",
-                    "longest": "max(calsync_kafka_waiting_seconds) or vector(0)",
+                    "longest": "max(calsync_kafka_waiting_seconds) or 0 * max(calsync_kafka_up)",
                 },
                 means="How long a partition has waited for a record that cannot be finished, by what it waits for: the "
                 "dead-letter topic, the schema registry or the store (Redis). Other partitions go on. Alert: "

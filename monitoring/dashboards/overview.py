@@ -14,9 +14,10 @@ from monitoring.dashboards.limits import (
     ticket_above,
     tickets,
 )
-from monitoring.dashboards.parts import UP, Column, Row, board, graph, never, not_a_number, number, rows_by, words
+from monitoring.dashboards.parts import UP, Column, Row, board, graph, never, number, rows_by, words
 from monitoring.dashboards.shared import (
     DOWN,
+    NONE,
     PARKED,
     PAUSED,
     SECRET_VALID,
@@ -48,7 +49,7 @@ def on_time(window: str) -> str:
 
 
 def burn(window: str) -> str:
-    """How many times faster than allowed the error budget of late changes is spent."""
+    """How many times faster than allowed late changes spend the error budget."""
     return f"(1 - {on_time(window)}) / {1 - OBJECTIVE:g}"
 
 
@@ -73,7 +74,7 @@ def _working() -> Row:
                 act="Look at the oldest record, at Graph's failures and at throttling, in this order.",
                 unit="percentunit",
                 steps=page_below(OBJECTIVE),
-                mappings=not_a_number("no change"),
+                empty="no change",
                 decimals=2,
             ),
             number(
@@ -84,7 +85,7 @@ def _working() -> Row:
                 act="The table of sites shows which sites are late. Look for “sweep failed” in the log.",
                 unit="percentunit",
                 steps=page_below(OBJECTIVE),
-                mappings=not_a_number("no site"),
+                empty="no site",
                 decimals=2,
             ),
             number(
@@ -99,7 +100,7 @@ def _working() -> Row:
             sites_down("calsync-site"),
             number(
                 "Sweeps stale",
-                f"count(({SWEEP_AGE} > {STALE}) unless on (site) ({PAUSED} or {DOWN})) or vector(0)",
+                f"count(({SWEEP_AGE} > {STALE}) unless on (site) ({PAUSED} or {DOWN})) or {NONE}",
                 means="Served sites whose last complete sweep is older than 15 minutes. Alert: CalsyncSweepStale.",
                 act="Look for “sweep failed” in the log. If Core is down or deletions are held, repair that first.",
                 steps=page_above(1),
@@ -107,7 +108,7 @@ def _working() -> Row:
             ),
             number(
                 "Held deletions",
-                "sum(max by (site) (calsync_sweep_held_deletions)) or vector(0)",
+                "sum(max by (site) (calsync_sweep_held_deletions))",
                 means="Deletions that the fuse holds back: more jobs vanished at once than is plausible. Alert: "
                 "CalsyncDeletionsHeld.",
                 act="Ask Core's team whether the jobs were really deleted. Only then allow the deletions with "
@@ -140,7 +141,8 @@ def _needs() -> Row:
                 "CalsyncCoreUnavailable.",
                 act="Changes still arrive through Kafka. Ask Core's team.",
                 steps=page_below(1),
-                mappings=[*UP, *not_a_number("not asked yet")],
+                mappings=UP,
+                empty="not asked yet",
             ),
             graph_fails("calsync-graph"),
             number(
@@ -220,8 +222,8 @@ def _work() -> Row:
             graph(
                 "Mailboxes not served",
                 {
-                    "parked": "sum(max by (site, reason) (calsync_mailboxes_parked)) or vector(0)",
-                    "unavailable": "sum(max by (site) (calsync_mailboxes_unavailable)) or vector(0)",
+                    "parked": f"sum(max by (site, reason) (calsync_mailboxes_parked)) or {NONE}",
+                    "unavailable": "sum(max by (site) (calsync_mailboxes_unavailable))",
                 },
                 means="Parked: not tried, for example no licence or unknown user. Unavailable: not readable in three "
                 "sweeps in a row. Alerts: CalsyncMailboxesParked, CalsyncMailboxesUnavailable when they rise.",

@@ -56,6 +56,7 @@ TITLES: Final = {
 """By uid. Alerts link to these uids, so they must not change."""
 _METRIC: Final = re.compile(r"\b((?:calsync|process)_\w+)(?:\{([^}]*)\})?")
 _HEIGHT: Final = {"stat": 4, "graph": 8}
+_GREY: Final = "#6b7280"
 
 Panel: TypeAlias = stat.Panel | timeseries.Panel | table.Panel
 P = TypeVar("P", stat.Panel, timeseries.Panel, table.Panel)
@@ -101,12 +102,6 @@ def no_date() -> list[ValueMapping]:
     return [RangeMap(options=DashboardRangeMapOptions(from_val=LONG_AGO, result=_text("no date", "blue")))]
 
 
-def not_a_number(text: str) -> list[ValueMapping]:
-    """Shows NaN, or no value, as a text."""
-    match = SpecialValueMatch.NULL_AND_NAN
-    return [SpecialValueMap(options=DashboardSpecialValueMapOptions(match=match, result=_text(text, "blue")))]
-
-
 def _text(text: str, colour: str, index: int = 0) -> ValueMappingResult:
     return ValueMappingResult(text=text, color=colour, index=index)
 
@@ -126,6 +121,7 @@ def number(
     unit: str = "none",
     steps: Steps = NEUTRAL,
     mappings: Sequence[ValueMapping] = (),
+    empty: str = "no data",
     link: str | None = None,
     width: int = 3,
     decimals: int | None = None,
@@ -140,22 +136,27 @@ def number(
         unit: Grafana's name of the unit.
         steps: where the colour changes.
         mappings: texts instead of numbers.
+        empty: the text for no value or NaN.
         link: uid of the dashboard that shows more.
         width: in 24ths of the dashboard.
         decimals: places after the point; chosen by Grafana if None.
     """
+    # Without an end of NaN, Grafana would go on to show the last value of a series that ended: green while all is down.
+    lasting = f"({query}) or vector(NaN)"
+    match = SpecialValueMatch.NULL_AND_NAN
+    nothing = SpecialValueMap(options=DashboardSpecialValueMapOptions(match=match, result=_text(empty, _GREY)))
     panel = (
         _described(stat.Panel(), title, means, act, link)
         .unit(unit)
         .thresholds(_thresholds(steps))
-        .mappings(list(mappings))
+        .mappings([*mappings, nothing])
         .no_value("no data")
         .color_mode(BigValueColorMode.BACKGROUND)
         .graph_mode(BigValueGraphMode.AREA)
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .reduce_options(common.ReduceDataOptions().calcs(["last"]))
         .height(_HEIGHT["stat"])
         .span(width)
-        .with_target(_target("A", query, title))
+        .with_target(_target("A", lasting, title))
     )
     return panel if decimals is None else panel.decimals(decimals)
 
@@ -228,7 +229,7 @@ class Column(NamedTuple):
 
 
 def rows_by(
-    label: str, title: str, columns: Sequence[Column], *, means: str, act: str, url: str = "", height: int = 9
+    label: str, title: str, columns: Sequence[Column], *, means: str, act: str, url: str = "", height: int = 7
 ) -> table.Panel:
     """A table with one row for each value of ``label``, which links to ``url``."""
     refs = {f"Value #{_ref(index)}": column for index, column in enumerate(columns)}

@@ -1,6 +1,7 @@
 """The queries of the dashboards, with the values that Grafana would fill in: to run them against a Prometheus."""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
@@ -69,7 +70,12 @@ def queries_of(dashboard: Mapping[str, Any], variables: Mapping[str, str]) -> li
 def all_queries(variables: Mapping[str, str]) -> list[Query]:
     """Every query of every panel of all dashboards.
 
-    A panel shows data if one of its queries gives data: some queries give none while nothing is wrong, for example
-    the reasons of parked mailboxes.
+    A panel shows data if :func:`shows` is true for one of its queries: some queries give none while nothing is wrong,
+    for example the reasons of parked mailboxes.
     """
     return [query for build in DASHBOARDS.values() for query in queries_of(json.loads(build()), variables)]
+
+
+def shows(answer: Mapping[str, Any]) -> bool:
+    """Whether Prometheus's answer to an instant query has a number: NaN stands for no data."""
+    return any(not math.isnan(float(series["value"][1])) for series in answer["data"]["result"])

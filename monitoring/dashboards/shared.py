@@ -5,16 +5,18 @@ from typing import Final
 from grafana_foundation_sdk.builders import stat, timeseries
 
 from monitoring.dashboards.limits import SECRET, page_above, page_below, pages, ticket_above, tickets
-from monitoring.dashboards.parts import UP, Column, graph, never, no_date, not_a_number, number, words
+from monitoring.dashboards.parts import UP, Column, graph, never, no_date, number, words
 
 PAUSED: Final = "max by (site) (calsync_site_paused) == 1"
 DOWN: Final = "min by (site) (calsync_site_up) == 0"
+NONE: Final = "0 * max(calsync_site_up)"
+"""0, but nothing at all if no replica answers."""
 OLDEST: Final = "max by (topic, partition) (last_over_time(calsync_kafka_lag_seconds[2m]))"
 """A rebalance leaves gaps of some seconds, because a partition has no holder then."""
 REQUESTS: Final = "sum(rate(calsync_graph_requests_total[$__rate_interval]))"
 FAILED: Final = 'sum(rate(calsync_graph_requests_total{status=~"5..|none"}[$__rate_interval]))'
 THROTTLED: Final = 'sum(rate(calsync_graph_requests_total{status="429"}[$__rate_interval]))'
-NO_REQUESTS: Final = not_a_number("no requests")
+NO_REQUESTS: Final = "no requests"
 
 SITE_URL: Final = "/d/calsync-site?var-site=${__value.raw}&${__url_time_range}&${datasource:queryparam}"
 SERVED: Final = Column(
@@ -71,7 +73,7 @@ def sites_down(link: str | None = None) -> stat.Panel:
     """The number of suspended sites."""
     return number(
         "Sites down",
-        f"count(({DOWN}) unless on (site) {PAUSED}) or vector(0)",
+        f"count(({DOWN}) unless on (site) {PAUSED}) or {NONE}",
         means="Sites that are suspended because Entra or Graph rejects their credentials or access. Paused sites "
         "are left out. Alert: CalsyncSiteDown.",
         act="Run `calsync site list`. It names the reason and what the site's administrator must do.",
@@ -102,7 +104,7 @@ def graph_fails(link: str | None = None) -> stat.Panel:
         act="Look at Microsoft's service health. The service tries again by itself.",
         unit="percentunit",
         steps=pages("CalsyncGraphUnavailable"),
-        mappings=NO_REQUESTS,
+        empty=NO_REQUESTS,
         link=link,
     )
 
@@ -111,7 +113,7 @@ def blocked_partitions(link: str | None = None) -> stat.Panel:
     """The number of blocked partitions."""
     return number(
         "Blocked partitions",
-        "sum(max by (topic, partition) (calsync_kafka_blocked)) or vector(0)",
+        "sum(max by (topic, partition) (calsync_kafka_blocked))",
         means="Partitions that are not read any further, because 50 records in a row were unreadable. Alert: "
         "CalsyncPartitionBlocked.",
         act="Ask Core's team what changed in the records or their schema. docs/bad-input.md says how to go on.",
@@ -124,7 +126,7 @@ def records_lost(link: str | None = None) -> stat.Panel:
     """The records that were deleted unread."""
     return number(
         "Records lost",
-        "sum(increase(calsync_kafka_records_lost_total[$__range])) or vector(0)",
+        "sum(increase(calsync_kafka_records_lost_total[$__range]))",
         means="Records that the broker deleted before they were read, in the time shown. Alert: CalsyncRecordsLost.",
         act="The next sweep repairs the calendars. Ask the owners of Kafka for a longer retention.",
         steps=page_above(1),

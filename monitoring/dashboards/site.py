@@ -2,6 +2,7 @@
 
 from monitoring.dashboards.limits import SECRET, page_above, page_below, pages, ticket_above
 from monitoring.dashboards.parts import Row, board, graph, never, no_date, number, one, words
+from monitoring.dashboards.shared import NONE
 
 
 def site() -> str:
@@ -69,7 +70,7 @@ def _now() -> Row:
             ),
             number(
                 "Mailboxes not served",
-                'sum(max by (site, reason) (calsync_mailboxes_parked{site="$site"}) or vector(0)) '
+                f'(sum(max by (reason) (calsync_mailboxes_parked{{site="$site"}})) or {NONE}) '
                 '+ max(calsync_mailboxes_unavailable{site="$site"})',
                 means="Parked and unavailable mailboxes. Alerts: CalsyncMailboxesParked, CalsyncMailboxesUnavailable "
                 "when they rise.",
@@ -137,12 +138,14 @@ def _mailboxes() -> Row:
         [
             graph(
                 "Parked mailboxes",
-                {"{{reason}}": 'max by (reason) (calsync_mailboxes_parked{site="$site"}) or vector(0)'},
+                {
+                    "all": f'sum(max by (reason) (calsync_mailboxes_parked{{site="$site"}})) or {NONE}',
+                    "{{reason}}": 'max by (reason) (calsync_mailboxes_parked{site="$site"})',
+                },
                 means="Mailboxes that are not tried, by the code of the reason.",
                 act="`calsync mailbox list` names them. Correct the cause, then `calsync mailbox enable`.",
                 unit="short",
                 width=6,
-                stacked=True,
             ),
             graph(
                 "Unavailable mailboxes",

@@ -14,7 +14,7 @@ from monitoring.dashboards import files
 from monitoring.dashboards.__main__ import main
 from monitoring.dashboards.limits import ALERT_THRESHOLDS
 from monitoring.dashboards.parts import TITLES
-from monitoring.dashboards.queries import all_queries, filled, queries_of, values
+from monitoring.dashboards.queries import all_queries, filled, queries_of, shows, values
 from tests.monitoring.dashboard_linter import nodes, panels
 from tests.monitoring.metric_names import LABELS, labels_of
 
@@ -110,6 +110,22 @@ def test_every_query_has_its_variables_filled() -> None:
 def test_a_variable_without_a_value_is_an_error() -> None:
     with pytest.raises(KeyError):
         filled("rate(calsync_events_total[$window])", values(site="acme"))
+
+
+def test_a_number_never_shows_what_it_showed_before_it_ended() -> None:
+    """A series that ended has no last point of its own, so Grafana would show an old one."""
+    numbers = [panel for dashboard in BUILT.values() for panel in panels(dashboard) if panel["type"] == "stat"]
+    assert [panel["options"]["reduceOptions"]["calcs"] for panel in numbers] == [["last"]] * len(numbers)
+    assert [
+        query for query in QUERIES if query.kind == "stat" and not query.expression.endswith(" or vector(NaN)")
+    ] == []
+    assert [query for query in QUERIES if "vector(0)" in query.expression and query.panel != "Replicas"] == []
+
+
+def test_nan_is_no_data() -> None:
+    answers = [{"data": {"result": [{"metric": {}, "value": [0, value]}]}} for value in ("NaN", "0", "+Inf")]
+    assert [shows(answer) for answer in answers] == [False, True, True]
+    assert not shows({"data": {"result": []}})
 
 
 def test_queries_of_collapsed_rows_are_found_too() -> None:
