@@ -1,0 +1,1 @@
+"""What watches the service: dashboards as code, and examples for Prometheus and Alertmanager."""
