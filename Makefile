@@ -8,10 +8,11 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-long coverage sim mutants e2e capture lint format bench bench-sweep docs lock clean
+.PHONY: help install demo test test-long coverage sim mutants alert-mutants e2e capture lint format bench bench-sweep \
+	docs lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/.installed ## Create the development environment (PYTHON=… chooses the interpreter)
 
@@ -36,6 +37,9 @@ sim: .venv/.installed ## Play many stories of faults in simulated time (SEEDS=�
 mutants: .venv/.installed ## Plant faults in the protocol and check that the quick tests find each (ARGS=… selects some)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
+alert-mutants: .venv/.installed ## Change the alerting rules one thing at a time and check that a test notices (ARGS=… selects some)
+	@$(BIN)/python -m tests.monitoring.mutants $(ARGS)
+
 e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Maven and PostgreSQL 15, or newer)
 	@$(BIN)/pytest tests/e2e $(ARGS)
 
@@ -45,6 +49,7 @@ capture: .venv/.installed ## Capture the connector's golden records again (needs
 docs: .venv/.installed ## Write the parts of the documents that come from the code
 	@$(BIN)/python -m tests.architecture
 	@$(BIN)/python -m tests.metrics_page
+	@$(BIN)/python -m monitoring.dashboards
 
 lint: .venv/.installed ## Check style, formatting, types and the direction of imports
 	@$(BIN)/ruff check --quiet
