@@ -1,8 +1,10 @@
 """The documents agree with the code."""
 
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,10 +15,18 @@ from consumer.settings import PREFIX, Settings
 from tests import architecture, marked, metrics_page
 
 ROOT = Path(__file__).resolve().parents[2]
-README, SETTINGS, COMMANDS, METRICS, INDEX = (
+README, SETTINGS, COMMANDS, METRICS, INDEX, OPERATIONS = (
     (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "docs/settings.md", "docs/commands.md", "docs/metrics.md", "docs/index.md")
+    for name in (
+        "README.md",
+        "docs/settings.md",
+        "docs/commands.md",
+        "docs/metrics.md",
+        "docs/index.md",
+        "docs/operations.md",
+    )
 )
+RUNBOOKS = ROOT / "consumer" / "ops" / "runbooks"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -55,6 +65,31 @@ def test_commands_page_names_every_command_once_with_its_options() -> None:
     rows = re.findall(r"^\| `calsync ([a-z]+(?:-[a-z]+)*(?: [a-z]+)?)(.*?)` \|", COMMANDS, re.MULTILINE)
     assert {name: set(re.findall(r"--[a-z-]+", options)) for name, options in rows} == expected
     assert len(rows) == len(expected)
+
+
+@pytest.mark.parametrize(
+    "line", sorted(set(re.findall(r"(?:`|^ *|-- )(calsync [a-z][^`\n]*)", OPERATIONS, re.MULTILINE)))
+)
+def test_every_command_of_the_operations_page_exists_with_its_options(line: str) -> None:
+    first, *words = shlex.split(line)[1:]
+    command: Any = entry.load(first)
+    while hasattr(command, "commands"):
+        command, words = command.commands[words[0]], words[1:]
+    command.make_context(command.name, words)  # raises click's errors, and runs nothing
+
+
+def test_operations_page_names_only_settings_and_metrics_that_exist() -> None:
+    assert set(re.findall(r"CALSYNC_\w+", OPERATIONS)) <= {PREFIX + name.upper() for name in Settings.model_fields}
+    metrics = {metric.name for metric in CATALOGUE}
+    assert {name.removesuffix("_url") for name in re.findall(r"\bcalsync_\w+", OPERATIONS)} - {"calsync"} <= metrics
+
+
+@pytest.mark.skipif(not RUNBOOKS.exists(), reason="the runbooks are not there yet")
+def test_operations_page_lists_every_alert_once_with_a_link_to_its_runbook() -> None:
+    alerts = sorted(page.stem for page in RUNBOOKS.glob("*.md"))
+    assert sorted(re.findall(r"^\| (?:page|ticket|none) \| \[(Calsync\w+)\] \|", OPERATIONS, re.MULTILINE)) == alerts
+    links = re.findall(r"^\[(Calsync\w+)\]: \.\./consumer/ops/runbooks/(\w+)\.md$", OPERATIONS, re.MULTILINE)
+    assert sorted(links) == [(alert, alert) for alert in alerts]
 
 
 @pytest.mark.parametrize("name", entry.COMMANDS)
