@@ -35,6 +35,18 @@ AT_ONCE: Final = 3
 UNNOTICEABLE: Final = {
     ("CalsyncWatchdog", "number 1 -> 0"): "an alert fires whatever its value is",
     ("CalsyncWatchdog", "number 1 -> 2"): "an alert fires whatever its value is",
+    ("CalsyncFeedDead", "name max -> min (no. 2)"): "-Inf, whatever is subtracted from",
+    ("site:calsync_sweep_age_seconds:min", "name max -> min (no. 2)"): "-Inf, whatever is subtracted from",
+    **{
+        (f"{name}:last10m", "name max -> min"): "ALERTS is always 1"
+        for name in (
+            "service:calsync_outage",
+            "service:calsync_sweep_outage",
+            "service:calsync_late_changes_known",
+            "site:calsync_sweep_outage",
+            "site:calsync_late_sweeps_known",
+        )
+    },
 }
 """Changes that alter nothing that a test could see, each with the reason."""
 
@@ -91,9 +103,11 @@ def mutants_of(rule: Rule) -> Iterator[Mutant]:
 
 def _of_tokens(pieces: Sequence[Token]) -> Iterator[tuple[str, str]]:
     for index, piece in enumerate(pieces):
+        before = sum(other.text == piece.text for other in pieces[:index])
+        which = f" (no. {before + 1})" if before else ""
         for changed in _changes(piece):
             expr = "".join([*(each.text for each in pieces[:index]), changed, *(p.text for p in pieces[index + 1 :])])
-            yield f"{piece.kind} {piece.text} -> {changed}", expr
+            yield f"{piece.kind} {piece.text} -> {changed}{which}", expr
 
 
 def _changes(piece: Token) -> list[str]:
