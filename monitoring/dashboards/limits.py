@@ -12,12 +12,12 @@ ALERT_THRESHOLDS: Final = {
     "CalsyncSweepStale": 15 * MINUTE,
     "CalsyncSitesFileInvalid": 5 * MINUTE,
     "CalsyncGraphUnavailable": 0.5,
-    "CalsyncGraphThrottled": 0.1,
-    "CalsyncClientSecretExpiring": 30 * DAY,
-    "CalsyncClientSecretExpiresSoon": 7 * DAY,
+    "CalsyncGraphThrottled": 0.05,
+    "CalsyncClientSecretExpiring": 30,
+    "CalsyncClientSecretExpiresSoon": 7,
     "CalsyncRestarting": 3.0,
 }
-"""By alert: seconds, shares of 1, or counts."""
+"""By alert, in the unit of its rule: seconds, shares of 1, counts; days of the client secrets."""
 ON_TIME_SECONDS: Final = 60
 """A change must be in the calendar within this time. It is also a bucket of the latency's histogram."""
 OBJECTIVE: Final = 0.99
@@ -69,7 +69,7 @@ def tickets(alert: str) -> Steps:
 SECRET: Final[Steps] = (
     Step(None, "red"),
     Step(0, "orange"),
-    Step(ALERT_THRESHOLDS["CalsyncClientSecretExpiresSoon"], "yellow"),
-    Step(ALERT_THRESHOLDS["CalsyncClientSecretExpiring"], "green"),
+    Step(ALERT_THRESHOLDS["CalsyncClientSecretExpiresSoon"] * DAY, "yellow"),
+    Step(ALERT_THRESHOLDS["CalsyncClientSecretExpiring"] * DAY, "green"),
 )
 """For the time that a client secret is still valid."""

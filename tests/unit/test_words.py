@@ -29,7 +29,7 @@ EXEMPT: Final = {
     "consumer/cli/check_feed.py": {"remedy"},  # a key of its JSON
     "tests/unit/test_words.py": set(PATTERNS),
 }
-FOLDERS: Final = ("consumer", "sandbox", "schemas", "docs", "tests", "benchmarks")
+FOLDERS: Final = ("consumer", "sandbox", "schemas", "docs", "tests", "benchmarks", "monitoring", "helm")
 KINDS: Final = {".py", ".md", ".lua", ".sql", ".yaml", ".yml", ".toml"}
 PAGES: Final = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "Makefile", "pyproject.toml", "docker-compose.yml")
 
