@@ -62,7 +62,7 @@ async def run(options: argparse.Namespace, faults: Sequence[Fault], folder: Path
     linger = QUICK_LINGER_MINUTES if options.quick else options.linger
     results: list[Result] = []
     progress.show("world", "starts")
-    async with found_world(folder, options.factor, sources) as world:
+    async with found_world(folder, options.factor, sources, debezium=options.debezium) as world:
         progress.line(f"the world runs; its logs are in {folder}")
         await calm(world, lambda: True, CALM_MINUTES, partial(progress.show, "world"))
         queries = Queries.of_this_repository()
@@ -76,7 +76,7 @@ async def run(options: argparse.Namespace, faults: Sequence[Fault], folder: Path
                 progress.line(f"        {alert}")
             await queries.try_all(world.monitoring)
         wrong = queries.problems()
-        world.feed_runs = False
+        world.planning = False
         await asyncio.sleep(3)
         wrong += [f"the calendars differ from Core's schedule: {each}" for each in (await world.differences())[:5]]
     return results, wrong
@@ -87,6 +87,7 @@ def table(results: Sequence[Result]) -> Table:
     drawn = Table("fault", "notification", "seconds", "clear after", "tickets", "", box=None, pad_edge=False)
     for result in results:
         page = "none" if result.paged is None else told(result.paged.firing)
+        page += f" (updated {result.updates} ×)" if result.updates else ""
         drawn.add_row(
             result.fault.what,
             page,
@@ -109,6 +110,9 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         default=LINGER_MINUTES,
         help="minutes, before division, that a fault stays after its page",
+    )
+    parser.add_argument(
+        "--debezium", action="store_true", help="Core's feed is PostgreSQL and Debezium (needs PostgreSQL 15)"
     )
     parser.add_argument("--rules", type=Path, default=RULES, help="try this file of rules in place of the chart's")
     parser.add_argument("--alertmanager", type=Path, default=ALERTMANAGER, help="try this Alertmanager configuration")

@@ -29,6 +29,8 @@ class Result:
     fault: Fault
     paged: Notification | None = None
     paged_after: float | None = None
+    updates: int = 0
+    """How often alerts were added to the page, or left it, before it was resolved."""
     cleared_after: float | None = None
     tickets: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -43,6 +45,7 @@ class Result:
             "what": self.fault.what,
             "notification": None if self.paged is None else [str(alert) for alert in self.paged.firing],
             "seconds": _rounded(self.paged_after),
+            "updates": self.updates,
             "cleared_after_seconds": _rounded(self.cleared_after),
             "tickets": self.tickets,
             "problems": self.problems,
@@ -79,6 +82,7 @@ async def play(world: World, fault: Fault, linger_minutes: float, show: Show) ->
     pages = _pages(received)
     if pages:
         result.paged, result.paged_after = pages[0], pages[0].at - made
+        result.updates = sum(each.pages and each.group == pages[0].group for each in received) - 1
     result.tickets = sorted(_tickets(received))
     result.problems += judge(fault, received)
     result.alerts = [each.told(made) for each in world.monitoring.since(made)]
@@ -99,9 +103,9 @@ def judge(fault: Fault, received: Sequence[Notification]) -> list[str]:
     if not pages:
         return [*problems, f"no page; {fault.page.alert} was expected"]
     problems += [f"a further page: {told(page.firing)}" for page in pages[1:]]
-    for alert in pages[0].firing:
-        problems += _wrong(fault, alert)
-    return problems
+    updates = [each for each in received if each.pages and each.group == pages[0].group]
+    wrong = [problem for each in updates for alert in each.firing for problem in _wrong(fault, alert)]
+    return problems + list(dict.fromkeys(wrong))
 
 
 def _wrong(fault: Fault, alert: Alert) -> list[str]:
@@ -159,7 +163,19 @@ def _names(world: World) -> str:
 
 
 def _pages(notifications: Sequence[Notification]) -> list[Notification]:
-    return [each for each in notifications if each.pages]
+    """Returns the notifications that wake somebody.
+
+    A pager joins what has the same group key to one incident, until it is resolved. So an alert that is added to a
+    group which has paged wakes nobody.
+    """
+    pages, open_groups = list[Notification](), set[str]()
+    for each in notifications:
+        if each.pages and each.group not in open_groups:
+            pages.append(each)
+            open_groups.add(each.group)
+        if each.status == "resolved":
+            open_groups.discard(each.group)
+    return pages
 
 
 def _tickets(notifications: Sequence[Notification]) -> set[str]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from tests.gameday.world import ROLES, World, now
+from tests.company import now
+from tests.gameday.world import ROLES, World
 
 Action = Callable[[World], Awaitable[None]]
 
@@ -53,11 +54,11 @@ async def graph_well(world: World) -> None:
 
 
 async def feed_stopped(world: World) -> None:
-    world.feed_runs = False
+    await world.feed.stop()
 
 
 async def feed_started(world: World) -> None:
-    world.feed_runs = True
+    await world.feed.start()
 
 
 async def secret_expired(world: World) -> None:
@@ -105,12 +106,11 @@ async def partition_resumed(world: World) -> None:
 
 
 async def table_wiped(world: World) -> None:
-    world.notes["schedule"] = await world.core.schedule()
-    await world.core.truncate()
+    await world.feed.wipe()
 
 
 async def table_restored(world: World) -> None:
-    await world.core.put_schedule(world.notes.pop("schedule"))
+    await world.feed.restore()
 
 
 async def proxy_answers(world: World) -> None:
@@ -139,20 +139,20 @@ async def redis_started(world: World) -> None:
 
 
 async def kafka_frozen(world: World) -> None:
-    world.kafka.process.send(signal.SIGSTOP)
+    world.feed.kafka.process.send(signal.SIGSTOP)
 
 
 async def kafka_thawed(world: World) -> None:
-    world.kafka.process.send(signal.SIGCONT)
+    world.feed.kafka.process.send(signal.SIGCONT)
 
 
 async def core_down(world: World) -> None:
-    await world.core.set_fault("status", status=503)
-    await world.core.set_fault("status", operation="job", status=503)
+    problem = '{"type": "about:blank", "title": "Service Unavailable", "status": 503}'
+    await world.feed.core.ingress.answer("/sites", status=503, content_type="application/problem+json", body=problem)
 
 
 async def core_well(world: World) -> None:
-    await world.core.clear_faults()
+    await world.feed.core.ingress.clear()
 
 
 FAULTS: Final = (

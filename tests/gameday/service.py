@@ -10,22 +10,19 @@ from typing import Final
 import consumer.app  # noqa: F401  (it imports every module that has a wait)
 from consumer.cli.entry import main
 
-WAITS: Final = {
-    "consumer.sync.after_run": ("HAND_OVER_SECONDS", "LONGEST_WAIT_SECONDS"),
-    "consumer.sync.site_registry": ("PROBE_SECONDS",),
-}
-"""Of a lane that failed, before its work is handed over and between two tries; of a site that is suspended."""
+WAITS: Final = ("HAND_OVER_SECONDS", "LONGEST_WAIT_SECONDS", "PROBE_SECONDS")
+"""Of a lane that failed: before its work is handed over, between two tries. Of a suspended site: between two tries."""
 
 
 def divide(factor: float) -> None:
-    """Divides each wait, in every module of the service that has imported it."""
+    """Divides each wait, in every module of the service that has imported it. Raises LookupError if none has."""
     modules = [module for name, module in sys.modules.items() if name.startswith("consumer.")]
-    for home, names in WAITS.items():
-        for name in names:
-            seconds = getattr(sys.modules[home], name) / factor
-            for module in modules:
-                if hasattr(module, name):
-                    setattr(module, name, seconds)
+    for name in WAITS:
+        having = [module for module in modules if hasattr(module, name)]
+        if not having:
+            raise LookupError(f"the service has no {name} any more")
+        for module in having:
+            setattr(module, name, getattr(module, name) / factor)
 
 
 if __name__ == "__main__":

@@ -9,28 +9,26 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import redis
 
-from sandbox.control import CoreControl, GraphControl, Secret
-from sandbox.core.document import dump, load
-from sandbox.core.feed import Record, heartbeat
+from sandbox.control import GraphControl, Secret
+from sandbox.core.feed import Record
 from sandbox.core.producer import FeedProducer
 from sandbox.core.rows import Job, Site, Worker
 from sandbox.core.schedule import Schedule
-from sandbox.feed import TOPICS
 from sandbox.oracle import compare, expect
-from sandbox.servers.kafka import Kafka
-from sandbox.servers.kafka.topics import create_topics
 from sandbox.servers.redis import RedisServer, debian_redis
 from sandbox.stack import SECRET, Service, SiteSpec, Stack, stand_in, url_of
+from tests.company import now
+from tests.gameday.feeds import SILENT, Feed, debezium_feed, stand_in_feed
 from tests.gameday.monitoring import Monitoring, Sources
 from tests.gameday.pager import Pager
 
@@ -38,20 +36,14 @@ REPLICAS: Final = 3
 ROLES: Final = ("Calendars.ReadWrite", "MailboxSettings.Read")
 SITE_IDS: Final = ("acme", "contoso", "fabrikam", "northwind")
 
-_SILENT: Final = {"log_level": 0}
-"""A producer's own log would only report that a fault disconnects it."""
 _WORKERS: Final = 5
 _JOBS: Final = 8
 _CHANGES_A_SECOND: Final = 3.0
 _SWEEP_SECONDS: Final = 300.0
-_HEARTBEAT_SECONDS: Final = 10.0
 _SESSION_SECONDS: Final = 3.0
 """Not divided by the factor: a busy machine must not end the session of a replica that lives."""
 _READY_WITHIN: Final = 60.0
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
+_QUIET_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -60,8 +52,7 @@ class World:
 
     stack: Stack
     graph: GraphControl
-    core: CoreControl
-    kafka: Kafka
+    feed: Feed
     redis: RedisServer
     replicas: list[Service]
     monitoring: Monitoring
@@ -69,14 +60,11 @@ class World:
     factor: float
     sites: dict[str, SiteSpec]
     topic: FeedProducer
-    heartbeats: FeedProducer
     random: Random = field(default_factory=lambda: Random(1))
-    feed_runs: bool = True
-    """Whether Core's feed brings changes and heartbeats."""
     jobs: list[str] = field(default_factory=list)
     """The jobs that planners change."""
-    notes: dict[str, Any] = field(default_factory=dict)
-    """What a fault keeps for its repair."""
+    planning: bool = True
+    """Whether planners change jobs now."""
 
     def put_site(self, site: SiteSpec) -> None:
         """Writes the sites file with this site changed."""
@@ -105,11 +93,11 @@ class World:
     async def poison(self, count: int) -> None:
         """Puts unreadable records on one partition, with no readable one between them."""
         record = Record(self.jobs[0].encode(), b"not a record of Core")
-        self.feed_runs = False
-        await asyncio.sleep(1)
+        planning, self.planning = self.planning, False
+        await asyncio.sleep(_QUIET_SECONDS)
         self.topic.send([record] * count)
         await asyncio.to_thread(self.topic.flush)
-        self.feed_runs = True
+        self.planning = planning
 
     async def start_replica(self, replica: Service) -> None:
         await asyncio.to_thread(replica.process.start)
@@ -136,75 +124,65 @@ class World:
 
     async def differences(self) -> list[str]:
         """Returns what differs between the calendars and Core's schedule."""
-        schedule = load(Schedule(now), await self.core.schedule())
-        return compare(expect(schedule, now()), await self.graph.events())
+        return compare(expect(await self.feed.schedule(), now()), await self.graph.events())
 
     async def plan(self) -> None:
-        """Changes a job a few times a second, for ever. What Core or Kafka refuses in a fault is dropped."""
+        """Changes a job a few times a second, for ever."""
         while True:
             await asyncio.sleep(self.random.expovariate(_CHANGES_A_SECOND))
-            if self.feed_runs:
-                with suppress(httpx.HTTPError):
-                    reference = f"PO-{self.random.randrange(100_000):05}"
-                    await self.core.change_job(self.random.choice(self.jobs), customer_reference=reference)
-
-    async def beat(self) -> None:
-        """Sends Debezium's heartbeats, for ever."""
-        while True:
-            if self.feed_runs:
-                self.heartbeats.send([heartbeat(now())])
-            await asyncio.sleep(_HEARTBEAT_SECONDS / self.factor)
+            if self.planning and self.feed.plans:
+                await self.feed.change(self.random.choice(self.jobs), f"PO-{self.random.randrange(100_000):05}")
 
 
 @asynccontextmanager
-async def found_world(folder: Path, factor: float, sources: Sources) -> AsyncIterator[World]:
-    """Runs the world while the context lasts: every site is swept, and monitoring has seen each replica."""
-    kafka, redis_server = Kafka(folder / "kafka"), debian_redis(folder)
+async def found_world(folder: Path, factor: float, sources: Sources, *, debezium: bool = False) -> AsyncIterator[World]:
+    """Runs the world while the context lasts: every site is swept, and monitoring has seen each replica.
+
+    With `debezium`, Core's feed is the real chain.
+    """
+    redis_server, graph, pager = debian_redis(folder), stand_in("graph", folder), Pager()
     async with AsyncExitStack() as opened:
-        opened.callback(kafka.stop)
-        opened.callback(redis_server.stop)
-        graph, core = (
-            stand_in("graph", folder),
-            stand_in("core", folder, "--bootstrap-servers", kafka.bootstrap_servers),
-        )
-        opened.callback(graph.stop)
-        opened.callback(core.stop)
-        await asyncio.gather(*(asyncio.to_thread(server.start) for server in (kafka, redis_server, graph, core)))
-        create_topics(kafka.bootstrap_servers, TOPICS)
-        stack = Stack(folder, kafka.bootstrap_servers, redis_server.url, url_of(graph), url_of(core))
+        for server in (redis_server, graph):
+            opened.push_async_callback(asyncio.to_thread, server.stop)
+            await asyncio.to_thread(server.start)
+        feed = await opened.enter_async_context((debezium_feed if debezium else stand_in_feed)(folder, factor))
+        kafka = feed.kafka.bootstrap_servers
+        stack = Stack(folder, kafka, redis_server.url, url_of(graph), feed.core.url)
         stack.kafka_properties = {
             "session.timeout.ms": f"{_SESSION_SECONDS * 1000:.0f}",
             "heartbeat.interval.ms": f"{_SESSION_SECONDS * 1000 / 3:.0f}",
         }
-        interval = {"CALSYNC_SWEEP_INTERVAL_SECONDS": f"{max(1.0, _SWEEP_SECONDS / factor):g}"}
-        replicas = [stack.service(f"replica-{number}", **interval) for number in range(1, REPLICAS + 1)]
-        for replica in replicas:
-            replica.process.command = [sys.executable, "-m", "tests.gameday.service", f"{factor:g}", "run"]
-        pager = await opened.enter_async_context(Pager())
+        replicas = [_replica(stack, feed, number, factor) for number in range(1, REPLICAS + 1)]
+        await opened.enter_async_context(pager)
         targets = {replica.process.name: f"127.0.0.1:{replica.port}" for replica in replicas}
         world = World(
             stack,
             await opened.enter_async_context(GraphControl(url_of(graph))),
-            await opened.enter_async_context(CoreControl(url_of(core))),
-            kafka,
+            feed,
             redis_server,
             replicas,
             Monitoring(folder, sources, factor, targets, pager.url),
             pager,
             factor,
             sites={site_id: SiteSpec(site_id, site_id.title()) for site_id in SITE_IDS},
-            topic=FeedProducer(kafka.bootstrap_servers, stack.topic, _SILENT),
-            heartbeats=FeedProducer(kafka.bootstrap_servers, list(TOPICS)[2], _SILENT),
+            topic=FeedProducer(kafka, stack.topic, SILENT),
         )
         await _furnish(world)
-        tasks = [asyncio.create_task(world.plan()), asyncio.create_task(world.beat())]
-        opened.callback(lambda: [task.cancel() for task in tasks])
         for replica in replicas:
             opened.push_async_callback(asyncio.to_thread, replica.process.stop)
         await asyncio.gather(*(world.start_replica(replica) for replica in replicas))
         await _settle(world)
+        planning = asyncio.create_task(world.plan())
+        opened.callback(planning.cancel)
         await opened.enter_async_context(world.monitoring)
         yield world
+
+
+def _replica(stack: Stack, feed: Feed, number: int, factor: float) -> Service:
+    interval = f"{max(1.0, _SWEEP_SECONDS / factor):g}"
+    replica = stack.service(f"replica-{number}", CALSYNC_SWEEP_INTERVAL_SECONDS=interval, **feed.environment)
+    replica.process.command = [sys.executable, "-m", "tests.gameday.service", f"{factor:g}", "run"]
+    return replica
 
 
 async def _furnish(world: World) -> None:
@@ -224,7 +202,7 @@ async def _furnish(world: World) -> None:
         addresses = [w.calendar_email for w in schedule.workers.values() if w.site_id == site.site_id]
         await world.graph.add_mailboxes(site.tenant_id, [address for address in addresses if address])
     world.jobs = list(schedule.jobs)
-    await world.core.put_schedule(dump(schedule))
+    await world.feed.furnish(schedule)
     a_year = now() + timedelta(days=365)
     await world.set_secret(SITE_IDS[0], expires=a_year)
 
@@ -245,9 +223,6 @@ def _job(job_id: str, site_id: str, start: datetime) -> Job:
 async def _settle(world: World) -> None:
     deadline = time.monotonic() + _READY_WITHIN
     while differences := await world.differences():
-        # A change of this moment may be on its way.
-        if len(differences) <= _CHANGES_A_SECOND:
-            return
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the first sweeps did not fill the calendars: {differences[:3]}")
+            raise TimeoutError(f"the calendars are not filled: {differences[:3]}")
         await asyncio.sleep(0.5)

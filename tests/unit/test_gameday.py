@@ -1,5 +1,7 @@
 """The game day's own parts: what it shortens, what it reads, and what it finds wrong."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.servers.process import REPOSITORY
 from tests.gameday import shortened
 from tests.gameday.day import judge
 from tests.gameday.faults import FAULTS, Fault, Page
@@ -119,7 +122,11 @@ def test_one_right_page_and_its_end_are_as_expected() -> None:
     [
         ([], "no page"),
         ([sent(alert(site="acme")), sent(alert("CalsyncTooOld"))], "a further page: CalsyncTooOld"),
-        ([sent(alert(site="acme")), sent(alert(site="acme"))], "a further page"),
+        (
+            [sent(alert(site="acme")), sent(alert(site="acme"), status="resolved"), sent(alert(site="acme"))],
+            "a further page",
+        ),
+        ([sent(alert(site="acme")), sent(alert(site="acme"), alert(site="other"))], "site is 'other'"),
         ([sent(alert("CalsyncTooOld"))], "not CalsyncSiteDown"),
         ([sent(alert(site="other"))], "site is 'other'"),
         ([sent(replace(alert(site="acme"), annotations={"summary": "Site acme"}))], "runbook_url"),
@@ -165,3 +172,9 @@ def test_a_runbooks_queries_are_read_and_grafanas_variables_filled_in(tmp_path: 
 def test_every_fault_has_a_name_of_its_own_and_a_few_are_quick() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
     assert sum(fault.quick for fault in FAULTS) == 4
+
+
+def test_the_service_has_the_waits_that_are_divided() -> None:
+    command = [sys.executable, "-m", "tests.gameday.service", "12", "--version"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("calsync "), done.stderr
