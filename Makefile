@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-long coverage sim mutants e2e capture lint format bench bench-sweep lock clean
+.PHONY: help install demo test test-long coverage sim mutants e2e game-day capture lint format bench bench-sweep lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ mutants: .venv/.installed ## Plant faults in the protocol and check that the qui
 
 e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Maven and PostgreSQL 15)
 	@$(BIN)/pytest tests/e2e $(ARGS)
+
+game-day: .venv/.installed ## Play faults beside a real Prometheus and Alertmanager: who is paged? (ARGS=--help; needs Java 17, Maven)
+	@$(BIN)/python -m tests.gameday $(ARGS)
 
 capture: .venv/.installed ## Capture the connector's golden records again (needs the same as e2e)
 	@$(BIN)/python -m tests.golden.capture $(ARGS)
