@@ -330,10 +330,6 @@ class CoreControl(_Control):
         """Changes columns of a job. The change is on the topic when this returns, if Core has one."""
         await _ask(self._client, "PATCH", f"/jobs/{quote(job_id, safe='')}", columns)
 
-    async def truncate(self) -> None:
-        """Empties the table of jobs. The topic gets one record of it, if Core has one."""
-        await _ask(self._client, "POST", "/truncate")
-
     async def set_page_size(self, workers: int) -> None:
         """Sets the number of workers on a page of the schedule."""
         await _ask(self._client, "PUT", "/page-size", {"workers": workers})

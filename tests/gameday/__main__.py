@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.gameday.day import CALM_MINUTES, Result, calm, play
-from tests.gameday.faults import FAULTS, Fault
+from tests.gameday.faults import FAULTS, SITE, Fault
 from tests.gameday.monitoring import ALERTMANAGER, RULES, Sources
 from tests.gameday.pager import told
 from tests.gameday.queries import Queries
@@ -65,7 +65,7 @@ async def run(options: argparse.Namespace, faults: Sequence[Fault], folder: Path
     async with found_world(folder, options.factor, sources, debezium=options.debezium) as world:
         progress.line(f"the world runs; its logs are in {folder}")
         await calm(world, lambda: True, CALM_MINUTES, partial(progress.show, "world"))
-        queries = Queries.of_this_repository()
+        queries = Queries.of_this_repository(SITE)
         for fault in faults:
             result = await play(world, fault, linger, partial(progress.show, fault.name))
             results.append(result)

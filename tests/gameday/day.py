@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import httpx
+
 from tests.gameday.faults import Fault
 from tests.gameday.pager import Alert, Notification, told
 from tests.gameday.world import World
@@ -60,8 +62,8 @@ async def play(world: World, fault: Fault, linger_minutes: float, show: Show) ->
         result.problems.append(f"no calm before the fault: {_names(world)}")
     first = len(pager.notifications)
     made = time.monotonic()
-    await fault.make(world)
     try:
+        await fault.make(world)
         within = PAGED_WITHIN_MINUTES * 60 / world.factor + _MORE_SECONDS
         if fault.page is not None:
             await _until(world, lambda: bool(_pages(pager.notifications[first:])), within, show, "broken")
@@ -69,6 +71,8 @@ async def play(world: World, fault: Fault, linger_minutes: float, show: Show) ->
         await _until(world, lambda: time.monotonic() > linger, _CLEAR_SECONDS + linger, show, "stays broken")
         if fault.ticket is not None:
             await _until(world, lambda: fault.ticket in _tickets(pager.notifications[first:]), within, show, "ticket")
+    except (httpx.HTTPError, RuntimeError, TimeoutError) as error:
+        result.problems.append(f"the fault could not be made: {error}")
     finally:
         repaired = time.monotonic()
         show("is repaired")

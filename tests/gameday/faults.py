@@ -218,7 +218,7 @@ FAULTS: Final = (
     ),
     Fault(
         "table-wiped",
-        "Core's table of jobs is truncated",
+        "Core's table of jobs is emptied",
         table_wiped,
         table_restored,
         Page("CalsyncDeletionsHeld", words=("deletion",)),
