@@ -3,12 +3,13 @@
 For each fault, exactly one notification must reach the pager, the right one, with the right words; and all must be
 clear after the repair. Prints a table of fault, notification and seconds.
 
-Exit codes: 0 as expected; 1 something was not; 2 wrong usage.
+Exit codes: 0 as expected; 1 something was not; 2 wrong usage; 130 interrupted.
 """
 
 import argparse
 import asyncio
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -17,9 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import httpx
 from rich.console import Console
 from rich.table import Table
 
+from sandbox.servers.process import ServerFailedError
 from tests.gameday.day import CALM_MINUTES, Result, calm, play
 from tests.gameday.faults import FAULTS, SITE, Fault
 from tests.gameday.monitoring import ALERTMANAGER, RULES, Sources
@@ -31,6 +34,7 @@ FACTOR: Final = 12.0
 """An hour takes 5 minutes. The bound on a change's latency, a minute, becomes 5 s: a bucket of its histogram."""
 LINGER_MINUTES: Final = 20.0
 """Long enough for the slowest consequence that pages, a site not swept for 15 minutes."""
+QUICK_FACTOR: Final = 20.0
 QUICK_LINGER_MINUTES: Final = 4.0
 
 
@@ -59,7 +63,6 @@ async def run(options: argparse.Namespace, faults: Sequence[Fault], folder: Path
     """Plays the faults. Returns their results, and what is wrong beside them."""
     progress = Progress([fault.name for fault in faults])
     sources = Sources(options.rules, options.alertmanager)
-    linger = QUICK_LINGER_MINUTES if options.quick else options.linger
     results: list[Result] = []
     progress.show("world", "starts")
     async with found_world(folder, options.factor, sources, debezium=options.debezium) as world:
@@ -67,7 +70,7 @@ async def run(options: argparse.Namespace, faults: Sequence[Fault], folder: Path
         await calm(world, lambda: True, CALM_MINUTES, partial(progress.show, "world"))
         queries = Queries.of_this_repository(SITE)
         for fault in faults:
-            result = await play(world, fault, linger, partial(progress.show, fault.name))
+            result = await play(world, fault, options.linger, partial(progress.show, fault.name))
             results.append(result)
             progress.line(f"{fault.name}: {'FAILED' if result.problems else 'as expected'}")
             for problem in result.problems:
@@ -75,11 +78,28 @@ async def run(options: argparse.Namespace, faults: Sequence[Fault], folder: Path
             for alert in result.alerts if result.problems else ():
                 progress.line(f"        {alert}")
             await queries.try_all(world.monitoring)
-        wrong = queries.problems()
+        wrong = queries.problems() + await unreachable_runbooks(results)
         world.planning = False
         await asyncio.sleep(3)
         wrong += [f"the calendars differ from Core's schedule: {each}" for each in (await world.differences())[:5]]
     return results, wrong
+
+
+async def unreachable_runbooks(results: Sequence[Result]) -> list[str]:
+    """Returns a line for each runbook of a page that the service does not serve."""
+    pages = {alert.name: alert for result in results if result.paged for alert in result.paged.firing}
+    wrong: list[str] = []
+    async with httpx.AsyncClient() as client:
+        for name, alert in pages.items():
+            url = alert.annotations.get("runbook_url", "")
+            try:
+                answer = await client.get(url)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                wrong.append(f"the runbook of {name}, {url}: {error!r}")
+            else:
+                if answer.status_code != 200 or name not in answer.text:
+                    wrong.append(f"the runbook of {name}, {url}: {answer.status_code}")
+    return wrong
 
 
 def table(results: Sequence[Result]) -> Table:
@@ -104,12 +124,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"of these: {', '.join(f.name for f in FAULTS)}")
     parser.add_argument("--quick", action="store_true", help="only the few faults that every change must pass")
     parser.add_argument("--json", action="store_true", help="print a JSON document in place of the table")
-    parser.add_argument("--factor", type=float, default=FACTOR, help="divides every time (default: %(default)g)")
+    parser.add_argument("--factor", type=float, help=f"divides every time (default: {FACTOR:g})")
     parser.add_argument(
         "--linger",
         type=float,
-        default=LINGER_MINUTES,
-        help="minutes, before division, that a fault stays after its page",
+        help=f"minutes, before division, that a fault stays after its page (default: {LINGER_MINUTES:g})",
     )
     parser.add_argument(
         "--debezium", action="store_true", help="Core's feed is PostgreSQL and Debezium (needs PostgreSQL 15)"
@@ -128,15 +147,28 @@ def main() -> int:
     chosen = [fault for fault in FAULTS if fault.quick] if options.quick else list(FAULTS)
     if options.faults:
         chosen = [known[name] for name in options.faults]
+    options.factor = options.factor or (QUICK_FACTOR if options.quick else FACTOR)
+    if options.linger is None:
+        options.linger = QUICK_LINGER_MINUTES if options.quick else LINGER_MINUTES
     folder = Path(tempfile.mkdtemp(prefix="gameday-"))
-    results, wrong = asyncio.run(run(options, chosen, folder))
+    try:
+        results, wrong = asyncio.run(run(options, chosen, folder))
+    except KeyboardInterrupt:
+        return 130
+    except ServerFailedError as error:
+        print(error, file=sys.stderr)
+        return 1
     if options.json:
         print(json.dumps({"faults": [result.document for result in results], "problems": wrong}, indent=2))
     else:
         Console(width=None if sys.stdout.isatty() else 200).print(table(results))
         for each in wrong:
             print(each)
-    return 1 if wrong or any(result.problems for result in results) else 0
+    if wrong or any(result.problems for result in results):
+        print(f"the logs are in {folder}", file=sys.stderr)
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":
