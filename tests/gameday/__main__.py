@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sandbox.servers.process import ServerFailedError
-from tests.gameday.day import CALM_MINUTES, Result, calm, play
+from tests.gameday.day import CALM_MINUTES, Result, calm, late_pages, play
 from tests.gameday.faults import FAULTS, SITE, Fault
 from tests.gameday.monitoring import ALERTMANAGER, RULES, Sources
 from tests.gameday.pager import told
@@ -78,7 +78,8 @@ async def run(options: argparse.Namespace, faults: Sequence[Fault], folder: Path
             for alert in result.alerts if result.problems else ():
                 progress.line(f"        {alert}")
             await queries.try_all(world.monitoring)
-        wrong = queries.problems() + await unreachable_runbooks(results)
+        wrong = [] if options.quick else await late_pages(world, partial(progress.show, "world"))
+        wrong += queries.problems() + await unreachable_runbooks(results)
         world.planning = False
         await asyncio.sleep(3)
         wrong += [f"the calendars differ from Core's schedule: {each}" for each in (await world.differences())[:5]]

@@ -18,6 +18,8 @@ PAGED_WITHIN_MINUTES: Final = 30.0
 """Divided by the factor. In this time a fault must have paged."""
 CALM_MINUTES: Final = 6.0
 """Divided by the factor. So long nothing may page after a repair, and before the next fault begins."""
+LATE_MINUTES: Final = 45.0
+"""Divided by the factor. So long nothing may page after the day: the objectives' windows still hold its outages."""
 _MORE_SECONDS: Final = 90.0
 """For what the factor does not shorten: back-off, probes each minute, a busy machine."""
 _CLEAR_SECONDS: Final = 300.0
@@ -89,12 +91,22 @@ async def play(world: World, fault: Fault, linger_minutes: float, show: Show) ->
         result.updates = sum(each.pages and each.group == pages[0].group for each in received) - 1
     result.tickets = sorted(_tickets(received))
     result.problems += judge(fault, received)
-    result.alerts = [each.told(made) for each in world.monitoring.since(made)]
+    result.alerts = [
+        each.told(made) for each in world.monitoring.since(made) if each.alert.labels.get("severity") != "none"
+    ]
     result.alerts += [
         f"notification after {each.at - made:.0f} to {each.receiver}: {each.status} {told(each.alerts)}"
         for each in received
+        if any(alert.labels.get("severity") != "none" for alert in each.alerts)
     ]
     return result
+
+
+async def late_pages(world: World, show: Show) -> list[str]:
+    """Waits for pages that come long after the last repair. Returns a line for each."""
+    first, end = len(world.pager.notifications), time.monotonic() + LATE_MINUTES * 60 / world.factor
+    await _until(world, lambda: time.monotonic() > end, LATE_MINUTES * 60, show, "watches for late pages")
+    return [f"paged after the day: {told(page.firing)}" for page in _pages(world.pager.notifications[first:])]
 
 
 def judge(fault: Fault, received: Sequence[Notification]) -> list[str]:
