@@ -49,7 +49,8 @@ class Progress:
     def show(self, name: str, doing: str) -> None:
         if self._terminal:
             position = f"[{self._names.index(name) + 1}/{len(self._names)}] " if name in self._names else ""
-            print(f"\r\x1b[K{self._time()} {position}{name}: {doing}"[:160], end="", file=sys.stderr, flush=True)
+            line = f"{self._time()} {position}{name}: {doing}"[: shutil.get_terminal_size().columns - 1]
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
 
     def line(self, text: str) -> None:
         print(("\r\x1b[K" if self._terminal else "") + f"{self._time()} {text}", file=sys.stderr, flush=True)
@@ -70,16 +71,18 @@ async def run(options: argparse.Namespace, faults: Sequence[Fault], folder: Path
         await calm(world, lambda: True, CALM_MINUTES, partial(progress.show, "world"))
         queries = Queries.of_this_repository(SITE)
         for fault in faults:
-            result = await play(world, fault, options.linger, partial(progress.show, fault.name))
+            result = await play(world, fault, options.linger, queries, partial(progress.show, fault.name))
             results.append(result)
             progress.line(f"{fault.name}: {'FAILED' if result.problems else 'as expected'}")
             for problem in result.problems:
                 progress.line(f"    {problem}")
             for alert in result.alerts if result.problems else ():
                 progress.line(f"        {alert}")
-            await queries.try_all(world.monitoring)
-        wrong = [] if options.quick else await late_pages(world, partial(progress.show, "world"))
-        wrong += queries.problems() + await unreachable_runbooks(results)
+        wrong: list[str] = []
+        if not options.faults and not options.quick:
+            wrong += await late_pages(world, partial(progress.show, "world"))
+            wrong += queries.problems()
+        wrong += await unreachable_runbooks(results)
         world.planning = False
         await asyncio.sleep(3)
         wrong += [f"the calendars differ from Core's schedule: {each}" for each in (await world.differences())[:5]]

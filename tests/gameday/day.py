@@ -10,6 +10,7 @@ import httpx
 
 from tests.gameday.faults import Fault
 from tests.gameday.pager import Alert, Notification, told
+from tests.gameday.queries import Queries
 from tests.gameday.world import World
 
 Show = Callable[[str], None]
@@ -57,8 +58,11 @@ class Result:
         }
 
 
-async def play(world: World, fault: Fault, linger_minutes: float, show: Show) -> Result:
-    """Plays one fault. ``linger_minutes``, divided by the factor, is how long it stays after its page."""
+async def play(world: World, fault: Fault, linger_minutes: float, queries: Queries, show: Show) -> Result:
+    """Plays one fault. ``linger_minutes``, divided by the factor, is how long it stays after its page.
+
+    The queries are tried at the end of the fault, and after its repair.
+    """
     result, pager = Result(fault), world.pager
     if not await calm(world, lambda: True, 0.0, show):
         result.problems.append(f"no calm before the fault: {_names(world)}")
@@ -73,6 +77,7 @@ async def play(world: World, fault: Fault, linger_minutes: float, show: Show) ->
         await _until(world, lambda: time.monotonic() > linger, _CLEAR_SECONDS + linger, show, "stays broken")
         if fault.ticket is not None:
             await _until(world, lambda: fault.ticket in _tickets(pager.notifications[first:]), within, show, "ticket")
+        await queries.try_all(world.monitoring)
     except (httpx.HTTPError, RuntimeError, TimeoutError) as error:
         result.problems.append(f"the fault could not be made: {error}")
     finally:
@@ -84,6 +89,7 @@ async def play(world: World, fault: Fault, linger_minutes: float, show: Show) ->
         result.cleared_after = cleared - repaired
     else:
         result.problems.append(f"not all clear after the repair: {_names(world)}")
+    await queries.try_all(world.monitoring)
     received = pager.notifications[first:]
     pages = _pages(received)
     if pages:

@@ -14,6 +14,7 @@ Action = Callable[[World], Awaitable[None]]
 
 SITE: Final = "contoso"
 """The site that a fault of one site breaks."""
+MAILBOX: Final = f"w1@{SITE}.example"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,24 @@ async def partition_poisoned(world: World) -> None:
 
 async def partition_resumed(world: World) -> None:
     await world.command("dead-letters", "resume")
+
+
+async def dead_letters_refused(world: World) -> None:
+    world.limit_dead_letters("100")
+    await world.poison(1)
+
+
+async def dead_letters_taken(world: World) -> None:
+    world.limit_dead_letters(None)
+
+
+async def licence_removed(world: World) -> None:
+    await world.graph.set_mailbox(world.sites[SITE].tenant_id, MAILBOX, state="no-licence")
+
+
+async def licence_given(world: World) -> None:
+    await world.graph.set_mailbox(world.sites[SITE].tenant_id, MAILBOX, state="ok")
+    await world.command("mailbox", "enable", MAILBOX, "--site", SITE)
 
 
 async def table_wiped(world: World) -> None:
@@ -215,6 +234,20 @@ FAULTS: Final = (
         partition_poisoned,
         partition_resumed,
         Page("CalsyncPartitionBlocked", words=("partition",)),
+    ),
+    Fault(
+        "dead-letters-refused",
+        "the dead-letter topic refuses an unreadable record",
+        dead_letters_refused,
+        dead_letters_taken,
+        Page("CalsyncPartitionWaits", {"cause": "dead_letter"}, ("partition",)),
+    ),
+    Fault(
+        "licence-removed",
+        "a worker's mailbox loses its licence",
+        licence_removed,
+        licence_given,
+        ticket="CalsyncMailboxesParked",
     ),
     Fault(
         "table-wiped",

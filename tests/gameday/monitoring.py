@@ -63,6 +63,7 @@ class Monitoring:
     ) -> None:
         self.seen: list[Observed] = []
         """Every alert from the start, in the order in which they were first seen."""
+        self._factor = factor
         rules = shortened.rules(_load(sources.rules), factor, _LATENCY_BUCKETS)
         self._rules_file = folder / "prometheus" / "rules.yaml"
         self._rules_file.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +94,10 @@ class Monitoring:
             },
             "scrape_configs": [{"job_name": "calsync", "static_configs": [{"targets": list(targets.values())}]}],
         }
+
+    def shortened(self, expression: str) -> str:
+        """Returns an expression with its times divided, as those of the rules are."""
+        return shortened.expression(expression, self._factor, _LATENCY_BUCKETS)
 
     async def query(self, expression: str) -> list[Any]:
         """Returns the samples of an instant query. Raises httpx.HTTPStatusError with Prometheus' answer."""

@@ -70,7 +70,7 @@ def _of_dashboards(site: str) -> dict[str, list[str]]:
 
 async def _has_data(queries: Sequence[str], monitoring: Monitoring) -> bool:
     for query in queries:
-        if any(_is_number(sample) for sample in await monitoring.query(query)):
+        if any(_is_number(sample) for sample in await monitoring.query(monitoring.shortened(query))):
             return True
     return False
 

@@ -18,6 +18,7 @@ from typing import Final
 
 import httpx
 import redis
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from sandbox.control import GraphControl, Secret
 from sandbox.core.feed import Record
@@ -89,6 +90,14 @@ class World:
         with redis.Redis(port=self.redis.port) as client:
             for name, value in parameters.items():
                 client.config_set(name.replace("_", "-"), value)
+
+    def limit_dead_letters(self, size: str | None) -> None:
+        """Sets the largest record that the dead-letter topic takes, in bytes. None: Kafka's own limit."""
+        operation = AlterConfigOpType.DELETE if size is None else AlterConfigOpType.SET
+        entry = ConfigEntry("max.message.bytes", size, incremental_operation=operation)
+        topic = ConfigResource(ConfigResource.Type.TOPIC, f"{self.stack.topic}.dlq", incremental_configs=[entry])
+        admin = AdminClient({"bootstrap.servers": self.stack.bootstrap_servers, **SILENT})
+        admin.incremental_alter_configs([topic])[topic].result(_READY_WITHIN)
 
     async def poison(self, count: int) -> None:
         """Puts unreadable records on one partition, with no readable one between them."""
