@@ -8,8 +8,8 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-long coverage sim mutants alert-mutants e2e capture lint format bench bench-sweep \
-	docs lock clean
+.PHONY: help install demo test test-long coverage sim mutants alert-mutants e2e game-day capture lint format bench \
+	bench-sweep docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ alert-mutants: .venv/.installed ## Change the alerting rules one thing at a time
 
 e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Maven and PostgreSQL 15, or newer)
 	@$(BIN)/pytest tests/e2e $(ARGS)
+
+game-day: .venv/.installed ## Play faults beside a real Prometheus and Alertmanager: who is paged? (ARGS=--help; needs Java 17, Maven)
+	@$(BIN)/python -m tests.gameday $(ARGS)
 
 capture: .venv/.installed ## Capture the connector's golden records again (needs the same as e2e)
 	@$(BIN)/python -m tests.golden.capture $(ARGS)

@@ -322,6 +322,14 @@ class CoreControl(_Control):
         """Replaces Core's schedule with a dumped one (sandbox.core.document). Sends nothing to a topic."""
         await _ask(self._client, "PUT", "/schedule", document)
 
+    async def schedule(self) -> Document:
+        """Returns the whole schedule, as `put_schedule` takes it."""
+        return _object(await _ask(self._client, "GET", "/schedule"))
+
+    async def change_job(self, job_id: str, **columns: Any) -> None:
+        """Changes columns of a job. The change is on the topic when this returns, if Core has one."""
+        await _ask(self._client, "PATCH", f"/jobs/{quote(job_id, safe='')}", columns)
+
     async def set_page_size(self, workers: int) -> None:
         """Sets the number of workers on a page of the schedule."""
         await _ask(self._client, "PUT", "/page-size", {"workers": workers})

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ class SiteSpec:
     name: str
     timezone: str = "Europe/London"
     client_secret: str = SECRET
+    client_secret_expires: date | None = None
 
     @property
     def tenant_id(self) -> str:
@@ -33,9 +35,11 @@ class SiteSpec:
 
     def toml(self) -> str:
         """Its entry in the sites file."""
+        expires = self.client_secret_expires
         return (
             f'[[site]]\nid = "{self.site_id}"\nname = "{self.name}"\ntimezone = "{self.timezone}"\n'
             f'tenant_id = "{self.tenant_id}"\nclient_id = "{self.client_id}"\nclient_secret = "{self.client_secret}"\n'
+            + (f"client_secret_expires = {expires}\n" if expires else "")
         )
 
 

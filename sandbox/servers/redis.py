@@ -1,9 +1,6 @@
 """A Redis server: Debian's redis-server, or any binary with the same protocol and options."""
 
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,13 +8,12 @@ from typing import Self
 
 import redis
 
-from sandbox.servers.process import REPOSITORY, ServerFailedError, ServerProcess, free_port, run
+from sandbox.servers.debian import Program, program
+from sandbox.servers.process import ServerFailedError, ServerProcess, free_port, run
 
 OLDEST_VERSION = (6, 2)
 
 SETTINGS = Path(__file__).with_name("valkey.conf")
-
-_UNPACKED = REPOSITORY / ".cache" / "redis"
 
 
 class RedisServer:
@@ -83,46 +79,17 @@ class RedisServer:
 def debian_redis(folder: Path) -> RedisServer:
     """Returns a persistent redis-server that is not yet started: the one on PATH, or the one in `.cache/redis`.
 
-    If there is neither, fetches Debian's package and unpacks it there, which needs no root. Raises ServerFailedError
-    if the package cannot be fetched, or if Redis is older than OLDEST_VERSION.
+    If there is neither, Debian's package is fetched (see `program`). Raises ServerFailedError if that fails, or if
+    Redis is older than OLDEST_VERSION.
     """
-    installed = shutil.which("redis-server")
-    if installed is not None:
-        binary, environment = Path(installed), dict[str, str]()
-    else:
-        binary = _UNPACKED / "usr/bin/redis-server"
-        if not binary.exists():
-            _unpack_debian_packages()
-        libraries = sorted({str(library.parent) for library in _UNPACKED.rglob("*.so*")})
-        environment = {"LD_LIBRARY_PATH": os.pathsep.join(libraries)}
-    _check_version(binary, environment)
-    return RedisServer(folder, binary=binary, persistent=True, environment=environment)
+    found = program("redis-server", "redis-server", "redis")
+    _check_version(found)
+    return RedisServer(folder, binary=found.path, persistent=True, environment=found.environment)
 
 
-def _check_version(binary: Path, environment: Mapping[str, str]) -> None:
-    printed = run([binary, "--version"], failure="Redis does not run", environment=environment)
+def _check_version(found: Program) -> None:
+    printed = run([found.path, "--version"], failure="Redis does not run", environment=found.environment)
     version = re.search(r"\bv=(\d+)\.(\d+)", printed)
     if version is None or (int(version[1]), int(version[2])) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
-        raise ServerFailedError(f"Redis {oldest} or newer is missing: {binary} reports {printed.strip()}")
-
-
-def _unpack_debian_packages() -> None:
-    """Unpacks redis-server, and its dependencies that apt finds missing on this machine, into `.cache/redis`."""
-    advice = "redis-server is not on PATH: install Redis (Debian's package redis-server)"
-    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        raise ServerFailedError(advice)
-    failure = f"{advice}. Fetching the package failed too"
-    if os.geteuid() == 0:
-        run(["apt-get", "-qq", "update"], failure=failure)
-    simulated = run(["apt-get", "-s", "install", "--no-install-recommends", "redis-server"], failure=failure)
-    missing = re.findall(r"^Inst (\S+)", simulated, re.MULTILINE)
-    _UNPACKED.parent.mkdir(exist_ok=True)
-    # The folder gets its final name only when it is complete, so an interrupted download is never used as a Redis.
-    with tempfile.TemporaryDirectory(dir=_UNPACKED.parent) as folder:
-        run(["apt-get", "-qq", "download", *missing], failure=failure, folder=Path(folder))
-        unpacked = Path(folder) / "unpacked"
-        for package in sorted(Path(folder).glob("*.deb")):
-            run(["dpkg", "-x", package, unpacked], failure=failure)
-        shutil.rmtree(_UNPACKED, ignore_errors=True)
-        unpacked.rename(_UNPACKED)
+        raise ServerFailedError(f"Redis {oldest} or newer is missing: {found.path} reports {printed.strip()}")
