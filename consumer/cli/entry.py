@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from consumer import __version__
+from consumer import __version__, redaction
 from consumer.cli.redis_hint import redis_message
 from consumer.domain.errors import ConfigurationError, CoreUnavailableError, StoreUnavailableError, TransientError
 
@@ -88,7 +88,7 @@ def _require_text(arguments: list[str]) -> None:
 
 def _fail(code: int, *problems: str) -> None:
     for problem in problems:
-        sys.stderr.write(f"calsync: {problem}\n")
+        sys.stderr.write(f"calsync: {redaction.text(problem, addresses=False)}\n")
     sys.exit(code)
 
 
@@ -105,3 +105,7 @@ def main() -> None:
         _fail(FAULT, f"CALSYNC_CORE_API_URL: {error}")
     except TransientError as error:
         _fail(FAULT, str(error))
+    except Exception as error:  # noqa: BLE001 (every unexpected error ends here)
+        # Python's own report would show what the error's message holds.
+        import_module("consumer.ops.logging").unexpected(error)
+        sys.exit(FAULT)
