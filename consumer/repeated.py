@@ -48,7 +48,7 @@ class Repeated:
         else:
             if not seen.lasts:
                 seen.since, seen.lasts = now, True
-                seen.unlogged += 1
+            seen.unlogged += 1
             if now - seen.logged_at < REPEAT_SECONDS:
                 return
             seen.logged_at = now

@@ -4,6 +4,7 @@ A command's file is imported only when the command is used: importing Kafka, Gra
 ``--help`` needs none of them.
 """
 
+import signal
 import sys
 from importlib import import_module
 from typing import Annotated, Any, Final
@@ -94,6 +95,8 @@ def _fail(code: int, *problems: str) -> None:
 
 def main() -> None:
     """Run the command; every known fault becomes a message and an exit code."""
+    # It changes the level of a service's log. One that comes while the service starts must not end it.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         _require_text(sys.argv[1:])
         cli()

@@ -20,6 +20,5 @@ def run() -> None:
 
 
 async def _run(settings: Settings) -> int:
-    # Before anything is connected: without a handler, the signal would end the process.
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, logging.toggle_debug)
     return await app.run(settings)

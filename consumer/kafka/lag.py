@@ -1,14 +1,13 @@
 """The consumer group's lag, as the broker gives it: librdkafka's own figures do not change while it is paused."""
 
+import time
 from collections.abc import Callable, Sequence
 
-import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from consumer.kafka.config import Config, make
-from consumer.kafka.librdkafka_log import LibrdkafkaLog
-
-log = structlog.get_logger(__name__)
+from consumer.kafka.librdkafka_log import QUIET, level_of
+from consumer.repeated import Repeated
 
 _TIMEOUT_SECONDS = 5.0
 
@@ -17,8 +16,9 @@ class Lag:
     """Measures with its own client, which never joins the group."""
 
     def __init__(self, config: Config, topic: str, make_consumer: Callable[[Config], Consumer] = Consumer) -> None:
-        self._consumer = make(make_consumer, {**config, "logger": LibrdkafkaLog()})
+        self._consumer = make(make_consumer, {**config, **QUIET})
         self._topic = topic
+        self._repeated = Repeated(time.monotonic)
 
     def measure(self, partitions: Sequence[int]) -> dict[int, int]:
         """For each partition, the offsets between the committed one and the end. Blocks.
@@ -33,7 +33,8 @@ class Lag:
                 # The old offset stays committed when a topic is created again, and may be past its end.
                 behind[committed.partition] = max(0, high - max(low, committed.offset))
         except KafkaException as error:
-            log.warning("lag measurement failed", error=error.args[0].name())
+            fault = error.args[0]
+            self._repeated.happened(fault.code(), level_of(fault), "lag measurement failed", error=fault.name())
         return behind
 
     def partition_count(self) -> int:

@@ -10,6 +10,7 @@ from consumer.domain.compare import MailboxSnapshot, Unread
 from consumer.domain.errors import RequestRefusedError, StoreUnavailableError, TransientError
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
+from consumer.repeated import Repeated
 from consumer.sync.after_run import (
     DeadLetterChanges,
     Decision,
@@ -72,6 +73,7 @@ class LaneRuns:
         self._lanes = lanes
         self._apps = apps
         self._foreign = Foreign()
+        self._repeated = Repeated(clock.monotonic)
 
     async def run(self, lane: Lane) -> float:
         """Carry out what the lane has taken: its changes, or without any, the inspection that a sweep waits for."""
@@ -250,9 +252,22 @@ class LaneRuns:
         if step.jobs is None:
             lane.take_rest()
             if step.reason:
-                log.warning("mailbox handed over to the sweep", site=site_id, reason=step.reason)
+                self._repeated.happened(
+                    (site_id, "mailbox"),
+                    log.warning,
+                    "mailbox handed over to the sweep",
+                    site=site_id,
+                    reason=step.reason,
+                )
         else:
-            log.warning("failing jobs handed over to the sweep", site=site_id, jobs=step.jobs, reason=step.reason)
+            self._repeated.happened(
+                (site_id, "jobs"),
+                log.warning,
+                "failing jobs handed over to the sweep",
+                site=site_id,
+                jobs=step.jobs,
+                reason=step.reason,
+            )
         jobs = list(lane.running) if step.jobs is None else list(step.jobs)
         then = step.then.seconds if isinstance(step.then, RunLater) else 0.0
         if not jobs:
@@ -269,10 +284,22 @@ class LaneRuns:
         """Dead-letter what Graph calls malformed in a mailbox that answers."""
         for job_id, refusal in refused.items():
             if job_id in lane.running:
-                site_id = lane.mailbox.site
-                log.error("event refused by Graph", site=site_id, job=job_id, status=refusal.status, code=refusal.code)
+                log.error(
+                    "event refused by Graph",
+                    site=lane.mailbox.site,
+                    job=job_id,
+                    status=refusal.status,
+                    code=refusal.code,
+                    **_place_of(lane.running[job_id]),
+                )
                 await self._refused.refuse(lane.running[job_id], refusal)
                 self._lanes.drop(lane, lane.running[job_id], "dead_lettered")
+
+
+def _place_of(change: Change) -> dict[str, int]:
+    """Where the newest record of the change stands, which becomes a dead letter; empty for a sweep's change."""
+    place = next((receipt.place for receipt in change.records_owed() if receipt.place is not None), None)
+    return place._asdict() if place is not None else {}
 
 
 def _unexpected(error: Exception) -> Unread:
