@@ -120,7 +120,7 @@ class KnownSecrets:
 
 
 KNOWN: Final = KnownSecrets()
-"""Those of this process. Whoever reads a secret gives it here: the settings, the sites file, the properties file."""
+"""Those of this process. The settings, the sites file, the properties file and the proxies give theirs here."""
 
 
 def text(value: str, *, addresses: bool = True) -> str:

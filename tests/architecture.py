@@ -16,8 +16,8 @@ PARTS: Final = {
     "ops": ("ops",),
     "sync": ("sync",),
     "settings": ("settings", "setting_values", "sites", "operator_text"),
-    "http": ("http", "proxies", "tls", "retry_after", "foreign", "unusable", "repeated"),
-    "domain": ("domain", "json_reader", "redaction"),
+    "http": ("http", "proxies", "tls", "retry_after", "foreign", "unusable"),
+    "domain": ("domain", "json_reader", "redaction", "repeated"),
 }
 """What the picture shows as one: the modules and packages of ``consumer/``, each in one part."""
 LABELS: Final = {

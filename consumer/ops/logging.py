@@ -106,13 +106,13 @@ class _Library(logging.Handler):
     """Has the standard library's records logged as events."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        level = min(_LEVELS, key=lambda name: abs(_LEVELS[name] - record.levelno))
+        level = min(_LEVELS.values(), key=lambda level: abs(level - record.levelno))
         error = record.exc_info[1] if record.exc_info else None
         try:
             message = record.getMessage()
         except (TypeError, ValueError):
             message = str(record.msg)
-        getattr(log, level)("message of a library", library=record.name, message=_head(message), exc_info=error)
+        log.log(level, "message of a library", library=record.name, message=_head(message), exc_info=error)
 
 
 def _head(message: str) -> str:

@@ -98,7 +98,7 @@ class Pipeline:
             fault = next((answer for answer in answers if isinstance(answer, Exception)), None)
             if fault is None:
                 self._outage.answered()
-            elif not isinstance(fault, NewerDataError):
+            elif isinstance(fault, RedisError | OSError) and not isinstance(fault, NewerDataError):
                 self._outage.failed(str(fault))
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():
