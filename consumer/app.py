@@ -13,6 +13,7 @@ import structlog
 
 from consumer.clock import SystemClock
 from consumer.domain.errors import (
+    CalsyncError,
     ConfigurationError,
     StoreUnavailableError,
     collected,
@@ -37,6 +38,7 @@ from consumer.settings import Settings
 from consumer.sites import Sites, SitesFile
 from consumer.sync.receipts import Receipt
 from consumer.sync.scheduler import SweepScheduler, owner
+from consumer.tracing import SPANS
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -146,7 +148,8 @@ class App:
         failed = [task for task in tasks if task.done()]
         for task in failed:
             reason = self._end_reason if task.get_name() == "pump" else _reason_of(task.exception())
-            log.critical("stopping: a part of the service ended", part=task.get_name(), reason=reason)
+            stack = None if isinstance(task.exception(), CalsyncError) else task.exception()
+            log.critical("stopping: a part of the service ended", part=task.get_name(), reason=reason, exc_info=stack)
         clean = await self._stop(tasks)
         for task in failed:
             if isinstance(problem := task.exception(), ConfigurationError):
@@ -231,6 +234,7 @@ class App:
         record = receipt.record
         if isinstance(record, Record) and record.epoch.live:
             self._metrics.event(result)
+            SPANS.ended("record", record.timestamp, partition=record.partition, offset=record.offset, result=result)
             self._pump.done(record, receipt.covered_by.offset if receipt.covered_by else None)
 
     async def _block(self, record: Record) -> None:

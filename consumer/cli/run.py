@@ -1,13 +1,14 @@
 """``calsync run``."""
 
 import asyncio
+import os
 import signal
 
 import typer
 
 from consumer import app
 from consumer.cli.console import configured, run_until_done
-from consumer.ops import logging
+from consumer.ops import logging, tracing
 from consumer.settings import Settings
 
 cli = typer.Typer(add_completion=False)
@@ -21,4 +22,8 @@ def run() -> None:
 
 async def _run(settings: Settings) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, logging.toggle_debug)
-    return await app.run(settings)
+    end_traces = tracing.start(os.environ)
+    try:
+        return await app.run(settings)
+    finally:
+        await asyncio.to_thread(end_traces)

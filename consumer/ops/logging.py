@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import threading
+import time
 import traceback
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ import orjson
 import structlog
 
 from consumer import redaction
+from consumer.domain.bounded_dict import BoundedDict
+from consumer.repeated import REPEAT_SECONDS
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _COLOURS: Final = {"debug": "\x1b[2m", "warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[1;31m"}
@@ -29,6 +32,9 @@ _BARE: Final = re.compile(r"[^\s\"'=\x00-\x1f\x7f-\x9f]+")
 _FRAMES: Final = 30
 _CHAINED: Final = 5
 """How many errors of a chain or a group are shown."""
+
+_stacks: Final[BoundedDict[tuple[Any, ...], float]] = BoundedDict(100)
+"""When each stack was logged, on the monotonic clock."""
 
 log = structlog.get_logger(__name__)
 
@@ -139,7 +145,7 @@ def _ordered(_logger: Any, name: str, event: MutableMapping[str, Any]) -> Mutabl
         if not isinstance(error, BaseException):
             error = error[1] if isinstance(error, tuple) else sys.exc_info()[1]
         if error is not None:
-            line["exception"] = stack_of(error)
+            line["exception"] = _stack_once(str(line["event"]), error)
     return line
 
 
@@ -173,13 +179,13 @@ def _text(event: MutableMapping[str, Any]) -> str:
     fields = dict(event)
     what, level, at = fields.pop("event"), fields.pop("level"), fields.pop("timestamp")
     stack = fields.pop("exception", None)
-    time = at.strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(at, datetime) else str(at)[:19] + "Z"
+    moment = at.strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(at, datetime) else str(at)[:19] + "Z"
     if _State.colours:
-        before = f"{_FAINT}{time}{_PLAIN} {_COLOURS.get(level, '')}{level:8}{_PLAIN}"
+        before = f"{_FAINT}{moment}{_PLAIN} {_COLOURS.get(level, '')}{level:8}{_PLAIN}"
         parts = [f"{before} {_BOLD}{_plain(what, words=True)}{_PLAIN}"]
         parts += [f"{_FAINT}{key}={_PLAIN}{_plain(value)}" for key, value in fields.items()]
     else:
-        parts = [f"{time} {level:8} {_plain(what, words=True)}"]
+        parts = [f"{moment} {level:8} {_plain(what, words=True)}"]
         parts += [f"{key}={_plain(value)}" for key, value in fields.items()]
     line = "  ".join(parts)
     return line if stack is None else f"{line}\n{stack}"
@@ -190,6 +196,17 @@ def _plain(value: Any, *, words: bool = False) -> str:
     if isinstance(value, str) and (_BARE.fullmatch(value) or (words and value.isprintable())):
         return value
     return _json(value)
+
+
+def _stack_once(event: str, error: BaseException) -> str:
+    """The stack of an error; its last line alone if the same was logged less than a minute ago."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = (event, type(error), frames[-1].filename if frames else "", frames[-1].lineno if frames else 0)
+    now, logged_at = time.monotonic(), _stacks.get(place)
+    if logged_at is not None and now - logged_at < REPEAT_SECONDS:
+        return f"{redaction.error_text(error)} (its stack was logged less than a minute ago)"
+    _stacks[place] = now
+    return stack_of(error)
 
 
 def stack_of(error: BaseException) -> str:

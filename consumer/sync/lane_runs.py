@@ -1,8 +1,9 @@
 """One run, or one inspection, of a lane: what is carried out when its turn comes, and what follows from the result."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -39,8 +40,13 @@ from consumer.sync.reconcile import Reconciler
 from consumer.sync.refusals import Judgement, Refusal
 from consumer.sync.run_context import RunResult
 from consumer.sync.site_registry import SiteRegistry
+from consumer.tracing import SPANS
 
 log = structlog.get_logger(__name__)
+
+
+_TRACED: Final = 20
+"""How many records a trace of a run names."""
 
 
 class RefusedChanges(Protocol):
@@ -101,7 +107,8 @@ class LaneRuns:
         if early := lane.history.early(self._clock.monotonic()):
             return await self._do(lane, site, Failed(TransientError("Graph has asked us to wait", retry_after=early)))
         try:
-            result = await self._reconciler.run(site, lane.mailbox, lane.running)
+            with SPANS.span("run", site=site.site_id, jobs=len(lane.running), records=_places_of(lane.running)):
+                result = await self._reconciler.run(site, lane.mailbox, lane.running)
         except Exception as error:
             log.critical("unexpected error in a run", site=site.site_id, exc_info=True)
             result = RunResult(trouble=TransientError(f"an unexpected error: {type(error).__name__}", unknown=True))
@@ -300,6 +307,14 @@ def _place_of(change: Change) -> dict[str, int]:
     """Where the newest record of the change stands, which becomes a dead letter; empty for a sweep's change."""
     place = next((receipt.place for receipt in change.records_owed() if receipt.place is not None), None)
     return place._asdict() if place is not None else {}
+
+
+def _places_of(changes: Mapping[str, Change]) -> list[str]:
+    """Where the records of the first changes stand, for a trace; empty while there is none, because it costs time."""
+    if SPANS.tracer is None:
+        return []
+    places = (change.receipt.place for change in islice(changes.values(), _TRACED))
+    return [f"{place.partition}:{place.offset}" for place in places if place is not None]
 
 
 def _unexpected(error: Exception) -> Unread:

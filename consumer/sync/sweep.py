@@ -14,6 +14,7 @@ from consumer.sync.ports import Clock
 from consumer.sync.report import Report
 from consumer.sync.site_sweep import SiteSweep, SweepRequest
 from consumer.sync.sweep_ports import SweepPorts
+from consumer.tracing import SPANS
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +56,8 @@ class Sweeper:
         unexpected: Exception | None = None
         sweep = SiteSweep(self._ports, request, report, self._aliases)
         try:
-            await (sweep.sweep_site() if only is None else sweep.sweep_mailbox(only, named=named))
+            with SPANS.span("sweep", site=site.site_id):
+                await (sweep.sweep_site() if only is None else sweep.sweep_mailbox(only, named=named))
         except TransientError as error:
             report.failure = str(error)
         except Exception as error:  # noqa: BLE001 (_log logs it)

@@ -32,7 +32,7 @@ def started(company: Company, arguments: Sequence[str], environment: dict[str, s
         return Popen(command, env={**os.environ, **process.environment}, stdout=file, stderr=file)
 
 
-async def written(company: Company, *arguments: str, toggles: int = 0, **environment: str) -> str:
+async def written(company: Company, *arguments: str, environment: dict[str, str], toggles: int = 0) -> str:
     """What a real process of this command writes; ``run`` is stopped some seconds after it began."""
     output = company.stack.folder / f"{uuid4().hex}.out"
     running = started(company, arguments, environment, output)
@@ -93,7 +93,7 @@ async def test_every_line_on_stderr_is_the_services_own_whatever_kafka_does(
         properties.write_text(lines)
         kafka = {"CALSYNC_KAFKA_BOOTSTRAP_SERVERS": server, "CALSYNC_KAFKA_CONFIG_FILE": str(properties)}
         service, command = await asyncio.gather(
-            written(company, "run", toggles=2, **kafka), written(company, "check-feed", **kafka)
+            written(company, "run", environment=kafka, toggles=2), written(company, "check-feed", environment=kafka)
         )
     events = events_in(service)
     assert [line["to"] for line in events if line["event"] == "log level changed"] == ["debug", "info"]
@@ -155,10 +155,14 @@ async def test_no_secret_shows_when_every_server_refuses_it(company: Company, tm
         "CALSYNC_LOG_LEVEL": "debug",
     }
     working = {**planted, "CALSYNC_REDIS_URL": stack.redis_url}
-    runs = [written(company, "run", **planted, CALSYNC_LOG_FORMAT=form) for form in ("json", "text")]
-    runs += [written(company, "run", **working, CALSYNC_SWEEP_INTERVAL_SECONDS="1")]
-    runs += [written(company, *command, **planted) for command in (["site", "list"], ["mailbox", "list", "--json"])]
-    runs += [written(company, *command, **working) for command in (["sweep", "--json"], ["dead-letters", "list"])]
+    runs = [written(company, "run", environment={**planted, "CALSYNC_LOG_FORMAT": form}) for form in ("json", "text")]
+    runs += [written(company, "run", environment={**working, "CALSYNC_SWEEP_INTERVAL_SECONDS": "1"})]
+    runs += [
+        written(company, *command, environment=planted) for command in (["site", "list"], ["mailbox", "list", "--json"])
+    ]
+    runs += [
+        written(company, *command, environment=working) for command in (["sweep", "--json"], ["dead-letters", "list"])
+    ]
     for output in await asyncio.gather(*runs):
         assert output
         assert_none_shows(output)

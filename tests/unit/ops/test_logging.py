@@ -175,6 +175,19 @@ def test_the_change_of_level_is_logged_at_any_level(written: Callable[[], str]) 
     assert json.loads(written())["to"] == "debug"
 
 
+def test_the_stack_of_an_error_that_repeats_is_logged_once_a_minute(written: Callable[[], str]) -> None:
+    logging.configure("info", "json")
+    for n in range(3):
+        try:
+            int(f"x{n}")
+        except ValueError:
+            structlog.get_logger().critical("unexpected error in a run", job=n, exc_info=True)
+    lines = [json.loads(line) for line in written().splitlines()]
+    assert [line["job"] for line in lines] == [0, 1, 2]
+    assert ["Traceback" in line["exception"] for line in lines] == [True, False, False]
+    assert "ValueError" in lines[2]["exception"]
+
+
 def test_causes_and_groups_are_shown_without_content_and_within_bounds() -> None:
     group = ExceptionGroup("two", [ValueError("'Boiler, flat 3'"), *(OSError(n) for n in range(50))])
     group.__cause__ = KeyError("Boiler, flat 3")
