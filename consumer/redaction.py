@@ -14,9 +14,7 @@ from threading import Lock
 from typing import Any, Final
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
-_NAMES: Final = (
-    "client_secret|client_assertion|assertion|access_token|refresh_token|id_token|sasl[._]password|password|user_info"
-)
+_NAMES: Final = "client_secret|client_assertion|assertion|access_token|refresh_token|id_token|password"
 _SECRET_NAME: Final = re.compile(rf"(?i){_NAMES}|token|secret|(?:proxy-)?authorization")
 _SECRETS: Final = (
     (re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]*)?"), "[token]"),
@@ -29,7 +27,7 @@ _SECRETS: Final = (
     (re.compile(r"(?i)://[^/\s:@]*:[^/\s@]+@"), "://[…]@"),
 )
 _ADDRESS: Final = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+(@|%40)[\w-]+(\.[\w-]+)+")
-_NEEDLES: Final = ("@", "%40", "eyj", "bearer", "basic", "password", "token", "secret", "assertion", "user_info")
+_NEEDLES: Final = ("@", "%40", "eyj", "bearer", "basic", "password", "token", "secret", "assertion")
 """In small letters: text without any of these matches none of the patterns."""
 
 _GRAM: Final = 8

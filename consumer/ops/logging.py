@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, TextIO
@@ -35,6 +36,9 @@ _CHAINED: Final = 5
 
 _stacks: Final[BoundedDict[tuple[Any, ...], float]] = BoundedDict(100)
 """When each stack was logged, on the monotonic clock."""
+
+_writing: Final = threading.RLock()
+"""Reentrant: the garbage collector may run a finalizer that fails, and that is logged, while a line is written."""
 
 log = structlog.get_logger(__name__)
 
@@ -99,11 +103,9 @@ class _Lines:
     """Writes lines. A stderr that is closed or full must not stop the service."""
 
     def msg(self, line: str) -> None:
-        try:
+        with _writing, suppress(OSError, ValueError):
             _State.stream.write(f"{line}\n")
             _State.stream.flush()
-        except (OSError, ValueError):
-            pass
 
     debug = info = warning = error = critical = exception = msg
 
@@ -151,10 +153,15 @@ def _ordered(_logger: Any, name: str, event: MutableMapping[str, Any]) -> Mutabl
 
 def _rendered(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> str:
     """The line. What may hold a secret, a token or an address is cleaned value by value before it is rendered."""
-    line = _render(event)
-    if redaction.is_clean(line):
-        return line
-    return _render({key: redaction.named(key, value) for key, value in event.items()})
+    try:
+        line = _render(event)
+        if redaction.is_clean(line):
+            return line
+        return _render({key: redaction.named(key, value) for key, value in event.items()})
+    except Exception as error:  # noqa: BLE001 (a value that cannot be shown must not stop what logs it)
+        kept = {key: event[key] for key in ("event", "level", "timestamp")}
+        kept["event"] = redaction.text(str(event["event"]))
+        return _render({**kept, "not_shown": type(error).__name__})
 
 
 def _render(event: MutableMapping[str, Any]) -> str:

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer import redaction
+from consumer.ops.health import HealthServer
 from consumer.redaction import KnownSecrets, error_text, login_of
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJyb2xlcyI6W119.c2ln-X_"
@@ -175,3 +177,21 @@ def test_an_unexpected_error_is_shown_without_what_it_quotes(error: Exception, s
 def test_the_password_of_a_url_is_known_in_both_spellings() -> None:
     assert login_of("redis://user:p%40ss@host/0") == ["p%40ss", "user:p@ss"]
     assert login_of("redis://host/0") == login_of("http://[") == []
+
+
+@pytest.mark.parametrize("answer", ["metrics", "readyz"])
+async def test_health_answers_and_metrics_hold_no_secret(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "KNOWN", known("planted~secret-0123456789"))
+    text = 'reason="planted~secret-0123456789 of ann@acme.example"'
+
+    async def check() -> str | None:
+        return text
+
+    server = HealthServer("127.0.0.1:0", text.encode, "text/plain; version=0.0.4", check, check)
+    address = await server.start()
+    try:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            shown = (await client.get(f"http://{address}/{answer}")).text
+    finally:
+        await server.stop()
+    assert shown.strip() == 'reason="[…] of [address]"'

@@ -17,6 +17,7 @@ from consumer.kafka.dead_letters import DeadLetters, Kind
 from consumer.kafka.parcel import Room, parcel, without_middle
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.waiting import Backoff, Wait
+from consumer.redaction import KNOWN
 
 Answer = Callable[[dict[str, Any]], KafkaError | None]
 
@@ -303,3 +304,9 @@ def test_a_number_that_kafka_cannot_have_counts_as_missing(count: bytes | None) 
     assert (found.record.partition, found.record.offset, found.attempts) == (3, 4, 1)
     again = parcel(found.record, "invalid: still", Room.whole(found.record))
     assert dict(again.headers)["calsync.attempts"] == b"1"
+
+
+def test_the_reason_of_a_dead_letter_holds_no_secret_and_no_address() -> None:
+    KNOWN.replace("a test", ["planted~secret-0123456789"])
+    sent = parcel(record(), "the schema at planted~secret-0123456789 of ann@acme.example", Room.whole(record()))
+    assert dict(sent.headers)["calsync.reason"] == "the schema at […] of [address]".encode()

@@ -144,6 +144,24 @@ def test_any_value_can_be_logged(written: Callable[[], str]) -> None:
     assert found[-1] == "ValueError: '…'"
 
 
+class Unshowable:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
+def test_a_value_that_cannot_be_shown_stops_nothing(written: Callable[[], str]) -> None:
+    logging.configure("info", "json")
+    endless: list[object] = ["ann@acme.example"]
+    endless.append(endless)
+    for value in (Unshowable(), endless):
+        structlog.get_logger().info("it is so", value=value)
+    shown = [json.loads(line) for line in written().splitlines()]
+    assert [(line["event"], line["not_shown"]) for line in shown] == [
+        ("it is so", "ZeroDivisionError"),
+        ("it is so", "RecursionError"),
+    ]
+
+
 @pytest.mark.usefixtures("written")
 def test_a_closed_stderr_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = io.StringIO()
