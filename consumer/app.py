@@ -6,12 +6,14 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import structlog
 
 from consumer.clock import SystemClock
 from consumer.domain.errors import (
+    CalsyncError,
     ConfigurationError,
     StoreUnavailableError,
     collected,
@@ -31,10 +33,12 @@ from consumer.kafka.topic import TopicIdentity
 from consumer.kafka.waiting import Waits
 from consumer.ops.health import STALE_POLL_SECONDS, HealthServer
 from consumer.ops.metrics import Metrics
+from consumer.redaction import error_text
 from consumer.settings import Settings
 from consumer.sites import Sites, SitesFile
 from consumer.sync.receipts import Receipt
 from consumer.sync.scheduler import SweepScheduler, owner
+from consumer.tracing import SPANS
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -69,7 +73,9 @@ class App:
         )
         self._waits = Waits(self._on_waiting, time.monotonic)
         self._refused = RefusedRecords(dead_letters, self._waits)
-        self._engine = engine = Engine(settings, refused=self._refused, on_resumed=self._resumed, metrics=self._metrics)
+        self._engine = engine = Engine(
+            settings, refused=self._refused, on_resumed=self._resumed, metrics=self._metrics, is_service=True
+        )
         self._metrics.watch_lanes(lambda: engine.lanes.busy, lambda: engine.lanes.waiting)
         self._intake = Intake(
             Decoder(engine.registry, engine.unusable.found),
@@ -142,8 +148,9 @@ class App:
         await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         failed = [task for task in tasks if task.done()]
         for task in failed:
-            reason = self._end_reason if task.get_name() == "pump" else repr(task.exception())
-            log.critical("stopping: a part of the service ended", part=task.get_name(), reason=reason)
+            reason = self._end_reason if task.get_name() == "pump" else _reason_of(task.exception())
+            stack = None if isinstance(task.exception(), CalsyncError) else task.exception()
+            log.critical("stopping: a part of the service ended", part=task.get_name(), reason=reason, exc_info=stack)
         clean = await self._stop(tasks)
         for task in failed:
             if isinstance(problem := task.exception(), ConfigurationError):
@@ -212,12 +219,9 @@ class App:
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
-            try:
+            # The store logs that it is unavailable. Mailboxes stay parked, and sites wait for their next sweep.
+            with suppress(StoreUnavailableError):
                 await work
-            except StoreUnavailableError as error:
-                log.warning(
-                    "Redis is unavailable: mailboxes stay parked, sites wait for their next sweep", reason=str(error)
-                )
 
         task = asyncio.create_task(guarded())
         self._background.add(task)
@@ -231,21 +235,16 @@ class App:
         record = receipt.record
         if isinstance(record, Record) and record.epoch.live:
             self._metrics.event(result)
+            SPANS.ended("record", record.timestamp, partition=record.partition, offset=record.offset, result=result)
             self._pump.done(record, receipt.covered_by)
 
     async def _block(self, record: Record) -> None:
         """Block the partition in Redis, so that no replica reads on."""
-        log.error(
-            "partition blocked: too many unreadable records in a row; see calsync dead-letters",
-            partition=record.partition,
-            offset=record.offset,
-        )
         while True:
             try:
                 await self._engine.partitions.block(record.topic, record.partition, record.offset + 1)
                 await self._look_at_store()
-            except StoreUnavailableError as error:
-                log.error("Redis is unavailable: consumption waits", reason=str(error))
+            except StoreUnavailableError:
                 await asyncio.sleep(_LOOK_SECONDS)
             else:
                 return
@@ -339,6 +338,10 @@ def _load(sites_file: SitesFile, settings: Settings) -> tuple[Sites, Config]:
     if problems:
         raise ConfigurationError(problems)
     return sites, properties
+
+
+def _reason_of(error: BaseException | None) -> str | None:
+    return None if error is None else error_text(error)
 
 
 def _on_signal(stop: "asyncio.Future[signal.Signals]", number: signal.Signals) -> None:

@@ -4,12 +4,11 @@ import asyncio
 import gc
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Final
-
-import structlog
 
 from consumer.clock import SystemClock
 from consumer.core.api import TIMEOUT_SECONDS, CoreApi
@@ -18,6 +17,7 @@ from consumer.foreign import ForeignAnswers
 from consumer.graph.calendars import GraphCalendars
 from consumer.http import Http
 from consumer.kafka.registry import Registry
+from consumer.ops.audit import AuditLog
 from consumer.ops.metrics import Metrics
 from consumer.settings import Settings
 from consumer.store.store import RedisStore
@@ -34,8 +34,6 @@ from consumer.sync.sweep_ports import SweepPorts
 from consumer.sync.sweep_store import SchedulerStore
 from consumer.unusable import Unusable
 
-log = structlog.get_logger(__name__)
-
 _RENEW_LOOK_SECONDS: Final = 0.5
 """How often leases that are due for renewal are looked for."""
 
@@ -51,11 +49,12 @@ class Engine:
         on_resumed: Callable[[str], None],
         metrics: Metrics | None = None,
         on_plan: PlanSink | None = None,
+        is_service: bool = False,
     ) -> None:
         """``refused`` takes the changes that Graph calls malformed; ``on_resumed`` a site that is served again.
 
         ``on_plan`` makes it a dry run, and takes what a sweep would do. The store and the calendars then refuse every
-        write.
+        write. ``is_service``: log that Redis is unavailable; a command reports that itself.
         """
         dry_run = on_plan is not None
         clock, new_id = SystemClock(), partial(secrets.token_hex, 16)
@@ -72,6 +71,7 @@ class Engine:
             ca_file=settings.ca_file,
             read_only=dry_run,
             new_id=new_id,
+            log_outages=is_service,
         )
         # Each user sees only its port of the store.
         self.operators: OperatorStore = store
@@ -106,6 +106,7 @@ class Engine:
             self.calendars,
             clock,
             self.metrics,
+            AuditLog(),
             new_id=new_id,
             window_days=days,
             dry_run=dry_run,
@@ -153,7 +154,5 @@ async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     """Until cancelled: ``work`` again and again, also while Redis is unavailable."""
     while True:
         await asyncio.sleep(seconds)
-        try:
+        with suppress(StoreUnavailableError):  # the store logs it
             await work()
-        except StoreUnavailableError as error:
-            log.warning("Redis is unavailable", reason=str(error))

@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from consumer.domain.errors import ConfigurationError
+from consumer.redaction import KNOWN, login_of
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -90,6 +91,7 @@ def _read(environment: Mapping[str, str], scheme: str, problems: list[str]) -> P
     authorization = None
     if parts.username or parts.password:
         login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        KNOWN.replace(variable, [login, *login_of(value if "://" in value else f"http://{value}")])
         authorization = f"Basic {base64.b64encode(login.encode()).decode()}"
     shown = f"[{host}]" if ":" in host else host
     return Proxy(variable, f"{parts.scheme}://{shown}:{port or _PORTS[parts.scheme]}", authorization)

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from consumer import setting_values as values
 from consumer.domain.errors import ConfigurationError
 from consumer.operator_text import clean, require_one_line
+from consumer.redaction import KNOWN, login_of
 
 log = structlog.get_logger(__name__)
 
@@ -122,6 +123,9 @@ class Settings(BaseSettings):
     def model_post_init(self, _context: Any, /) -> None:
         """Take the token that was just checked, so that there is a last one from the beginning."""
         self.core_token()
+        given = (self.core_api_token, self.schema_registry_user_info)
+        secrets = [secret.get_secret_value() for secret in given if secret is not None]
+        KNOWN.replace("settings", [*secrets, *login_of(self.redis_url.get_secret_value())])
 
     def core_token(self) -> str:
         """The bearer token for Core's API; from a file, the one that it holds now.
@@ -138,6 +142,7 @@ class Settings(BaseSettings):
         try:
             self._last_token = values.token_of(token_file)
             self._token_problem = ""
+            KNOWN.replace("CALSYNC_CORE_API_TOKEN_FILE", [self._last_token])
         except (OSError, ValueError) as error:
             problem = error.strerror if isinstance(error, OSError) else str(error)
             if problem != self._token_problem:

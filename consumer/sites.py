@@ -18,13 +18,14 @@ from consumer.domain.errors import ConfigurationError
 from consumer.domain.site import Site
 from consumer.domain.timezones import is_iana
 from consumer.operator_text import clean, read_secret, read_text, require_one_line
+from consumer.redaction import KNOWN
 
 log = structlog.get_logger(__name__)
 
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9-]*")
 _TENANT: Final = re.compile(r"[A-Za-z0-9._-]+")
 _REQUIRED: Final = ("id", "name", "timezone", "tenant_id", "client_id")
-_KNOWN: Final = {*_REQUIRED, "client_secret", "client_secret_file", "client_secret_expires"}
+_KEYS: Final = {*_REQUIRED, "client_secret", "client_secret_file", "client_secret_expires"}
 LOOK_SECONDS: Final = 1.0
 STEADY_LOOKS: Final = 10
 """In how many looks a file must be unchanged before it is believed that a site is gone, or that the file is faulty."""
@@ -58,6 +59,7 @@ class SitesFile:
         self._seen = self._contents()
         self._sites = read(self._path)
         self.last_success = time.time()
+        _know(self._sites)
         return self._sites
 
     async def watch(self, changed: Callable[[Sites], None]) -> None:
@@ -89,6 +91,7 @@ class SitesFile:
             added, gone = sites.keys() - self._sites.keys(), self._sites.keys() - sites.keys()
             log.info("sites file read again", sites=len(sites), added=sorted(added), gone=sorted(gone))
             self._sites = sites
+            _know(sites)
             changed(sites)
 
     def _contents(self) -> bytes:
@@ -151,7 +154,7 @@ def read(path: Path) -> Sites:
 
 def _wrong(entry: Mapping[str, Any]) -> list[str]:
     problems = [f"{key} is missing or no text" for key in _REQUIRED if not _is_text(entry.get(key))]
-    problems += [f"unknown key {key!r}" for key in entry if key not in _KNOWN]
+    problems += [f"unknown key {key!r}" for key in entry if key not in _KEYS]
     if _is_text(entry.get("id")) and not _ID.fullmatch(entry["id"]):
         problems.append("id must be small letters, digits and hyphens, and not begin with a hyphen")
     for key in ("name", "client_id", "client_secret"):
@@ -190,6 +193,11 @@ def _secret(entry: Mapping[str, Any], folder: Path, problems: list[str]) -> str:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
+
+
+def _know(sites: Sites) -> None:
+    """Have the secrets taken out of every output."""
+    KNOWN.replace("sites", {site.client_secret for site in sites.values()})
 
 
 def _place(error: Exception) -> str:

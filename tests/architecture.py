@@ -18,7 +18,7 @@ PARTS: Final = {
     "sync": ("sync",),
     "settings": ("settings", "setting_values", "sites", "operator_text"),
     "http": ("http", "proxies", "tls", "retry_after", "foreign", "unusable"),
-    "domain": ("domain", "json_reader"),
+    "domain": ("domain", "json_reader", "redaction", "repeated", "tracing"),
 }
 """What the picture shows as one: the modules and packages of ``consumer/``, each in one part."""
 LABELS: Final = {

@@ -4,6 +4,7 @@ A command's file is imported only when the command is used: importing Kafka, Gra
 ``--help`` needs none of them.
 """
 
+import signal
 import sys
 from importlib import import_module
 from typing import Annotated, Any, Final
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from consumer import __version__
+from consumer import __version__, redaction
 from consumer.cli.redis_hint import redis_message
 from consumer.domain.errors import ConfigurationError, CoreUnavailableError, StoreUnavailableError, TransientError
 
@@ -91,12 +92,14 @@ def _require_text(arguments: list[str]) -> None:
 
 def _fail(code: int, *problems: str) -> None:
     for problem in problems:
-        sys.stderr.write(f"calsync: {problem}\n")
+        sys.stderr.write(f"calsync: {redaction.text(problem, addresses=False)}\n")
     sys.exit(code)
 
 
 def main() -> None:
     """Run the command; every known fault becomes a message and an exit code."""
+    # It changes the level of a service's log. One that comes while the service starts must not end it.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         _require_text(sys.argv[1:])
         cli()
@@ -108,3 +111,7 @@ def main() -> None:
         _fail(FAULT, f"CALSYNC_CORE_API_URL: {error}")
     except TransientError as error:
         _fail(FAULT, str(error))
+    except Exception as error:  # noqa: BLE001 (every unexpected error ends here)
+        # Python's own report would show what the error's message holds.
+        import_module("consumer.ops.logging").unexpected(error)
+        sys.exit(FAULT)

@@ -1,7 +1,6 @@
 """``calsync sweep``: one sweep, now."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, NoReturn
@@ -9,7 +8,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.table import Table
 
-from consumer.cli.console import Json, SiteOptions, configured, errors, output, print_document, run_until_done
+from consumer.cli.console import (
+    Json,
+    Redacted,
+    SiteOptions,
+    configured,
+    errors,
+    output,
+    print_document,
+    run_until_done,
+)
 from consumer.cli.entry import FAULT
 from consumer.cli.opened import address_of, named_sites, opened
 from consumer.cli.progress import sweep_progress
@@ -135,10 +143,10 @@ def report_sweeps(reports: Sequence[Report], *, planned: Sequence[PlannedRepair]
     else:
         for report in reports:
             for line in (*planned_lines(report.site_id, planned or ()), *unavailable_lines(report)):
-                sys.stdout.write(f"{line}\n")
+                Redacted("stdout").write(f"{line}\n")
         output.print(table(reports, dry_run=planned is not None))
     for reason in dict.fromkeys(report.failure for report in reports if report.failure and "Redis: " in report.failure):
-        sys.stderr.write(f"calsync: {redis_message('Redis: ' + reason.partition('Redis: ')[2])}\n")
+        Redacted("stderr").write(f"calsync: {redis_message('Redis: ' + reason.partition('Redis: ')[2])}\n")
     raise typer.Exit(0 if all(report.whole for report in reports) else FAULT)
 
 

@@ -68,6 +68,23 @@ class EventSummary(NamedTuple):
     """Aware, UTC; ``None`` where the list does not show it: a calendarView cannot select it."""
 
 
+OWNED: Final = (
+    "subject",
+    "location",
+    "body",
+    "start",
+    "end",
+    "all_day",
+    "show_as",
+    "reminder",
+    "reminder_minutes",
+    "sensitivity",
+    "importance",
+    "series",
+)
+"""The names of the fields that this service owns, in the order of ``RemoteEvent.owned``."""
+
+
 @dataclass(frozen=True)
 class RemoteEvent:
     """One event as Graph showed it: only the owned fields, and what shows whose it is."""
@@ -112,21 +129,31 @@ class RemoteEvent:
 
     def reads_as(self, event: Event) -> bool:
         """Whether this event already shows what ``event`` wants."""
-        return self.owned == (
-            event.subject,
-            event.location,
-            html_lines(event.body),
-            event.start,
-            event.end,
-            False,
-            "busy",
-            True,
-            REMINDER_MINUTES,
-            "normal",
-            "normal",
-            True,
-        )
+        return self.owned == _owned_by(event)
+
+    def differing(self, event: Event) -> tuple[str, ...]:
+        """The names of the owned fields that show something else than ``event`` wants."""
+        pairs = zip(OWNED, self.owned, _owned_by(event), strict=True)
+        return tuple(name for name, shown, wanted in pairs if shown != wanted)
 
     def digest(self) -> bytes:
         """Sixteen bytes of the owned fields *as Graph gives them back*; see ``Link.settled``."""
         return hashlib.sha256(repr(self.owned).encode(errors="surrogatepass")).digest()[:16]
+
+
+def _owned_by(event: Event) -> tuple[object, ...]:
+    """The owned fields of a remote event that shows what ``event`` wants."""
+    return (
+        event.subject,
+        event.location,
+        html_lines(event.body),
+        event.start,
+        event.end,
+        False,
+        "busy",
+        True,
+        REMINDER_MINUTES,
+        "normal",
+        "normal",
+        True,
+    )

@@ -89,3 +89,8 @@ def may_conceal(state: State, mailbox: Mailbox) -> bool:
 def rank(revision: int, *, deleted: bool = False) -> int:
     """Orders the states of a job: by revision, and a deletion after the state that it removed."""
     return revision * 2 + deleted
+
+
+def revision_of(rank: int) -> int:
+    """The revision of the state that has this rank; of a deletion, that of the state that it removed."""
+    return rank // 2

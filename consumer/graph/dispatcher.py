@@ -20,6 +20,7 @@ from consumer.graph.tokens import Tokens
 from consumer.http import Answer, Http, NoAnswerError
 from consumer.json_reader import loads
 from consumer.retry_after import retry_after
+from consumer.tracing import SPANS
 
 AT_ONCE: Final = 24
 """HTTP requests in flight for one app. A batch runs four of its requests at a time, for all mailboxes together."""
@@ -91,7 +92,8 @@ class Dispatcher:
             raise obstacle
         self._queues.add(call)
         self._flush_soon()
-        return await call.reply
+        with SPANS.span("graph request", operation=call.operation):
+            return await call.reply
 
     def _flush_soon(self) -> None:
         """At the end of this turn of the loop, so that what is asked at the same moment travels together."""

@@ -69,8 +69,9 @@ class BackPressure:
         pause_all = draining or fullness > (RESUME_AT if self.pause_all else 1.0)
         if pause_all != self.pause_all:
             self.pause_all = pause_all
-            event = "consumption paused" if pause_all else "consumption resumed"
-            log.info(event, records=total.records, bytes=total.bytes)
+            log.info(
+                "consumption paused" if pause_all else "consumption resumed", records=total.records, bytes=total.bytes
+            )
         self._update_shares(loads, waiting)
         if fullness <= RELIEVE_AT or now - self._relieved_at < RELIEF_SECONDS:
             return False

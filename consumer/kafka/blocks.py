@@ -1,15 +1,19 @@
 """Blocked partitions: they stay assigned but are not read, and reading resumes where the block begins."""
 
+import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from consumer.kafka.assigned_partitions import AssignedPartitions
 from consumer.kafka.commits import Commits
+from consumer.repeated import Repeated
 
 log = structlog.get_logger(__name__)
+
+_HINT: Final = "too many unreadable records in a row: see calsync dead-letters list; its resume has it read on"
 
 Action = Literal["rewind", "lift"]
 
@@ -39,6 +43,7 @@ class Blocks:
         self._topic = topic
         self._assigned = assigned
         self._commits = commits
+        self._repeated = Repeated(time.monotonic)
         self._begins_at: dict[int, int | None] = {}
         """Of each partition that is paused for a block: the offset at which the block begins."""
         self._waiting_since: dict[int, float] = {}
@@ -67,7 +72,7 @@ class Blocks:
         for partition, begins_at in blocked.items():
             if partition in self._assigned and partition not in self._begins_at:
                 self._begins_at[partition] = begins_at
-                log.error("partition blocked", partition=partition)
+                log.error("partition blocked", partition=partition, offset=begins_at, hint=_HINT)
 
     def advance(self, consumer: Consumer, blocked: Mapping[int, int | None]) -> None:
         """Rewind and lift what is due. The blocked partitions must be paused."""
@@ -85,7 +90,9 @@ class Blocks:
         try:
             consumer.seek(TopicPartition(self._topic, partition, offset))
         except KafkaException as error:
-            log.info("seek postponed", partition=partition, error=error.args[0].name())
+            self._repeated.happened(
+                partition, log.info, "seek postponed", partition=partition, error=error.args[0].name()
+            )
             return False
         oldest = self._assigned[partition].ledger.oldest()
         if oldest is not None:

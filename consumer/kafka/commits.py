@@ -7,6 +7,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from consumer.kafka.assigned_partitions import AssignedPartitions
+from consumer.repeated import Repeated
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ class Commits:
         self._assigned = assigned
         self._keep = keep
         self._monotonic = monotonic
+        self._repeated = Repeated(monotonic)
 
     def commit(self, consumer: Consumer) -> None:
         """Start a commit of the positions that have moved. Does not block."""
@@ -111,4 +113,4 @@ class Commits:
             assigned = self._assigned.get(offset.partition)
             if assigned is not None:
                 assigned.ledger.forget_position()
-        log.info("commit postponed", error=error.name())
+        self._repeated.happened(error.code(), log.info, "commit postponed", error=error.name())

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from consumer.domain.errors import ConfigurationError
 from consumer.kafka.librdkafka_log import LibrdkafkaLog
 from consumer.operator_text import clean, read_text, require_one_line
+from consumer.redaction import KNOWN
 from consumer.setting_values import readable
 
 Config = dict[str, Any]
@@ -49,6 +50,8 @@ _FILES: Final = frozenset(
 )
 """Properties that name a file. Only librdkafka checks those that may also name a directory (ssl.ca.location,
 https.ca.location)."""
+_SECRET: Final = re.compile(r"password|secret|\.pem$|jaas|oauthbearer\.config|token")
+"""Names of properties whose values must appear in no output."""
 _WITH_UNIT: Final = re.compile(r"[+-]?[0-9]+\s*[A-Za-z]+")
 _FIXED: Final = frozenset(
     {
@@ -95,6 +98,7 @@ def read_properties(path: Path | None) -> Config:
             problems.append(f"CALSYNC_KAFKA_CONFIG_FILE: {path} line {number}: {fault}")
         else:
             properties[key] = value
+    KNOWN.replace("CALSYNC_KAFKA_CONFIG_FILE", [value for key, value in properties.items() if _SECRET.search(key)])
     if problems:
         raise ConfigurationError(problems)
     return properties

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from consumer import redaction
 from consumer.kafka.parcel import PREFIX, number
 from consumer.kafka.record import Epoch, Record
 
@@ -44,7 +45,13 @@ def dead_letter_of(found: Record) -> DeadLetter:
     )
     attempts = _number(about.get("attempts"), 1)
     return DeadLetter(
-        found.partition, found.offset, found.timestamp, about.get("reason", ""), attempts, record, "truncated" in about
+        found.partition,
+        found.offset,
+        found.timestamp,
+        redaction.text(about.get("reason", "")),
+        attempts,
+        record,
+        "truncated" in about,
     )
 
 

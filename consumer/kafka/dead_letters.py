@@ -1,6 +1,7 @@
 """Writes dead letters: records that cannot be processed, with the reason, before their offset is committed."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Final, Literal, cast
@@ -10,10 +11,11 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from consumer.kafka.config import Config, make
 from consumer.kafka.hints import hint_of
-from consumer.kafka.librdkafka_log import LibrdkafkaLog
+from consumer.kafka.librdkafka_log import QUIET
 from consumer.kafka.parcel import Parcel, Room, parcel
 from consumer.kafka.record import Record
 from consumer.kafka.waiting import Backoff, Wait
+from consumer.repeated import Repeated
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +61,7 @@ class DeadLetters:
             make_producer,
             {
                 **config,
-                "logger": LibrdkafkaLog(),
+                **QUIET,
                 "acks": "all",
                 "delivery.timeout.ms": int(_DELIVERY_SECONDS * 1000),
                 # Core's records may be compressed on their topic. Uncompressed, they may be too large for this one
@@ -74,6 +76,7 @@ class DeadLetters:
             },
         )
         self._topic = topic
+        self._repeated = Repeated(time.monotonic)
         self._threads = threads
         self._under_way = 0
         self._poller: asyncio.Task[None] | None = None
@@ -109,7 +112,7 @@ class DeadLetters:
                     reason_now, hint = await self._explain(error)
                     await asyncio.sleep(wait.failed("dead_letter", reason_now, hint))
             else:
-                self._log_written(record, reason, sent, make_key=make_key)
+                self._log_written(record, kind, reason, sent, make_key=make_key)
                 self._on_written(kind)
                 return True
         return False
@@ -172,19 +175,18 @@ class DeadLetters:
         except KafkaException as error:
             return cast("KafkaError", error.args[0])
 
-    def _log_written(self, record: Record, reason: str, sent: Parcel, *, make_key: bool) -> None:
-        log.warning("record dead-lettered", partition=record.partition, offset=record.offset, reason=reason)
+    def _log_written(self, record: Record, kind: Kind, reason: str, sent: Parcel, *, make_key: bool) -> None:
+        place = {"partition": record.partition, "offset": record.offset}
         if sent.shortened:
-            log.error(
-                "dead letter shortened: it was too large for its topic",
-                topic=self._topic,
-                partition=record.partition,
-                offset=record.offset,
-                kept=len(sent.value or b""),
-                hint=hint_of(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)),
-            )
+            hint = hint_of(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+            kept = len(sent.value or b"")
+            log.error("record dead-lettered, shortened to fit its topic", **place, reason=reason, kept=kept, hint=hint)
+        elif kind != "refused":  # the lane has logged Graph's refusal
+            log.warning("record dead-lettered", **place, reason=reason)
         if make_key:
-            log.warning(
+            self._repeated.happened(
+                "compacted",
+                log.warning,
                 "dead-letter topic is compacted: dead letters with the same key replace one another",
                 topic=self._topic,
                 hint="set cleanup.policy=delete on the dead-letter topic",

@@ -73,9 +73,10 @@ class GroupLoop:
         self._pauses = Pauses(topic)
         self._pressure = BackPressure(limits)
         self._blocks = Blocks(topic, assigned, self._commits)
+        self._errors = ErrorLog(monotonic)
         self._config = {
             **config,
-            "error_cb": ErrorLog(monotonic).error,
+            "error_cb": self._errors.error,
             "on_commit": self._commits.on_commit,
             "logger": LibrdkafkaLog(),
         }
@@ -103,6 +104,7 @@ class GroupLoop:
         self.polled_at = self._monotonic()
         self._take_receipts()
         self._recreation.saw_id(self._requests.topic_id)
+        self._errors.answered(self._requests.answered_at)
         if self._left_old_topic():
             return True
         self._pause_and_rewind(consumer)
@@ -186,8 +188,9 @@ class GroupLoop:
                 self.fault = str(error)
                 return
             else:
-                ErrorLog.write(error)
+                self._errors.error(error)
         if records:
+            self._errors.answered(self._monotonic())
             self._handlers.deliver(records)
 
     def _read(self, message: Message) -> list[Record]:

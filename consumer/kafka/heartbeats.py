@@ -1,5 +1,6 @@
 """Debezium's heartbeats, which show that the feed works even if no job changes."""
 
+import time
 from threading import Lock
 from typing import Final
 
@@ -7,7 +8,8 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from consumer.kafka.config import Config, make
-from consumer.kafka.librdkafka_log import LibrdkafkaLog
+from consumer.kafka.librdkafka_log import QUIET, level_of
+from consumer.repeated import Repeated
 
 log = structlog.get_logger(__name__)
 
@@ -18,8 +20,9 @@ class Heartbeats:
     """Reads the end of the heartbeat topic, without a group, so that every replica reads every heartbeat."""
 
     def __init__(self, config: Config, topic: str) -> None:
-        self._consumer = make(Consumer, {**config, "logger": LibrdkafkaLog()})
+        self._consumer = make(Consumer, {**config, **QUIET})
         self._topic = topic
+        self._repeated = Repeated(time.monotonic)
         self._assigned = False
         self._missing = False
         self._newest = 0.0
@@ -31,7 +34,10 @@ class Heartbeats:
             with self._lock:
                 return self._read()
         except KafkaException as error:
-            log.warning("reading heartbeats failed", topic=self._topic, error=error.args[0].name())
+            fault = error.args[0]
+            self._repeated.happened(
+                fault.code(), level_of(fault), "reading heartbeats failed", topic=self._topic, error=fault.name()
+            )
             return self._newest or None
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ partition wait for that task. Every other partition continues.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -25,7 +26,8 @@ from consumer.kafka.decode import Changed, Decoder, Deleted, Ignored, Incomplete
 from consumer.kafka.decode_with_registry import RevokedError, decode
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.registry import Registry
-from consumer.kafka.waiting import LOG_SECONDS, Wait, Waits
+from consumer.kafka.waiting import Wait, Waits
+from consumer.repeated import Repeated
 from consumer.sync.dirty_marks import DirtyMarks
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival, Router
@@ -79,6 +81,7 @@ class Intake:
         self._block = block
         self._waits = waits
         self._retry_seconds = retry_seconds
+        self._repeated = Repeated(time.monotonic)
         self._unreadable: dict[Epoch, int] = {}
         """How many unreadable records came in a row, by epoch. Ended epochs are dropped with the next such record."""
         self._ready: deque[tuple[Record, Arrival | None]] = deque()
@@ -141,15 +144,10 @@ class Intake:
 
     async def _route(self, arrivals: list[Arrival]) -> None:
         """Route them, as often as it takes: no partition can continue without Redis."""
-        monotonic = asyncio.get_running_loop().time
-        logged_at = float("-inf")
         while arrivals:
             try:
                 await self._router.route(arrivals)
-            except StoreUnavailableError as error:
-                if monotonic() - logged_at >= LOG_SECONDS:
-                    logged_at = monotonic()
-                    log.error("consumption waits for Redis", reason=str(error))
+            except StoreUnavailableError:
                 await asyncio.sleep(self._retry_seconds)
             else:
                 return
@@ -205,7 +203,10 @@ class Intake:
         try:
             job = await self._core.job(site_id, job_id)
         except CoreUnavailableError as error:
-            log.warning("incomplete record left to the sweep", job=job_id, reason=str(error))
+            reason = str(error)
+            self._repeated.happened(
+                reason, log.warning, "incomplete record left to the sweep", site=site_id, job=job_id, reason=reason
+            )
             if await self._mark(Mailbox(site_id, ""), job_id, wait):
                 receipt.part_done("handed_over")
             return None

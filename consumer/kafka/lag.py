@@ -1,16 +1,15 @@
 """The consumer group's lag, as the broker gives it: librdkafka's own figures do not change while it is paused."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import structlog
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from consumer.kafka.config import Config, make
-from consumer.kafka.librdkafka_log import LibrdkafkaLog
+from consumer.kafka.librdkafka_log import QUIET, level_of
+from consumer.repeated import Repeated
 from consumer.sync.partition_lag import PartitionLag
-
-log = structlog.get_logger(__name__)
 
 _TIMEOUT_SECONDS: Final = 5.0
 _SHORT_SECONDS: Final = 0.5
@@ -23,9 +22,9 @@ class Lag:
     """Measures with its own client, which never joins the group."""
 
     def __init__(self, config: Config, topic: str, make_consumer: Callable[[Config], Consumer] = Consumer) -> None:
-        quiet = {"enable.auto.commit": False, "logger": LibrdkafkaLog()}
-        self._consumer = make(make_consumer, {**config, **quiet})
+        self._consumer = make(make_consumer, {**config, **QUIET, "enable.auto.commit": False})
         self._topic = topic
+        self._repeated = Repeated(time.monotonic)
         self._measured: dict[int, PartitionLag] = {}
         """The last measurement of each partition that was asked for last."""
 
@@ -43,10 +42,10 @@ class Lag:
         nothing is read in normal operation.
         """
         before, self._measured = self._measured, {p: self._measured[p] for p in oldest if p in self._measured}
-        errors = set()
+        errors: dict[int, KafkaError] = {}
         for committed in self._committed(list(oldest)):
             if committed.error is not None:
-                errors.add(committed.error.name())
+                errors[committed.error.code()] = committed.error
                 continue
             try:
                 self._measure(
@@ -56,9 +55,9 @@ class Lag:
                     _SHORT_SECONDS if errors else _TIMEOUT_SECONDS,
                 )
             except KafkaException as error:
-                errors.add(error.args[0].name())
-        if errors:
-            log.warning("lag measurement failed", errors=sorted(errors))
+                errors[error.args[0].code()] = error.args[0]
+        for fault in errors.values():
+            self._failed(fault)
         return {
             number: PartitionLag(lag.records, lag.committed, oldest[number] or lag.oldest)
             for number, lag in self._measured.items()
@@ -69,8 +68,11 @@ class Lag:
         try:
             return self._consumer.committed(asked, timeout=_TIMEOUT_SECONDS) if asked else []
         except KafkaException as error:
-            log.warning("lag measurement failed", errors=[error.args[0].name()])
+            self._failed(error.args[0])
             return []
+
+    def _failed(self, fault: KafkaError) -> None:
+        self._repeated.happened(fault.code(), level_of(fault), "lag measurement failed", error=fault.name())
 
     def _measure(
         self, committed: TopicPartition, since: float | None, before: PartitionLag | None, timeout: float

@@ -9,13 +9,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from consumer.domain.errors import ConfigurationError, TransientError
 from consumer.kafka.config import Config, make
 from consumer.kafka.hints import hint_of
-from consumer.kafka.librdkafka_log import LibrdkafkaLog
+from consumer.kafka.librdkafka_log import UNAVAILABLE, LibrdkafkaLog
 from consumer.kafka.message import place_of, record_of
 from consumer.kafka.record import Epoch, Record
 
 _TIMEOUT_SECONDS: Final = 10.0
 _BATCH: Final = 500
-_UNAVAILABLE: Final = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
 class OffsetRange:
@@ -133,7 +132,7 @@ def offset_range(config: Config, topic: str, group: str) -> Iterator[OffsetRange
 
 
 def _unreadable(topic: str, error: KafkaError) -> ConfigurationError | TransientError:
-    if error.code() in _UNAVAILABLE:
+    if error.code() in UNAVAILABLE:
         return TransientError(f"CALSYNC_KAFKA_BOOTSTRAP_SERVERS: no broker answers: {error.str()}")
     advice = hint_of(error)
     return ConfigurationError([f"topic {topic} cannot be read: {error.str()}{f': {advice}' if advice else ''}"])

@@ -7,6 +7,8 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from consumer.repeated import Repeated
+
 log = structlog.get_logger(__name__)
 
 _STEP_SECONDS: Final = 1.0
@@ -40,6 +42,7 @@ class Overruns:
         self._topic = topic
         self._on_overrun = on_overrun
         self._monotonic = monotonic
+        self._repeated = Repeated(monotonic)
         self._questions: dict[int, _Question] = {}
         """At most one for each assigned partition."""
         self._next_at = 0.0
@@ -86,7 +89,8 @@ class Overruns:
                     break
                 self._ask_low(consumer, partition, left)
         except KafkaException as error:
-            log.info("check for deleted records postponed", error=error.args[0].name())
+            name = error.args[0].name()
+            self._repeated.happened(name, log.info, "check for deleted records postponed", error=name)
         self._next_at = self._monotonic() + _REST_SECONDS
 
     def _ask_committed(self, consumer: Consumer, seconds: float) -> None:

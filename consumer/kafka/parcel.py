@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Final
 
+from consumer import redaction
 from consumer.kafka.record import Headers, Record
 
 PREFIX: Final = "calsync."
@@ -79,7 +80,7 @@ def parcel(record: Record, reason: str, room: Room, *, make_key: bool = False) -
     """
     before = {name.removeprefix(PREFIX): value for name, value in record.headers if name.startswith(PREFIX)}
     about: dict[str, str | bytes] = {
-        "reason": reason[:_REASON_CHARACTERS],
+        "reason": redaction.text(reason)[:_REASON_CHARACTERS],
         "topic": record.topic,
         "partition": str(record.partition),
         "offset": str(record.offset),

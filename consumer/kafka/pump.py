@@ -56,6 +56,7 @@ class Pump:
         """
         self._loop = loop
         self._on_end = on_end
+        self._monotonic = monotonic
         self._requests = Requests()
         to_loop = loop.call_soon_threadsafe
         handlers = Handlers(
@@ -118,6 +119,8 @@ class Pump:
     def saw(self, topic_id: str | None) -> None:
         """The topic's id as it is now, ``None`` if it is not known."""
         self._requests.topic_id = topic_id
+        if topic_id is not None:
+            self._requests.answered_at = self._monotonic()
 
     def drain(self) -> None:
         """Read no more records, but stay in the group and commit."""

@@ -22,6 +22,8 @@ class Requests:
     """The partitions with a record that cannot be finished now: at most all of the topic's."""
     topic_id: str | None = None
     """The topic's id as it was last read; ``None`` if it is not known now."""
+    answered_at: float = float("-inf")
+    """When the brokers last gave it, on the monotonic clock."""
     draining: Event = field(default_factory=Event)
     """Set: read no more records, but stay in the group and commit."""
     stopping: Event = field(default_factory=Event)

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from consumer.kafka.config import Config, make
-from consumer.kafka.librdkafka_log import LibrdkafkaLog
+from consumer.kafka.librdkafka_log import QUIET
 
 _TIMEOUT_SECONDS: Final = 10.0
 _IDENTITY_SECONDS: Final = 10.0
@@ -31,7 +31,7 @@ class TopicIdentity:
         make_admin: Callable[[Config], AdminClient] = AdminClient,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._admin = make(make_admin, {**config, "logger": LibrdkafkaLog()})
+        self._admin = make(make_admin, {**config, **QUIET})
         self._topic = topic
         self._monotonic = monotonic
 
@@ -59,7 +59,7 @@ class TopicIdentity:
 def cleanup_policy(config: Config, topic: str) -> str | None:
     """The topic's ``cleanup.policy``; ``None`` if the broker does not give it, or not to this user. Blocks."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    admin = AdminClient(config)  # must not be collected before it answers
+    admin = make(AdminClient, {**config, **QUIET})  # must not be collected before it answers
     [described] = admin.describe_configs([resource], request_timeout=_TIMEOUT_SECONDS).values()
     try:
         return str(described.result(_TIMEOUT_SECONDS)["cleanup.policy"].value)

@@ -5,6 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
+from consumer import redaction
 from consumer.ops.runbook_pages import add_pages
 
 STALE_POLL_SECONDS: Final = 60.0
@@ -43,12 +44,17 @@ class HealthServer:
         await self._runner.cleanup()
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._render(), headers={"Content-Type": self._content_type})
+        body = redaction.page(self._render().decode()).encode()
+        return web.Response(body=body, headers={"Content-Type": self._content_type})
 
 
 def _answering(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_request: web.Request) -> web.Response:
         trouble = await check()
-        return web.Response(text="ok\n") if trouble is None else web.Response(text=f"{trouble}\n", status=503)
+        return (
+            web.Response(text="ok\n")
+            if trouble is None
+            else web.Response(text=f"{redaction.text(trouble)}\n", status=503)
+        )
 
     return answer

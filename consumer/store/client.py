@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from consumer.domain.errors import ConfigurationError, ReadOnlyError
 from consumer.store.connection import on_connect
+from consumer.store.outage import Outage
 from consumer.store.pipeline import Argument, Pipeline
 from consumer.store.script import LEASING, RENEW, SCRIPTS, Script
 
@@ -28,18 +29,25 @@ def _trust(ca_file: Path) -> dict[str, Any]:
 class Client:
     """Commands and scripts on one Redis. Each raises what :class:`~consumer.store.pipeline.Pipeline` raises."""
 
-    def __init__(self, redis: Redis, prefix: str, *, read_only: bool = False) -> None:
+    def __init__(self, redis: Redis, prefix: str, *, read_only: bool = False, outage: Outage | None = None) -> None:
         """``read_only``: leases may be taken and released, and any other write raises ``ReadOnlyError``."""
         self.redis = redis
         self.prefix = prefix
         self.read_only = read_only
-        self._pipeline = Pipeline(redis, [script.source for script in SCRIPTS])
+        self._pipeline = Pipeline(redis, [script.source for script in SCRIPTS], outage)
         # Renewals do not wait behind other commands, or a lease could expire meanwhile.
-        self._renewals = Pipeline(redis, [RENEW.source])
+        self._renewals = Pipeline(redis, [RENEW.source], outage)
 
     @classmethod
     def connect(
-        cls, url: str, prefix: str, new_id: Callable[[], str], *, ca_file: Path | None, read_only: bool
+        cls,
+        url: str,
+        prefix: str,
+        new_id: Callable[[], str],
+        *,
+        ca_file: Path | None,
+        read_only: bool,
+        outage: Outage | None = None,
     ) -> "Client":
         """A client of the Redis at ``url``; nothing is sent yet.
 
@@ -60,7 +68,7 @@ class Client:
             redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         except (RedisError, ValueError, TypeError, OSError):
             raise ConfigurationError(["CALSYNC_REDIS_URL: its options cannot be used"]) from None
-        return cls(redis, prefix, read_only=read_only)
+        return cls(redis, prefix, read_only=read_only, outage=outage)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -10,6 +10,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from consumer.domain.errors import ConfigurationError, StoreUnavailableError
 from consumer.store.connection import refuses_writes
+from consumer.store.outage import Outage
 from consumer.store.version import NewerDataError
 
 log = structlog.get_logger(__name__)
@@ -29,9 +30,13 @@ class Pipeline:
     The queue holds the commands of the callers that wait, and nothing else: the callers bound it.
     """
 
-    def __init__(self, redis: Redis, scripts: Sequence[bytes]) -> None:
-        """``scripts`` are loaded when Redis does not know one, for example after a restart."""
+    def __init__(self, redis: Redis, scripts: Sequence[bytes], outage: Outage | None = None) -> None:
+        """``scripts`` are loaded when Redis does not know one, for example after a restart.
+
+        ``outage`` logs that Redis is unavailable; a command has none, because it reports that as its own outcome.
+        """
         self._redis = redis
+        self._outage = outage
         self._scripts = scripts
         self._waiting: list[tuple[tuple[Argument, ...], asyncio.Future[Any]]] = []
         self._sender: asyncio.Task[None] | None = None
@@ -89,6 +94,12 @@ class Pipeline:
             answers = [error] * len(batch)
         if any(isinstance(answer, Exception) and refuses_writes(answer) for answer in answers):
             await self._leave_server()
+        if self._outage is not None:
+            fault = next((answer for answer in answers if isinstance(answer, Exception)), None)
+            if fault is None:
+                self._outage.answered()
+            elif isinstance(fault, RedisError | OSError) and not isinstance(fault, NewerDataError):
+                self._outage.failed(str(fault))
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():
                 continue  # the caller was cancelled

@@ -11,7 +11,6 @@ from consumer.domain.event import RENDERING, Event, RemoteEvent
 from consumer.domain.link import Link, Pending
 from consumer.domain.plan import Adopt, Create, Delete, Leave, Plan, Remake, Situation, Update
 from consumer.sync.look import get, is_shown
-from consumer.sync.ports import Calendar
 from consumer.sync.receipts import ChangeResult
 from consumer.sync.run_context import Assignment, RunContext
 
@@ -29,12 +28,12 @@ async def apply(assignment: Assignment, situation: Situation, planned: Plan) -> 
         GoneError: the event to update is gone.
         RunAgainError: a step needs an intent, which only the beginning of a run writes.
     """
-    job_id, calendar = assignment.job_id, assignment.run.calendar
+    job_id = assignment.job_id
     result: ChangeResult = "applied"
     for event_id in planned.surplus:
         # Delete surplus events first. The step may link another event; if a deletion failed after that, nothing would
         # lead to this one.
-        await _delete(calendar, event_id)
+        await _delete(assignment, event_id)
     match planned.step:
         case Leave():
             result = _leave(assignment, planned.step, situation.seen)
@@ -45,7 +44,7 @@ async def apply(assignment: Assignment, situation: Situation, planned: Plan) -> 
         case Create(event):
             await _create(assignment, event)
         case Update(event_id, event):
-            await _update(assignment, event_id, event)
+            await _update(assignment, event_id, event, _changed(assignment, event_id, event, situation))
             await _check_view(assignment, event_id, situation)
             if situation.seen:
                 await _note_how_it_reads(assignment, event_id, event)
@@ -80,15 +79,35 @@ async def _create(assignment: Assignment, event: Event) -> None:
         raise RunAgainError("no intent was written for this create")
     run.creates[job_id] = transaction_id
     written = await _write(run, event, lambda event: run.calendar.create(event, assignment.tag, transaction_id))
+    assignment.written("created", written.event_id)
     if assignment.known.fresh and job_id not in run.repeated:
         await _written(assignment, written, event)
     else:
         # Perhaps an earlier create with this transactionId has made it: as it was wanted then, edited since, or
         # without its tag (msgraph-sdk-ruby#38), so that no sweep would see it.
-        await _update(assignment, written.event_id, event, claimed_by=assignment.tag)
+        await _update(assignment, written.event_id, event, written.differing(event), claimed_by=assignment.tag)
 
 
-async def _update(assignment: Assignment, event_id: str, event: Event, claimed_by: str | None = None) -> None:
+def _changed(assignment: Assignment, event_id: str, event: Event, situation: Situation) -> Sequence[str]:
+    """The names of the fields that an update changes, for the audit.
+
+    Of an event that was not read, the link shows whether its times change, and whether anything else does: then the
+    name is ``contents``.
+    """
+    seen = next((event for event in situation.seen or () if event.event_id == event_id), None)
+    if seen is not None:
+        return seen.differing(event)
+    link = assignment.memory
+    if not isinstance(link, Link):
+        return ("contents",)
+    times = [name for name in ("start", "end") if getattr(link, name) != getattr(event, name)]
+    before = replace(event, start=link.start, end=link.end)
+    return times if times and before.fingerprint() == link.fingerprint else [*times, "contents"]
+
+
+async def _update(
+    assignment: Assignment, event_id: str, event: Event, changed: Sequence[str], claimed_by: str | None = None
+) -> None:
     run = assignment.run
 
     def send(event: Event) -> Awaitable[RemoteEvent]:
@@ -103,6 +122,7 @@ async def _update(assignment: Assignment, event_id: str, event: Event, claimed_b
             # If it lands after a later one, the sweep's view does not show it.
             run.outcome.dirty.add(assignment.job_id)
         raise
+    assignment.written("updated" if claimed_by is None else "claimed", event_id, changed)
     await _written(assignment, written, event)
 
 
@@ -129,6 +149,7 @@ async def _written(assignment: Assignment, written: RemoteEvent, event: Event) -
         again = await assignment.run.calendar.update(written.event_id, event.in_utc())
     except GoneError:
         raise RunAgainError("the event is gone") from None
+    assignment.written("updated", written.event_id, ("start", "end"))
     _remember(assignment, again, event)
 
 
@@ -178,7 +199,7 @@ async def _remake(assignment: Assignment, event_ids: Sequence[str]) -> NoReturn:
     """Delete the events. The next run writes an intent and creates one."""
     outcome = assignment.run.outcome
     for event_id in event_ids:
-        await _delete(assignment.run.calendar, event_id)
+        await _delete(assignment, event_id)
     outcome.links.pop(assignment.job_id, None)
     outcome.forgotten.add(assignment.job_id)
     raise RunAgainError("the event must be created again")
@@ -194,18 +215,18 @@ async def _without_others(assignment: Assignment, event_ids: Sequence[str]) -> S
 
 
 async def _delete_all(assignment: Assignment, event_ids: Sequence[str], situation: Situation) -> None:
-    calendar = assignment.run.calendar
-    existed = [await _delete(calendar, event_id) for event_id in event_ids]
+    existed = [await _delete(assignment, event_id) for event_id in event_ids]
     if situation.seen is None and not all(existed):
         # After a loss of data the link may be an old one.
-        for found in await calendar.find(assignment.tag):
-            await _delete(calendar, found.event_id)
+        for found in await assignment.run.calendar.find(assignment.tag):
+            await _delete(assignment, found.event_id)
 
 
-async def _delete(calendar: Calendar, event_id: str) -> bool:
+async def _delete(assignment: Assignment, event_id: str) -> bool:
     """Delete the event; returns whether it existed."""
     try:
-        await calendar.delete(event_id)
+        await assignment.run.calendar.delete(event_id)
     except GoneError:
         return False
+    assignment.written("deleted", event_id)
     return True

@@ -1,8 +1,9 @@
 """One run, or one inspection, of a lane: what is carried out when its turn comes, and what follows from the result."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -10,6 +11,7 @@ from consumer.domain.compare import MailboxSnapshot, Unread
 from consumer.domain.errors import RequestRefusedError, StoreUnavailableError, TransientError
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
+from consumer.repeated import Repeated
 from consumer.sync.after_run import (
     DeadLetterChanges,
     Decision,
@@ -38,8 +40,13 @@ from consumer.sync.reconcile import Reconciler
 from consumer.sync.refusals import Judgement, Refusal
 from consumer.sync.run_context import RunResult
 from consumer.sync.site_registry import SiteRegistry
+from consumer.tracing import SPANS
 
 log = structlog.get_logger(__name__)
+
+
+_TRACED: Final = 20
+"""How many records a trace of a run names."""
 
 
 class RefusedChanges(Protocol):
@@ -72,6 +79,7 @@ class LaneRuns:
         self._lanes = lanes
         self._apps = apps
         self._foreign = Foreign()
+        self._repeated = Repeated(clock.monotonic)
 
     async def run(self, lane: Lane) -> float:
         """Carry out what the lane has taken: its changes, or without any, the inspection that a sweep waits for."""
@@ -99,7 +107,8 @@ class LaneRuns:
         if early := lane.history.early(self._clock.monotonic()):
             return await self._do(lane, site, Failed(TransientError("Graph has asked us to wait", retry_after=early)))
         try:
-            result = await self._reconciler.run(site, lane.mailbox, lane.running)
+            with SPANS.span("run", site=site.site_id, jobs=len(lane.running), records=_places_of(lane.running)):
+                result = await self._reconciler.run(site, lane.mailbox, lane.running)
         except Exception as error:
             log.critical("unexpected error in a run", site=site.site_id, exc_info=True)
             result = RunResult(trouble=TransientError(f"an unexpected error: {type(error).__name__}", unknown=True))
@@ -250,9 +259,22 @@ class LaneRuns:
         if step.jobs is None:
             lane.take_rest()
             if step.reason:
-                log.warning("mailbox handed over to the sweep", site=site_id, reason=step.reason)
+                self._repeated.happened(
+                    (site_id, "mailbox"),
+                    log.warning,
+                    "mailbox handed over to the sweep",
+                    site=site_id,
+                    reason=step.reason,
+                )
         else:
-            log.warning("failing jobs handed over to the sweep", site=site_id, jobs=step.jobs, reason=step.reason)
+            self._repeated.happened(
+                (site_id, "jobs"),
+                log.warning,
+                "failing jobs handed over to the sweep",
+                site=site_id,
+                jobs=step.jobs,
+                reason=step.reason,
+            )
         jobs = list(lane.running) if step.jobs is None else list(step.jobs)
         then = step.then.seconds if isinstance(step.then, RunLater) else 0.0
         if not jobs:
@@ -269,10 +291,30 @@ class LaneRuns:
         """Dead-letter what Graph calls malformed in a mailbox that answers."""
         for job_id, refusal in refused.items():
             if job_id in lane.running:
-                site_id = lane.mailbox.site
-                log.error("event refused by Graph", site=site_id, job=job_id, status=refusal.status, code=refusal.code)
+                log.error(
+                    "event refused by Graph",
+                    site=lane.mailbox.site,
+                    job=job_id,
+                    status=refusal.status,
+                    code=refusal.code,
+                    **_place_of(lane.running[job_id]),
+                )
                 await self._refused.refuse(lane.running[job_id], refusal)
                 self._lanes.drop(lane, lane.running[job_id], "dead_lettered")
+
+
+def _place_of(change: Change) -> dict[str, int]:
+    """Where the newest record of the change stands, which becomes a dead letter; empty for a sweep's change."""
+    place = next((receipt.place for receipt in change.records_owed() if receipt.place is not None), None)
+    return place._asdict() if place is not None else {}
+
+
+def _places_of(changes: Mapping[str, Change]) -> list[str]:
+    """Where the records of the first changes stand, for a trace; empty while there is none, because it costs time."""
+    if SPANS.tracer is None:
+        return []
+    places = (change.receipt.place for change in islice(changes.values(), _TRACED))
+    return [f"{place.partition}:{place.offset}" for place in places if place is not None]
 
 
 def _unexpected(error: Exception) -> Unread:

@@ -144,8 +144,8 @@ class Lanes:
         try:
             await self._store.mark_dirty([(mailbox, job_id) for mailbox, ids in jobs.items() for job_id in ids])
             marked = True
-        except StoreUnavailableError as error:
-            log.warning("Redis unavailable, nothing handed over", reason=str(error))
+        except StoreUnavailableError:
+            pass  # the store logs it
         finally:
             for lane in lanes:
                 for job_id in jobs[lane.mailbox] if marked else ():

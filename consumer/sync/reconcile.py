@@ -19,6 +19,7 @@ from consumer.domain.site import Site
 from consumer.domain.timezones import UTC_ZONE, zone_for
 from consumer.domain.window import Window
 from consumer.sync.assignment import plan_only, reconcile, times_in
+from consumer.sync.audit import Audit
 from consumer.sync.change import Change
 from consumer.sync.grant import Busy, DataLost, Grant, Intent, Parked, Precedence
 from consumer.sync.lease import RENEW_SECONDS, SEND_WITHIN_SECONDS, Lease
@@ -52,6 +53,7 @@ class Reconciler:
         calendars: Calendars,
         clock: Clock,
         meter: Meter,
+        audit: Audit,
         *,
         new_id: Callable[[], str],
         window_days: int,
@@ -65,6 +67,7 @@ class Reconciler:
         self._calendars = calendars
         self._clock = clock
         self._meter = meter
+        self._audit = audit
         self._new_id = new_id
         self._window_days = window_days
         self._dry_run = dry_run
@@ -195,7 +198,7 @@ class Reconciler:
     def _open(self, site: Site, lease: Lease, window: Window) -> RunContext:
         linked_elsewhere = partial(self._store.linked_elsewhere, lease.mailbox)
         calendar = self._calendars.open(site, lease)
-        return RunContext(calendar, lease.mailbox, window, UTC_ZONE, linked_elsewhere)
+        return RunContext(calendar, lease.mailbox, window, UTC_ZONE, linked_elsewhere, self._audit)
 
     @contextmanager
     def _renewed(self, lease: Lease) -> Iterator[None]:

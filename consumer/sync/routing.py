@@ -10,6 +10,7 @@ from consumer.domain.fuse import is_blown
 from consumer.domain.job import Deletion, Job
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.window import Window
+from consumer.repeated import Repeated
 from consumer.sync.change import Change
 from consumer.sync.lanes import Lanes
 from consumer.sync.ports import Clock
@@ -59,6 +60,7 @@ class Router:
         self._lanes = lanes
         self._sites = sites
         self._clock = clock
+        self._repeated = Repeated(clock.monotonic)
         self._window_days = window_days
         self._fuse_seconds = fuse_seconds
         self._reported: set[str] = set()
@@ -99,7 +101,10 @@ class Router:
             vanished, known = await self._store.count_deletions(site_id, list(deletions), self._fuse_seconds)
             if not is_blown(vanished, known) or not is_blown(vanished, await self._coming(site_id)):
                 continue
-            log.error("deletions left to the sweep", site=site_id, jobs=vanished, reason="the deletion fuse has blown")
+            reason = "the deletion fuse has blown"
+            self._repeated.happened(
+                site_id, log.error, "deletions left to the sweep", site=site_id, jobs=vanished, reason=reason
+            )
             marks = [(mailbox, job_id) for job_id, where in deletions.items() for mailbox in where.holders]
             await self._store.mark_dirty(marks)
             fused |= set(deletions)

@@ -14,10 +14,12 @@ from consumer.domain.errors import (
     TransientError,
 )
 from consumer.domain.event import EventSummary, tag
+from consumer.domain.job import revision_of
 from consumer.domain.link import Link, Memory
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.timezones import Zone
 from consumer.domain.window import Window
+from consumer.sync.audit import Action, Audit
 from consumer.sync.change import Change
 from consumer.sync.grant import AssignmentState
 from consumer.sync.ports import Calendar
@@ -103,6 +105,7 @@ class RunContext:
     zone: Zone
     linked_elsewhere: Callable[[Sequence[tuple[str, str]]], Awaitable[set[str]]]
     """Of these (job, event id), the ids that are linked in other mailboxes. Raises ``StoreUnavailableError``."""
+    audit: Audit
     zone_refused: bool = False
     """Graph did not know the mailbox's zone; this was logged, and the setting was read again."""
     listed: Mapping[str, Sequence[EventSummary]] | None = None
@@ -136,6 +139,19 @@ class Assignment:
     def memory(self) -> Memory | None:
         """Its link, pending link or tombstone before this run."""
         return self.known.memory
+
+    def written(self, action: Action, event_id: str, fields: Sequence[str] = ()) -> None:
+        """Audit a write to one of its events, which Graph has accepted; ``fields`` are the names of those changed."""
+        view, mailbox = self.change.sweep_view, self.run.mailbox
+        self.run.audit.written(
+            action,
+            mailbox.site,
+            self.job_id,
+            event_id,
+            cause="change" if view is None else view.cause,
+            revision=revision_of(self.change.state.rank),
+            fields=fields,
+        )
 
     def done(self, result: ChangeResult) -> None:
         """Note that it is done."""

@@ -89,8 +89,7 @@ class SweepScheduler:
             try:
                 await self._enable(site_id, every_mailbox=every_mailbox)
                 await self._store.release_sweep(site_id)
-            except StoreUnavailableError as error:
-                log.warning("parked mailboxes not enabled yet", site=site_id, reason=str(error))
+            except StoreUnavailableError:
                 await asyncio.sleep(_LOOK_SECONDS)
             else:
                 return
@@ -119,7 +118,7 @@ class SweepScheduler:
         try:
             due = await self._store.claim_sweep(site.site_id, self._interval)
         except StoreUnavailableError:
-            return  # the intake logs it, and readiness fails
+            return  # the store logs it, and readiness fails
         if due:
             now = self._clock.monotonic()
             # Due an interval after its last turn. A site that waited long for this turn is overdue sooner.

@@ -8,11 +8,13 @@ import structlog
 from consumer.domain.errors import TransientError
 from consumer.domain.site import Site
 from consumer.domain.window import Window
+from consumer.repeated import Repeated
 from consumer.sync.conclusions import ReportedAliases
 from consumer.sync.ports import Clock
 from consumer.sync.report import Report
 from consumer.sync.site_sweep import SiteSweep, SweepRequest
 from consumer.sync.sweep_ports import SweepPorts
+from consumer.tracing import SPANS
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +27,7 @@ class Sweeper:
         self._clock = clock
         self._window_days = window_days
         self._aliases = ReportedAliases()
+        self._repeated = Repeated(clock.monotonic)
 
     async def sweep(
         self,
@@ -50,16 +53,18 @@ class Sweeper:
         report = Report(site.site_id)
         window = Window.of(self._clock.now(), self._window_days)
         request = SweepRequest(site, window, overdue_at, allow_mass_delete, progress)
+        unexpected: Exception | None = None
         sweep = SiteSweep(self._ports, request, report, self._aliases)
         try:
-            await (sweep.sweep_site() if only is None else sweep.sweep_mailbox(only, named=named))
+            with SPANS.span("sweep", site=site.site_id):
+                await (sweep.sweep_site() if only is None else sweep.sweep_mailbox(only, named=named))
         except TransientError as error:
             report.failure, report.ended_early = str(error), True
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (_log logs it)
             report.failure, report.ended_early = f"an unexpected error: {type(error).__name__}", True
-            log.critical("unexpected error in a sweep", site=site.site_id, exc_info=True)
+            unexpected = error
         seconds = self._clock.monotonic() - started
-        _log(report, seconds)
+        _log(report, seconds, unexpected, self._repeated)
         if only is None:
             self._count(report, seconds)
         return report
@@ -71,9 +76,10 @@ class Sweeper:
         meter.swept(report.site_id, seconds)
 
 
-def _log(report: Report, seconds: float) -> None:
+def _log(report: Report, seconds: float, error: Exception | None, repeated: Repeated) -> None:
+    """Log how the sweep ended. Of sites that fail for the same reason, as when Core is unavailable, one a minute."""
     site_id = report.site_id
-    if report.troubles:
+    if report.troubles and (report.failure is None or report.ended_early):  # else, they are the failure
         [(reason, _)] = report.troubles.most_common(1)
         log.warning(
             "mailboxes not read",
@@ -90,18 +96,21 @@ def _log(report: Report, seconds: float) -> None:
             events=report.events,
             hint="many jobs vanished from Core: if that is right, run calsync sweep --allow-mass-delete",
         )
-    if report.failure is not None:
+    done = {
+        "mailboxes": report.mailboxes,
+        "unserved": report.unserved,
+        "events": report.events,
+        "unusable": report.unusable,
+        "repairs": dict(report.repairs),
+        "vanished_deleted": report.deleted,
+        "seconds": round(seconds, 2),
+    }
+    if error is not None:
+        log.critical("unexpected error in a sweep", site=site_id, **done, exc_info=error)
+    elif report.failure is None:
+        log.info("site swept", site=site_id, **done)
+    else:
         outcome = "ended early" if report.ended_early else "incomplete"
-        log.error("sweep failed", site=site_id, reason=report.failure, outcome=outcome, vanished_deleted=report.deleted)
-    log.info(
-        "site swept" if report.failure is None else "sweep incomplete",
-        site=site_id,
-        failure=report.failure,
-        mailboxes=report.mailboxes,
-        unserved=report.unserved,
-        events=report.events,
-        unusable=report.unusable,
-        repairs=dict(report.repairs),
-        vanished_deleted=report.deleted,
-        seconds=round(seconds, 2),
-    )
+        repeated.happened(
+            report.failure, log.error, "sweep failed", site=site_id, reason=report.failure, outcome=outcome, **done
+        )

@@ -216,7 +216,7 @@ async def test_a_clean_stop_commits_and_ends_with_status_0(company: Company) -> 
 
     await eventually(ended, "the service has ended")
     log = process.log.read_text()
-    assert '"event": "stopped"' in log
+    assert '"event":"stopped"' in log
     assert "critical" not in log
 
 

@@ -99,7 +99,7 @@ async def test_the_table_and_the_log_name_the_site_and_why(company: Company) -> 
     assert "failed" in row
     assert "HTTP 500" in done.stdout
     [logged] = [line for line in done.stderr.splitlines() if "sweep failed" in line]
-    assert f'"site": "{SICK}"' in logged
+    assert f'"site":"{SICK}"' in logged
     assert "HTTP 500" in logged
     assert '"vanished_deleted": 0' in logged
 

@@ -33,7 +33,7 @@ async def touch_the_sites_file(company: Company) -> None:
 
 async def is_named(service: Service, code: str, hint: str) -> None:
     [line] = [line for line in service.process.log.read_text().splitlines() if '"site suspended"' in line]
-    assert '"site": "site-1"' in line
+    assert '"site":"site-1"' in line
     assert code in line
     assert hint in line
 

@@ -187,7 +187,7 @@ async def test_a_refused_site_is_reported_with_its_hint_and_served_once_repaired
     assert wrong
     assert all(": site-1/" in line for line in wrong)
     [logged] = [line for line in service.process.log.read_text().splitlines() if '"site suspended"' in line]
-    assert '"site": "site-1"' in logged
+    assert '"site":"site-1"' in logged
     assert code in logged
     assert hint in logged
     swept = await company.sweep()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -18,6 +18,7 @@ from consumer.domain.job import CANCELLED, Job
 from consumer.domain.site import Site
 from consumer.domain.window import Window
 from consumer.kafka.ledger import Ledger
+from consumer.sync.audit import Action, AuditCause
 from consumer.sync.change import Change
 from consumer.sync.dry_run import DryRunLanes, DryRunMeter, DryRunRecords, PlannedRepair
 from consumer.sync.lanes import Lanes
@@ -43,6 +44,18 @@ SITES = {
     site_id: Site(site_id, site_id.title(), "Europe/London", f"tenant-{site_id}", f"app-{site_id}", "secret")
     for site_id in ("acme", "globex")
 }
+
+
+@dataclass(frozen=True)
+class Audited:
+    """An entry of the audit."""
+
+    action: Action
+    tag: str
+    event_id: str
+    cause: AuditCause
+    revision: int
+    fields: Sequence[str]
 
 
 @dataclass
@@ -148,9 +161,11 @@ class Replica:
             outlook,
             clock,
             self.meter,
+            self,
             new_id=lambda: f"{random.getrandbits(128):032x}",
             window_days=WINDOW_DAYS,
         )
+        self.audit: list[Audited] = []
         self.refused: list[Change] = []
         self.lanes = Lanes(self.reconciler, store, self.sites, clock, random, self, runs_at_once=runs_at_once)
         self.planned: list[PlannedRepair] = []
@@ -222,6 +237,7 @@ class Replica:
             self._outlook,
             SimulatedClock(),
             self.meter,
+            self,
             new_id=lambda: f"{self._ids.getrandbits(128):032x}",
             window_days=WINDOW_DAYS,
             dry_run=True,
@@ -230,6 +246,10 @@ class Replica:
     def _stop(self) -> None:
         """An ended process starts nothing new."""
         self.lanes._stopping = True
+
+    def written(self, action: Action, site_id: str, job_id: str, event_id: str, **about: Any) -> None:
+        """Keeps the audit."""
+        self.audit.append(Audited(action, f"{site_id}/{job_id}", event_id, **about))
 
     async def refuse(self, change: Change, refusal: Exception) -> None:
         """Keeps a change that Graph calls malformed."""

@@ -12,7 +12,7 @@ from consumer.cli import entry
 from consumer.ops.metric_catalogue import METRICS as CATALOGUE
 from consumer.ops.metrics import Metrics
 from consumer.settings import PREFIX, Settings
-from tests import architecture, marked, metrics_page
+from tests import architecture, log_events, marked, metrics_page
 
 ROOT = Path(__file__).resolve().parents[2]
 README, SETTINGS, COMMANDS, METRICS, INDEX, OPERATIONS = (
@@ -148,3 +148,10 @@ def test_every_make_target_that_the_readme_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"\bmake ([a-z][a-z0-9-]*)", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_page_of_logs_names_every_event_once_and_no_other() -> None:
+    page = (ROOT / "docs/logs.md").read_text(encoding="utf-8").partition("\n## Events\n")[2]
+    first_cells = re.findall(r"^\| (`.+?`) \|", page, re.MULTILINE)
+    named = Counter(event for cell in first_cells for event in re.findall(r"`([^`]+)`", cell))
+    assert named == Counter(list(log_events.events()))

@@ -18,6 +18,7 @@ from consumer.kafka.dead_letters import DeadLetters, Kind
 from consumer.kafka.parcel import Room, parcel, without_middle
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.waiting import Backoff, Wait
+from consumer.redaction import KNOWN
 
 Answer = Callable[[dict[str, Any]], KafkaError | None]
 
@@ -347,3 +348,9 @@ async def test_a_delivery_report_that_comes_after_the_next_try_is_ignored(
     assert await put(dead_letters(Late(fails(KafkaError._MSG_TIMED_OUT), taken)), record(), "invalid", "why")
     await asyncio.sleep(0)
     assert failures == []
+
+
+def test_the_reason_of_a_dead_letter_holds_no_secret_and_no_address() -> None:
+    KNOWN.replace("a test", ["planted~secret-0123456789"])
+    sent = parcel(record(), "the schema at planted~secret-0123456789 of ann@acme.example", Room.whole(record()))
+    assert dict(sent.headers)["calsync.reason"] == "the schema at […] of [address]".encode()

@@ -194,12 +194,34 @@ def test_an_assigned_partition_is_resumed_unless_it_is_blocked() -> None:
     World([nothing, rebalance], partitions=(0, 1)).run()
 
 
-@pytest.mark.parametrize("code", [KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT])
-def test_an_error_that_librdkafka_repeats_is_logged_every_thirty_seconds(code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "event"),
+    [(KafkaError._ALL_BROKERS_DOWN, "no Kafka broker answers"), (KafkaError._TRANSPORT, "Kafka error")],
+)
+def test_an_error_that_librdkafka_repeats_is_logged_once_a_minute_with_its_count(code: int, event: str) -> None:
     world = World([])
     report: Any = world.group._config["error_cb"]
     with capture_logs() as logs:
-        for _ in range(61):
+        for _ in range(121):
             report(KafkaError(code))
             world.clock.now += 1
-    assert [line["event"] for line in logs] == ["Kafka error"] * 3
+    assert [(line["event"], line.get("repeated")) for line in logs] == [(event, None), (event, 60), (event, 60)]
+
+
+def test_while_no_broker_answers_there_is_one_line_a_minute_and_one_when_they_answer_again() -> None:
+    world = World([])
+    report: Any = world.group._config["error_cb"]
+    with capture_logs() as logs:
+        report(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+        for _ in range(600):
+            world.group._errors.answered(world.clock.now - 1)
+            report(KafkaError(KafkaError._TRANSPORT))
+            report(KafkaError(KafkaError._SSL))
+            world.clock.now += 0.1
+        for _ in range(2):
+            world.group._requests.answered_at = world.clock.now
+            world.group._errors.answered(world.clock.now)
+    found = [(line["event"], line.get("error")) for line in logs]
+    first = [("no Kafka broker answers", None), ("Kafka error", "_SSL")]
+    assert found in ([*first, ("Kafka answers again", None)], [*first, *first, ("Kafka answers again", None)])
+    assert 59 <= logs[-1]["seconds"] <= 61

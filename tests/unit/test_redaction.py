@@ -1,0 +1,197 @@
+"""Redaction: no output contains a token, secret or address from any source."""
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer import redaction
+from consumer.ops.health import HealthServer
+from consumer.redaction import KnownSecrets, error_text, login_of
+
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJyb2xlcyI6W119.c2ln-X_"
+
+
+def cleaned(value: Any, name: str = "event") -> Any:
+    return redaction.named(name, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        (f"got {TOKEN} back", "got [token] back"),
+        ("Authorization: Bearer abc.DEF~g+h/i==", "Authorization: Bearer [token]"),
+        ("Authorization: Basic dXNlcjpzM2NyZXQ=", "Authorization: Basic [token]"),
+        ("Basic authentication is refused", "Basic authentication is refused"),
+        (
+            "grant_type=client_credentials&client_secret=a~b.c&scope=x",
+            "grant_type=client_credentials&client_secret=[…]&scope=x",
+        ),
+        ('{"client_secret": "a,b c", "access_token":"x"}', '{"client_secret": […], "access_token":[…]}'),
+        ("{'client_secret': 'a b', 'password': 'c'}", "{'client_secret': […], 'password': […]}"),
+        ("sasl.password=abc", "sasl.password=[…]"),
+        ("redis://user:pa55@redis:6379/0 is down", "redis://[…]@redis:6379/0 is down"),
+        ("amqp://:pa55@host", "amqp://[…]@host"),
+        ("mailbox acme/ann.o'neil+x@mail.acme.example is parked", "mailbox [address] is parked"),
+        ("GET /users/ann%40acme.example/events", "GET [address]/events"),
+        ("JÖRG@bücher.example", "[address]"),
+        ("https://graph.microsoft.com/v1.0 answered 503", "https://graph.microsoft.com/v1.0 answered 503"),
+        ("client_secret is missing", "client_secret is missing"),
+        ("sweep of acme: 5 events at 09:00:00.5", "sweep of acme: 5 events at 09:00:00.5"),
+    ],
+)
+def test_tokens_secrets_and_addresses_are_removed_from_a_text(text: str, clean: str) -> None:
+    assert cleaned(text) == clean
+
+
+@pytest.mark.parametrize("name", ["client_secret", "access_token", "refresh_token", "password", "Authorization"])
+def test_a_value_under_a_secrets_name_is_removed_whole(name: str) -> None:
+    assert cleaned("s3cret", name) == "[…]"
+    assert cleaned({"body": {name: "s3cret"}}) == {"body": {name: "[…]"}}
+
+
+def test_values_of_any_type_are_cleaned_at_any_depth() -> None:
+    address = "ann@acme.example"
+    assert cleaned([address, (address, 5)]) == ["[address]", ["[address]", 5]]
+    assert cleaned({address: [address]}) == {"[address]": ["[address]"]}
+    assert cleaned(ValueError(f"no mailbox {address}")) == "ValueError: no mailbox [address]"
+    assert address not in cleaned({address})
+    assert cleaned(f"x {address}".encode()) == "b'x [address]'"
+
+
+@pytest.mark.parametrize("value", [None, True, 5, 0.5, "", "plain"])
+def test_plain_values_stay_as_they_are(value: Any) -> None:
+    assert cleaned(value) is value or cleaned(value) == value
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.just(datetime(2026, 12, 1, tzinfo=UTC)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON, st.sampled_from([TOKEN, "ann@acme.example", "Bearer abc", "client_secret=abc"]))
+def test_any_value_can_be_logged_without_showing_secrets(value: Any, secret: str) -> None:
+    assert secret not in json.dumps(cleaned([value, {"inner": f" {secret} "}]), ensure_ascii=False)
+
+
+def known(*secrets: str, source: str = "settings") -> KnownSecrets:
+    found = KnownSecrets()
+    found.replace(source, secrets)
+    return found
+
+
+FILLING = [f"client-secret-of-a-site-{n:05}" for n in range(200)]
+"""So many that they are not looked for one by one."""
+
+
+@pytest.mark.parametrize("others", [[], FILLING])
+@pytest.mark.parametrize(
+    "secret", ["Xy8~Q.aB-longer_than_the_pieces", "pa55 w/o%d", "qu'ote\"d\\ and more text", "pässwörd+1"]
+)
+def test_a_known_secret_is_found_in_any_form_at_any_place(secret: str, others: list[str]) -> None:
+    secrets = known(secret, *others)
+    for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]):
+        for before in range(20):
+            text = f"{'x' * before}{form}yz"
+            assert secrets.out_of(text) == f"{'x' * before}[…]yz", form
+
+
+@pytest.mark.parametrize("others", [[], FILLING])
+def test_a_login_is_found_whole_as_a_password_and_in_base64(others: list[str]) -> None:
+    secrets = known("user:p/ss:word-0123456789", *others)
+    encoded = base64.b64encode(b"user:p/ss:word-0123456789").decode()
+    assert (
+        secrets.out_of(f"Proxy-Authorization {encoded} for user")
+        == f"Proxy-Authorization […]{'=' * encoded.count('=')} for user"
+    )
+    assert secrets.out_of("https://user:p%2Fss%3Aword-0123456789@host") == "https://user:[…]@host"
+    assert "word-" not in secrets.out_of("user:p/ss:word-0123456789")
+
+
+def test_the_secrets_of_a_source_follow_its_changes_and_the_last_ones_stay_for_once() -> None:
+    secrets = known("the-first-secret-of-all", *FILLING)
+    secrets.replace("settings", ["the-second-secret-of-all"])
+    assert secrets.out_of("the-first-secret-of-all the-second-secret-of-all") == "[…] […]"
+    secrets.replace("settings", ["the-third-secret-of-all"])
+    secrets.replace("settings", ["the-third-secret-of-all"])
+    assert secrets.out_of("the-first-secret-of-all the-second-secret-of-all") == "the-first-secret-of-all […]"
+    secrets.replace("settings", ["short-secret"])
+    secrets.replace("settings", [])
+    assert not secrets._grams
+    assert list(secrets._count) == ["short-secret"]
+
+
+def test_a_secret_of_two_sources_stays_while_one_has_it() -> None:
+    secrets = known("shared-secret-of-two", source="sites")
+    secrets.replace("settings", ["shared-secret-of-two"])
+    for _ in range(2):
+        secrets.replace("sites", [])
+    assert secrets.out_of("shared-secret-of-two") == "[…]"
+
+
+def test_short_values_are_left_to_the_patterns_and_the_number_of_forms_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redaction, "_MOST", 100)
+    secrets = known("a", "acme", *FILLING)
+    assert secrets.out_of("a site acme") == "a site acme"
+    assert len(secrets._count) == 100
+    secrets.replace("settings", ["short-secret"])
+    secrets.replace("settings", [])
+    assert not secrets._grams
+
+
+@given(st.text(min_size=6, max_size=60), st.text(), st.text(), st.booleans())
+def test_any_known_secret_is_found_in_any_text(secret: str, before: str, after: str, many: bool) -> None:
+    secrets = known(secret, *(FILLING if many else ()))
+    assert secret not in secrets.out_of(f"{before}{secret}{after}").replace("[…]", "\0")
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (KeyError("Boiler, flat 3"), "KeyError: '…'"),
+        (KeyError("subject"), "KeyError: 'subject'"),
+        (ValueError("can't read 'Ann\\'s boiler' and \"it's cold\""), "ValueError: can't read '…' and \"…\""),
+        (ValueError("value='+44 7700 900123', type=str"), "ValueError: value='…', type=str"),
+        (
+            AttributeError("'NoneType' object has no attribute 'x'"),
+            "AttributeError: 'NoneType' object has no attribute 'x'",
+        ),
+        (ValueError("password=hunter2 of ann@acme.example"), "ValueError: password=[…] of [address]"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)
+def test_an_unexpected_error_is_shown_without_what_it_quotes(error: Exception, shown: str) -> None:
+    assert error_text(error) == shown
+
+
+def test_the_password_of_a_url_is_known_in_both_spellings() -> None:
+    assert login_of("redis://user:p%40ss@host/0") == ["p%40ss", "user:p@ss"]
+    assert login_of("redis://host/0") == login_of("http://[") == []
+
+
+@pytest.mark.parametrize("answer", ["metrics", "readyz"])
+async def test_health_answers_and_metrics_hold_no_secret(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "KNOWN", known("planted~secret-0123456789"))
+    text = 'reason="planted~secret-0123456789 of ann@acme.example"'
+
+    async def check() -> str | None:
+        return text
+
+    server = HealthServer("127.0.0.1:0", text.encode, "text/plain; version=0.0.4", check, check)
+    address = await server.start()
+    try:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            shown = (await client.get(f"http://{address}/{answer}")).text
+    finally:
+        await server.stop()
+    assert shown.strip() == 'reason="[…] of [address]"'
