@@ -77,7 +77,8 @@ lock: ## Resolve requirements/ again from pyproject.toml (UPGRADE=1: to the newe
 	@command -v $(UV) >/dev/null \
 	|| { echo "uv is missing, and make lock needs it: pip install uv" >&2; exit 1; }
 	@$(LOCK) --output-file requirements/service.txt
-	@$(LOCK) --extra dev --constraint requirements/service.txt --output-file requirements/dev.txt
+	@$(LOCK) --extra otel --constraint requirements/service.txt --output-file requirements/otel.txt
+	@$(LOCK) --extra dev --extra otel --constraint requirements/otel.txt --output-file requirements/dev.txt
 
 clean: ## Remove the environment, the caches and everything else that the targets created
 	@rm -rf .venv .cache .demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

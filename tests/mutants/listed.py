@@ -93,8 +93,8 @@ MUTANTS: Final = (
     Mutant(
         "reads_as is always true",
         "consumer/domain/event.py",
-        "return self.owned == (",
-        "return True or self.owned == (",
+        "return self.owned == _owned_by(event)",
+        "return True or self.owned == _owned_by(event)",
         (f"{PLAN}::test_an_edit_of_any_owned_field_is_seen",),
     ),
     Mutant(
@@ -291,7 +291,7 @@ MUTANTS: Final = (
     Mutant(
         "an incomplete sweep is remembered as a complete one",
         "consumer/sync/site_sweep.py",
-        "if self._report.failure is None and (",
+        "if report.failure is None and (",
         "if (",
         ("tests/simulation/test_incomplete_sweeps.py",),
     ),
