@@ -36,6 +36,7 @@ UNNOTICEABLE: Final = {
     ("CalsyncWatchdog", "number 1 -> 0"): "an alert fires whatever its value is",
     ("CalsyncWatchdog", "number 1 -> 2"): "an alert fires whatever its value is",
     ("CalsyncFeedDead", "name max -> min (no. 2)"): "-Inf, whatever is subtracted from",
+    ("site:calsync_mailboxes_parked:sum", "name max -> min (no. 2)"): "0, whatever it is multiplied with",
     ("site:calsync_sweep_age_seconds:min", "name max -> min (no. 2)"): "-Inf, whatever is subtracted from",
     **{
         (f"{name}:last10m", "name max -> min"): "ALERTS is always 1"
