@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-long coverage sim mutants alert-mutants e2e game-day capture lint format bench \
+.PHONY: help install demo test test-long coverage sim mutants alert-mutants e2e game-day full capture lint format bench \
 	bench-sweep docs lock clean
 
 help: ## List the targets
@@ -45,6 +45,9 @@ e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Mave
 
 game-day: .venv/.installed ## Play faults beside a real Prometheus and Alertmanager: who is paged? (ARGS=--help; needs Java 17, Maven)
 	@$(BIN)/python -m tests.gameday $(ARGS)
+
+full: test test-long mutants alert-mutants e2e game-day ## Run everything: all tests, faults, mutants, and many simulated stories
+	@$(MAKE) --no-print-directory sim SEEDS=200 ARGS="--first 2000"
 
 capture: .venv/.installed ## Capture the connector's golden records again (needs the same as e2e)
 	@$(BIN)/python -m tests.golden.capture $(ARGS)

@@ -63,7 +63,7 @@ class App:
         sites, properties = _load(self._sites_file, settings)
         brokers = settings.kafka_bootstrap_servers
 
-        self._metrics = Metrics(settings.kafka_topic)
+        self._metrics = Metrics(settings.kafka_topic, sweep_interval=settings.sweep_interval_seconds)
         self._metrics.watch_sites_file(lambda: self._sites_file.last_success)
         dead_letters = DeadLetters(
             client_config(brokers, properties),

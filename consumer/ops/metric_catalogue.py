@@ -230,7 +230,7 @@ METRICS: Final = (
         "gauge",
         "site_up",
         "1 while the site is served; 0 while it is suspended because Entra or Graph refuses the app.",
-        "`calsync site list` shows the reason and the next step for the site's administrator.",
+        "The log line `site suspended` has the reason and the next step for the site's administrator.",
         _SITE,
     ),
     Metric(
@@ -290,7 +290,7 @@ METRICS: Final = (
         "dependencies",
         "gauge",
         "core_up",
-        "1 if Core's last answer was usable, otherwise 0; NaN before the first question. Only sweeps ask Core.",
+        "1 if Core's last answer was usable, otherwise 0; NaN if this replica has not asked for two sweep intervals.",
         "The log line `sweep failed` has the reason. While it lasts, nothing is deleted and changes still arrive.",
     ),
     Metric(

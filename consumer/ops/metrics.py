@@ -57,8 +57,8 @@ class Metrics:
 
     content_type: Final = CONTENT_TYPE_PLAIN_0_0_4
 
-    def __init__(self, topic: str = "") -> None:
-        """``topic`` is the one that the service reads; a command reads none."""
+    def __init__(self, topic: str = "", *, sweep_interval: float = 300.0) -> None:
+        """``topic`` is the one that the service reads; a command reads none. ``sweep_interval`` is in seconds."""
         # Otherwise each counter has a second series.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
@@ -98,7 +98,10 @@ class Metrics:
         self._sites_file = self._gauge("sites_file_last_success_timestamp_seconds")
         self._redis_up = self._gauge("redis_up")
         self._redis_writable = self._gauge("redis_writable")
-        self._core_up = self._gauge("core_up")
+        self._core_answer = (math.nan, -math.inf)
+        """Whether Core's last answer was usable (1 or 0), and when it came, on the monotonic clock."""
+        self._core_silence = 2 * sweep_interval
+        self._gauge("core_up").set_function(self._core_up)
         self._foreign = self._counter("foreign_answers_total")
         build = self._gauge("build_info")
         build.labels(__version__, platform.python_version()).set(1)
@@ -107,7 +110,6 @@ class Metrics:
 
     def _start(self) -> None:
         """Create the series whose labels are known: a counter that appears with its first event shows no increase."""
-        self._core_up.set(math.nan)
         for result in RESULTS:
             self._events.labels(result)
         for reason in _DEAD_LETTER_REASONS:
@@ -266,7 +268,12 @@ class Metrics:
 
     def core_up(self, up: bool) -> None:
         """Whether Core's answer was usable."""
-        self._core_up.set(up)
+        self._core_answer = (float(up), time.monotonic())
+
+    def _core_up(self) -> float:
+        """NaN if nothing was asked for two sweep intervals: another replica may know better."""
+        up, at = self._core_answer
+        return up if time.monotonic() - at <= self._core_silence else math.nan
 
     def kafka_up(self, *, up: bool) -> None:
         """Whether Kafka answered."""

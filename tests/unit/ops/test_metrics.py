@@ -162,6 +162,18 @@ def test_each_dependency_is_shown_as_it_answers() -> None:
     assert samples(metrics, "calsync_kafka_records_lost_total") == {'topic="t"': 3.0}
 
 
+def test_what_core_answered_is_forgotten_after_two_sweep_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another replica sweeps the sites now, and its Core may be down."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    metrics = Metrics("t", sweep_interval=60)
+    metrics.core_up(True)
+    now[0] += 120
+    assert samples(metrics, "calsync_core_up") == {"": 1.0}
+    now[0] += 1
+    assert math.isnan(samples(metrics, "calsync_core_up")[""])
+
+
 def test_the_operations_shown_from_the_start_are_those_of_the_graph_client() -> None:
     source = Path(calendars.__file__).read_text(encoding="utf-8")
     asked = set(re.findall(r'self\._(?:send|read|pages)\(\s*"(\w+)"', source))
