@@ -93,8 +93,8 @@ MUTANTS: Final = (
     Mutant(
         "reads_as is always true",
         "consumer/domain/event.py",
-        "return self.owned == (",
-        "return True or self.owned == (",
+        "return self.owned == _owned_by(event)",
+        "return True or self.owned == _owned_by(event)",
         (f"{PLAN}::test_an_edit_of_any_owned_field_is_seen",),
     ),
     Mutant(
