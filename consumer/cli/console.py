@@ -51,7 +51,9 @@ class Redacted(TextIOBase):
     @property
     def _stream(self) -> TextIO:
         stream: TextIO = getattr(sys, self._name)
-        return stream
+        # While rich draws a bar, it replaces the stream by a proxy that prints to this very console.
+        proxied: TextIO = getattr(stream, "rich_proxied_file", stream)
+        return proxied
 
 
 # A file or a pipe has no width: there, nothing is cut or folded to fit one.
