@@ -4,6 +4,7 @@ The series of a site exist as long as it is in the sites file: :meth:`Metrics.si
 the replica that sweeps it: :meth:`Metrics.sweep_states`.
 """
 
+import collections
 import math
 import platform
 import time
@@ -52,6 +53,31 @@ ANSWERS: Final = {
 _FAULTS: Final = ("429", "503", "none")
 
 
+class _Levels:
+    """A gauge that shows exactly the series that were last given. Only those that have changed are written."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._values: dict[tuple[str, ...], float] = {}
+
+    def show(self, values: Mapping[tuple[str, ...], float]) -> None:
+        """Show these values, by their labels, and no others."""
+        for labels in self._values.keys() - values.keys():
+            self._gauge.remove(*labels)
+        for labels, value in values.items():
+            if self._values.get(labels) != value:
+                self._gauge.labels(*labels).set(value)
+        self._values = dict(values)
+
+    def keep_sites(self, site_ids: Iterable[str], absent: float | None = None) -> None:
+        """Show no other sites. ``absent`` is the value of those that were not given yet; ``None`` leaves them out."""
+        kept = set(site_ids)
+        values = {labels: value for labels, value in self._values.items() if labels[0] in kept}
+        if absent is not None:
+            values = {(site_id,): absent for site_id in kept} | values
+        self.show(values)
+
+
 class Metrics:
     """The service's metrics, in a registry of their own. Every series that an alert reads exists from the start."""
 
@@ -65,8 +91,6 @@ class Metrics:
         self._topic = topic
         self._site_ids: frozenset[str] = frozenset()
         """The sites of the sites file. A run or a sweep of another one may still end, and is not shown."""
-        self._parkings: Sequence[tuple[Mailbox, Parking]] = ()
-        self._paused: frozenset[str] = frozenset()
         self._events = self._counter("events_total")
         self._latency = self._histogram("event_latency_seconds")
         self._busy = self._gauge("lanes_busy")
@@ -74,27 +98,27 @@ class Metrics:
         self._dead_letters = self._counter("dead_letters_total")
         self._unusable = self._counter("unusable_total")
         self._kafka_up = self._gauge("kafka_up")
-        self._lag = self._gauge("kafka_lag")
-        self._lag_seconds = self._gauge("kafka_lag_seconds")
-        self._committed = self._gauge("kafka_committed_offset")
-        self._blocked = self._gauge("kafka_blocked")
-        self._kafka_waiting = self._gauge("kafka_waiting_seconds")
+        self._lag = self._levels("kafka_lag")
+        self._lag_seconds = self._levels("kafka_lag_seconds")
+        self._committed = self._levels("kafka_committed_offset")
+        self._blocked = self._levels("kafka_blocked")
+        self._kafka_waiting = self._levels("kafka_waiting_seconds")
         self._lost = self._counter("kafka_records_lost_total")
         self._heartbeat = self._gauge("cdc_heartbeat_timestamp_seconds")
         self._requests = self._counter("graph_requests_total")
         self._exchanges = self._histogram("graph_request_seconds")
         self._throttled = self._counter("graph_throttled_total")
         self._sweep_seconds = self._histogram("sweep_seconds")
-        self._sweep_success = self._gauge("sweep_last_success_timestamp_seconds")
+        self._sweep_success = self._levels("sweep_last_success_timestamp_seconds")
         self._repairs = self._counter("sweep_repairs_total")
-        self._held = self._gauge("sweep_held_deletions")
-        self._unavailable = self._gauge("mailboxes_unavailable")
-        self._dirty = self._gauge("assignments_dirty")
+        self._held = self._levels("sweep_held_deletions")
+        self._unavailable = self._levels("mailboxes_unavailable")
+        self._dirty = self._levels("assignments_dirty")
         self._site_up = self._gauge("site_up")
-        self._site_paused = self._gauge("site_paused")
-        self._site_waiting = self._gauge("site_waiting")
-        self._parked = self._gauge("mailboxes_parked")
-        self._secret_expiry = self._gauge("client_secret_expiry_timestamp_seconds")
+        self._site_paused = self._levels("site_paused")
+        self._site_waiting = self._levels("site_waiting")
+        self._parked = self._levels("mailboxes_parked")
+        self._secret_expiry = self._levels("client_secret_expiry_timestamp_seconds")
         self._sites_file = self._gauge("sites_file_last_success_timestamp_seconds")
         self._redis_up = self._gauge("redis_up")
         self._redis_writable = self._gauge("redis_writable")
@@ -131,6 +155,9 @@ class Metrics:
     def _gauge(self, name: str) -> Gauge:
         metric = BY_NAME[name]
         return Gauge(metric.name, metric.meaning, metric.labels, registry=self._registry)
+
+    def _levels(self, name: str) -> _Levels:
+        return _Levels(self._gauge(name))
 
     def _histogram(self, name: str) -> Histogram:
         metric = BY_NAME[name]
@@ -177,37 +204,28 @@ class Metrics:
 
         What is counted stays: a counter that stands still is not out of date.
         """
-        for gauge in (self._sweep_success, self._held, self._unavailable):
-            gauge.clear()
-        for site_id in states.keys() & self._site_ids:
-            state = states[site_id]
-            self._sweep_success.labels(site_id).set(state.succeeded_at or 0)
-            self._held.labels(site_id).set(state.held or 0)
-            self._unavailable.labels(site_id).set(state.unavailable or 0)
+        ours = {site_id: state for site_id, state in states.items() if site_id in self._site_ids}
+        self._sweep_success.show({(site_id,): state.succeeded_at or 0.0 for site_id, state in ours.items()})
+        self._held.show({(site_id,): state.held or 0 for site_id, state in ours.items()})
+        self._unavailable.show({(site_id,): state.unavailable or 0 for site_id, state in ours.items()})
 
     def dirty(self, counts: Mapping[str, int]) -> None:
         """Assignments that wait for a sweep now, of each site."""
-        for site_id in counts.keys() & self._site_ids:
-            self._dirty.labels(site_id).set(counts[site_id])
+        self._dirty.show({(site_id,): counts.get(site_id, 0) for site_id in self._site_ids})
 
     def site_waiting(self, counts: Mapping[str, int]) -> None:
         """Mailboxes with work that waits, of each site that has any."""
-        for site_id in self._site_ids:
-            self._site_waiting.labels(site_id).set(counts.get(site_id, 0))
+        self._site_waiting.show({(site_id,): counts.get(site_id, 0) for site_id in self._site_ids})
 
     def paused(self, site_ids: Iterable[str]) -> None:
         """The sites that are paused now."""
-        self._paused = frozenset(site_ids)
-        for site_id in self._site_ids:
-            self._site_paused.labels(site_id).set(site_id in self._paused)
+        paused = frozenset(site_ids)
+        self._site_paused.show({(site_id,): site_id in paused for site_id in self._site_ids})
 
     def parked(self, mailboxes: Sequence[tuple[Mailbox, Parking]]) -> None:
         """Every parked mailbox as of now."""
-        self._parkings = mailboxes
-        self._parked.clear()
-        for mailbox, parking in mailboxes:
-            if mailbox.site in self._site_ids:
-                self._parked.labels(mailbox.site, parking.code).inc()
+        ours = [(mailbox.site, parking.code) for mailbox, parking in mailboxes if mailbox.site in self._site_ids]
+        self._parked.show(collections.Counter(ours))
 
     def request(self, operation: str, status: str) -> None:
         """See the dispatcher's meter."""
@@ -236,26 +254,18 @@ class Metrics:
     def sites(self, sites: Mapping[str, Site]) -> None:
         """The sites file as it is now: its sites' series are created, and those of sites that left it are removed."""
         for site_id in self._site_ids - sites.keys():
-            for series in (
-                *(self._sweep_success, self._held, self._unavailable, self._dirty),
-                *(self._site_up, self._site_paused, self._site_waiting, self._secret_expiry, self._sweep_seconds),
-            ):
-                series.remove(site_id)
+            self._site_up.remove(site_id)
+            self._sweep_seconds.remove(site_id)
             for cause in COUNTED_CAUSES:
                 self._repairs.remove(site_id, cause)
-        added = sites.keys() - self._site_ids
-        self._site_ids = frozenset(sites)
-        for site_id in added:
+        for site_id in sites.keys() - self._site_ids:
             self._site_up.labels(site_id).set(1)
-            self._dirty.labels(site_id)
-        self.parked(self._parkings)
-        self.paused(self._paused)
-        self.site_waiting({})
-        for site in sites.values():
-            expiry = math.inf
-            if site.client_secret_expires is not None:
-                expiry = datetime.combine(site.client_secret_expires, datetime.min.time(), UTC).timestamp()
-            self._secret_expiry.labels(site.site_id).set(expiry)
+        self._site_ids = frozenset(sites)
+        for levels in (self._sweep_success, self._held, self._unavailable, self._parked):
+            levels.keep_sites(sites)
+        for levels in (self._dirty, self._site_paused, self._site_waiting):
+            levels.keep_sites(sites, absent=0)
+        self._secret_expiry.show({(site_id,): _expiry(site) for site_id, site in sites.items()})
 
     def watch_sites_file(self, last_success: Callable[[], float]) -> None:
         """Where the time of the sites file's last good reading comes from."""
@@ -285,17 +295,13 @@ class Metrics:
 
     def blocked(self, held: Iterable[int], blocked: Iterable[int]) -> None:
         """The partitions that are blocked now, and those that this replica holds."""
-        self._blocked.clear()
-        for partition in held:
-            self._blocked.labels(self._topic, partition).set(0)
-        for partition in blocked:
-            self._blocked.labels(self._topic, partition).set(1)
+        stopped = set(blocked)
+        self._blocked.show({(self._topic, str(number)): number in stopped for number in {*held, *stopped}})
 
     def waiting(self, waits: Sequence[tuple[int, str, float]]) -> None:
         """The partitions that wait now: each with what it waits for, and for how many seconds; the longest counts."""
-        self._kafka_waiting.clear()
-        for partition, cause, seconds in sorted(waits, key=lambda wait: wait[2]):
-            self._kafka_waiting.labels(self._topic, partition, cause).set(seconds)
+        longest = sorted(waits, key=lambda wait: wait[2])
+        self._kafka_waiting.show({(self._topic, str(number), cause): seconds for number, cause, seconds in longest})
 
     def heartbeat(self, unix_time: float) -> None:
         """Debezium's newest heartbeat."""
@@ -304,10 +310,17 @@ class Metrics:
     def lag(self, partitions: Mapping[int, PartitionLag]) -> None:
         """The partitions that this replica holds now."""
         now = time.time()
-        for gauge in (self._lag, self._lag_seconds, self._committed):
-            gauge.clear()
-        for partition, lag in partitions.items():
-            self._lag.labels(self._topic, partition).set(lag.records)
-            self._committed.labels(self._topic, partition).set(lag.committed)
-            age = 0.0 if lag.oldest is None else max(0.0, now - lag.oldest)
-            self._lag_seconds.labels(self._topic, partition).set(age)
+        of: dict[tuple[str, ...], PartitionLag] = {
+            (self._topic, str(partition)): lag for partition, lag in partitions.items()
+        }
+        self._lag.show({labels: lag.records for labels, lag in of.items()})
+        self._committed.show({labels: lag.committed for labels, lag in of.items()})
+        ages = {labels: 0.0 if lag.oldest is None else max(0.0, now - lag.oldest) for labels, lag in of.items()}
+        self._lag_seconds.show(ages)
+
+
+def _expiry(site: Site) -> float:
+    """Unix time at which the site's client secret expires: the beginning of that day in UTC; +Inf without a date."""
+    if site.client_secret_expires is None:
+        return math.inf
+    return datetime.combine(site.client_secret_expires, datetime.min.time(), UTC).timestamp()
