@@ -33,6 +33,7 @@ from consumer.kafka.topic import TopicIdentity
 from consumer.kafka.waiting import Waits
 from consumer.ops.health import STALE_POLL_SECONDS, HealthServer
 from consumer.ops.metrics import Metrics
+from consumer.ops.site_status import SiteStatus
 from consumer.redaction import error_text
 from consumer.settings import Settings
 from consumer.sites import Sites, SitesFile
@@ -119,6 +120,7 @@ class App:
             interval=settings.sweep_interval_seconds,
             owns=self._owns,
         )
+        self._site_status = SiteStatus(engine.status, self._metrics, self._owns)
         self._health = HealthServer(
             settings.http_bind, self._metrics.render, self._metrics.content_type, self._live, self._ready
         )
@@ -285,15 +287,12 @@ class App:
             log.error("Redis was emptied: sites paused and mailboxes parked by hand are served again")
         self._born = born
         self._metrics.parked(await self._engine.operators.list_parked())
-        site_ids = list(self._sites_file_now)
-        self._metrics.dirty(await self._engine.status.count_dirty(site_ids))
-        ours = [site_id for site_id in site_ids if self._owns(site_id)]
-        self._metrics.sweep_states(await self._engine.status.sweep_states(ours))
-        self._metrics.site_waiting(self._engine.lanes.waiting_by_site())
+        await self._site_status.look(self._sites_file_now.keys())
 
     async def _measure_topic(self) -> None:
+        self._metrics.site_waiting(self._engine.lanes.waiting_by_site())
         partition_count = await self._in_kafka_thread(self._lag.partition_count)
-        self._metrics.kafka_up(up=bool(partition_count))
+        self._metrics.kafka_up(up=partition_count is not None)
         self._partition_count = partition_count or self._partition_count
         self._pump.saw(await self._in_kafka_thread(self._identity.ask))
         self._metrics.lag(await self._in_kafka_thread(self._lag.measure, self._pump.oldest))

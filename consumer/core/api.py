@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -78,13 +78,16 @@ class CoreApi:
                 raise CoreUnavailableError("Core's API answered with another job")
         return job_of(row)
 
-    def schedule(self, site_id: str, window: Window) -> AsyncIterator[Roster]:
+    async def schedule(self, site_id: str, window: Window) -> AsyncIterator[Roster]:
         """What Core wants in each mailbox of a site in the window, in the order of the addresses.
 
         Raises, while it is read:
             CoreUnavailableError: a failed read; what came before it says nothing about what is missing.
         """
-        return rosters(site_id, self._pages(site_id, window), self._found)
+        with self._judged():
+            async with aclosing(rosters(site_id, self._pages(site_id, window), self._found)) as listed:
+                async for roster in listed:
+                    yield roster
 
     async def _pages(self, site_id: str, window: Window) -> AsyncIterator[Page]:
         span = {"from": window.start.isoformat(), "to": window.end.isoformat()}

@@ -1,7 +1,7 @@
 """A site's schedule as Core lists it: checked page by page, united by mailbox. A failed read is never a short one."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -70,7 +70,7 @@ class _Worker:
         self.key = self.address.encode()
 
 
-async def rosters(site_id: str, pages: AsyncIterator[Page], found: Found = ignore) -> AsyncIterator[Roster]:
+async def rosters(site_id: str, pages: AsyncIterator[Page], found: Found = ignore) -> AsyncGenerator[Roster, None]:
     """The mailboxes of a site in ascending order of their addresses' bytes, each once, in constant memory.
 
     Workers that cannot be assigned to a mailbox are skipped, each reported to ``found``. Their events look as if they

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -59,7 +60,7 @@ class Lag:
         for fault in errors.values():
             self._failed(fault)
         return {
-            number: PartitionLag(lag.records, lag.committed, oldest[number] or lag.oldest)
+            number: lag if oldest[number] is None else replace(lag, oldest=oldest[number], is_age_known=True)
             for number, lag in self._measured.items()
         }
 
@@ -80,16 +81,15 @@ class Lag:
         low, high = self._consumer.get_watermark_offsets(committed, timeout=timeout, cached=False)
         # The old offset stays committed when a topic is created again, and may be past its end.
         position = min(max(low, committed.offset), high)
-        if since is None and position < high:
-            since = self._unread(before, committed.partition, position)
-        self._measured[committed.partition] = PartitionLag(high - position, position, since)
+        is_known = True
+        if since is None and position < high and (before is None or before.committed == position):
+            # If the offset has moved since, what is done is only not committed yet.
+            since = None if before is None else before.oldest or self._read_time(committed.partition, position)
+            is_known = since is not None
+        self._measured[committed.partition] = PartitionLag(high - position, position, since, is_known)
 
-    def _unread(self, before: PartitionLag | None, partition: int, position: int) -> float | None:
-        """Unix time of the record at ``position``, which was not read."""
-        if before is None or before.committed != position:
-            return None
-        if before.oldest is not None:
-            return before.oldest
+    def _read_time(self, partition: int, position: int) -> float | None:
+        """Unix time of the record at ``position``; ``None`` if it cannot be read now."""
         self._consumer.assign([TopicPartition(self._topic, partition, position)])
         try:
             message = self._consumer.poll(_READ_SECONDS)
@@ -100,12 +100,12 @@ class Lag:
         _, milliseconds = message.timestamp()
         return milliseconds / 1000 if milliseconds > 0 else None
 
-    def partition_count(self) -> int:
-        """How many partitions the topic has; 0 if the broker does not answer. Blocks."""
+    def partition_count(self) -> int | None:
+        """How many partitions the topic has, 0 if there is no such topic; ``None`` if no broker answers. Blocks."""
         try:
             topic = self._consumer.list_topics(self._topic, timeout=_TIMEOUT_SECONDS).topics[self._topic]
         except KafkaException:
-            return 0
+            return None
         return len(topic.partitions)
 
     def close(self) -> None:

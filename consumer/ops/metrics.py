@@ -315,7 +315,9 @@ class Metrics:
         }
         self._lag.show({labels: lag.records for labels, lag in of.items()})
         self._committed.show({labels: lag.committed for labels, lag in of.items()})
-        ages = {labels: 0.0 if lag.oldest is None else max(0.0, now - lag.oldest) for labels, lag in of.items()}
+        # Records of unknown age must not look new: the rules bridge the gap with the last value.
+        known = {labels: lag for labels, lag in of.items() if lag.is_age_known}
+        ages = {labels: 0.0 if lag.oldest is None else max(0.0, now - lag.oldest) for labels, lag in known.items()}
         self._lag_seconds.show(ages)
 
 

@@ -12,4 +12,6 @@ class PartitionLag:
     committed: int
     """The committed offset; the first offset of the partition if none was committed or its record was deleted."""
     oldest: float | None = None
-    """Unix time of the oldest record that is not done; ``None`` if all are done, or none is known."""
+    """Unix time of the oldest record that is not done; ``None`` if all are done, or were a moment ago."""
+    is_age_known: bool = True
+    """Whether ``oldest`` is known: not if no record was read, and the next one could not be read for its time."""

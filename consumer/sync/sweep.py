@@ -1,10 +1,12 @@
 """Sweeps: compare a site's calendars with Core's whole schedule, and repair what differs."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Final
 
 import structlog
 
+from consumer.domain.bounded_dict import BoundedDict
 from consumer.domain.errors import TransientError
 from consumer.domain.site import Site
 from consumer.domain.window import Window
@@ -18,6 +20,10 @@ from consumer.tracing import SPANS
 
 log = structlog.get_logger(__name__)
 
+SITES_NAMED: Final = 20
+"""How many sites whose sweeps fail for the same reason are logged one by one."""
+_REASONS: Final = 100
+
 
 class Sweeper:
     """Sweeps sites, several at a time if the caller wants so; logs and counts what each sweep did."""
@@ -28,6 +34,8 @@ class Sweeper:
         self._window_days = window_days
         self._aliases = ReportedAliases()
         self._repeated = Repeated(clock.monotonic)
+        self._named: BoundedDict[str, set[str]] = BoundedDict(_REASONS)
+        """By reason, the sites whose failed sweeps are logged one by one: at most ``SITES_NAMED`` each."""
 
     async def sweep(
         self,
@@ -64,7 +72,7 @@ class Sweeper:
             report.failure, report.ended_early = f"an unexpected error: {type(error).__name__}", True
             unexpected = error
         seconds = self._clock.monotonic() - started
-        _log(report, seconds, unexpected, self._repeated)
+        self._log(report, seconds, unexpected)
         if only is None:
             self._count(report, seconds)
         return report
@@ -75,42 +83,55 @@ class Sweeper:
             meter.repaired(report.site_id, cause, count)
         meter.swept(report.site_id, seconds)
 
+    def _log(self, report: Report, seconds: float, error: Exception | None) -> None:
+        """Log how the sweep ended."""
+        site_id = report.site_id
+        if report.troubles and (report.failure is None or report.ended_early):  # else, they are the failure
+            [(reason, _)] = report.troubles.most_common(1)
+            log.warning(
+                "mailboxes not read",
+                site=site_id,
+                mailboxes=report.troubles.total(),
+                unavailable=len(report.unavailable),
+                reason=reason,
+            )
+        if report.held:
+            log.error(
+                "deletions held",
+                site=site_id,
+                held=report.held,
+                events=report.events,
+                hint="many jobs vanished from Core: if that is right, run calsync sweep --allow-mass-delete",
+            )
+        done = {
+            "mailboxes": report.mailboxes,
+            "unserved": report.unserved,
+            "events": report.events,
+            "unusable": report.unusable,
+            "repairs": dict(report.repairs),
+            "vanished_deleted": report.deleted,
+            "seconds": round(seconds, 2),
+        }
+        if error is not None:
+            log.critical("unexpected error in a sweep", site=site_id, **done, exc_info=error)
+        elif report.failure is None:
+            log.info("site swept", site=site_id, **done)
+        else:
+            outcome = "ended early" if report.ended_early else "incomplete"
+            self._repeated.happened(
+                self._kind(report.site_id, report.failure),
+                log.error,
+                "sweep failed",
+                site=site_id,
+                reason=report.failure,
+                outcome=outcome,
+                **done,
+            )
 
-def _log(report: Report, seconds: float, error: Exception | None, repeated: Repeated) -> None:
-    """Log how the sweep ended. Of sites that fail for the same reason, as when Core is unavailable, one a minute."""
-    site_id = report.site_id
-    if report.troubles and (report.failure is None or report.ended_early):  # else, they are the failure
-        [(reason, _)] = report.troubles.most_common(1)
-        log.warning(
-            "mailboxes not read",
-            site=site_id,
-            mailboxes=report.troubles.total(),
-            unavailable=len(report.unavailable),
-            reason=reason,
-        )
-    if report.held:
-        log.error(
-            "deletions held",
-            site=site_id,
-            held=report.held,
-            events=report.events,
-            hint="many jobs vanished from Core: if that is right, run calsync sweep --allow-mass-delete",
-        )
-    done = {
-        "mailboxes": report.mailboxes,
-        "unserved": report.unserved,
-        "events": report.events,
-        "unusable": report.unusable,
-        "repairs": dict(report.repairs),
-        "vanished_deleted": report.deleted,
-        "seconds": round(seconds, 2),
-    }
-    if error is not None:
-        log.critical("unexpected error in a sweep", site=site_id, **done, exc_info=error)
-    elif report.failure is None:
-        log.info("site swept", site=site_id, **done)
-    else:
-        outcome = "ended early" if report.ended_early else "incomplete"
-        repeated.happened(
-            report.failure, log.error, "sweep failed", site=site_id, reason=report.failure, outcome=outcome, **done
-        )
+    def _kind(self, site_id: str, failure: str) -> Hashable:
+        """The first sites that fail for a reason have their own lines; the others share one, as when Core is down."""
+        named = self._named.setdefault(failure, set())
+        if site_id in named or len(named) < SITES_NAMED:
+            named.add(site_id)
+            return site_id, failure
+        return failure

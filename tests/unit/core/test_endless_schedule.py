@@ -30,9 +30,11 @@ class Endless:
 
 async def test_a_schedule_that_goes_on_without_workers_fails_the_read() -> None:
     http: Any = Endless()
-    core = CoreApi("https://core.example", lambda: "secret", http)
+    answers: list[bool] = []
+    core = CoreApi("https://core.example", lambda: "secret", http, on_answer=answers.append)
     window = Window(START, START + timedelta(days=21))
     with pytest.raises(CoreUnavailableError, match="goes on without workers"):
         async with asyncio.timeout(5):
             assert [roster async for roster in core.schedule("acme", window)] == []
     assert http.pages < 200
+    assert answers[-1] is False, "its pages were usable, and the schedule is not"

@@ -49,7 +49,8 @@ def test_lag_is_the_offsets_between_the_committed_one_and_the_end(
     monkeypatch.setattr(Broker, "committed_at", {0: committed}, raising=False)
     monkeypatch.setattr(Broker, "ends", {0: (first, end)}, raising=False)
     position = max(0, end - behind)
-    assert Lag({}, "topic", make_consumer).measure({0: None}) == {0: PartitionLag(behind, position)}
+    known = behind == 0
+    assert Lag({}, "topic", make_consumer).measure({0: None}) == {0: PartitionLag(behind, position, None, known)}
 
 
 class Admin:
@@ -125,7 +126,7 @@ class Unavailable(Broker):
 def test_a_partition_whose_broker_does_not_answer_has_no_lag_rather_than_a_wrong_one() -> None:
     make_consumer: Any = Unavailable
     with capture_logs() as logs:
-        assert Lag({}, "topic", make_consumer).measure({1: None, 0: None}) == {0: PartitionLag(2, 5)}
+        assert Lag({}, "topic", make_consumer).measure({1: None, 0: None}) == {0: PartitionLag(2, 5, None, False)}
     assert [(line["event"], line["error"]) for line in logs] == [("lag measurement failed", "_TIMED_OUT")]
 
 
@@ -172,7 +173,7 @@ def test_a_record_that_nobody_reads_has_an_age(monkeypatch: pytest.MonkeyPatch) 
     make_consumer: Any = Unread
     monkeypatch.setattr(Unread, "fetched", [])
     lag = Lag({}, "topic", make_consumer)
-    assert lag.measure({0: None}) == {0: PartitionLag(2, 5)}, "it may be about to be read"
+    assert lag.measure({0: None}) == {0: PartitionLag(2, 5, None, False)}, "it may be about to be read"
     assert lag.measure({0: None}) == {0: PartitionLag(2, 5, 500.0)}
     assert lag.measure({0: None}) == {0: PartitionLag(2, 5, 500.0)}
     assert Unread.fetched == [5], "its time is known"
@@ -196,9 +197,17 @@ def test_the_age_of_a_record_that_nobody_reads_comes_from_the_broker(broker: str
         lag.close()
 
 
-def test_the_number_of_partitions_is_zero_while_the_broker_does_not_answer() -> None:
+def test_the_number_of_partitions_is_unknown_while_the_broker_does_not_answer() -> None:
     make_consumer: Any = Unavailable
-    assert Lag({}, "topic", make_consumer).partition_count() == 0
+    assert Lag({}, "topic", make_consumer).partition_count() is None
+
+
+def test_a_topic_that_does_not_exist_has_no_partitions_and_the_broker_answers(broker: str) -> None:
+    lag = Lag({"bootstrap.servers": broker, "group.id": "counting", "allow.auto.create.topics": False}, "no-such-topic")
+    try:
+        assert lag.partition_count() == 0
+    finally:
+        lag.close()
 
 
 def test_the_number_of_partitions_is_the_brokers(broker: str) -> None:
@@ -208,7 +217,7 @@ def test_the_number_of_partitions_is_the_brokers(broker: str) -> None:
     assert producer.flush(10) == 0
     lag = Lag({"bootstrap.servers": broker, "group.id": "counting"}, topic)
     try:
-        assert lag.partition_count() > 0
+        assert lag.partition_count()
     finally:
         lag.close()
 

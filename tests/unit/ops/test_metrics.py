@@ -102,6 +102,12 @@ def test_partitions_that_were_revoked_or_unblocked_are_not_shown() -> None:
     assert samples(metrics, "calsync_kafka_lag_seconds") == {'partition="1",topic="t"': 0.0}, "a clock that is ahead"
 
 
+def test_records_of_unknown_age_are_not_shown_as_new() -> None:
+    metrics = Metrics("t")
+    metrics.lag({0: PartitionLag(5, 40, None, is_age_known=False), 1: PartitionLag(5, 40)})
+    assert samples(metrics, "calsync_kafka_lag_seconds") == {'partition="1",topic="t"': 0.0}
+
+
 def test_a_client_secret_expires_at_the_beginning_of_its_day_in_utc() -> None:
     metrics, name = Metrics(), "calsync_client_secret_expiry_timestamp_seconds"
     metrics.sites({"acme": replace(ACME, client_secret_expires=date(2027, 1, 2)), "beta": BETA})
