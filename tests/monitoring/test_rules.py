@@ -158,5 +158,7 @@ def test_every_test_file_belongs_to_an_alert_or_to_recorded_rules() -> None:
         "objective_changes_long",
         "objective_sweeps",
         "recoveries",
+        "CalsyncSweepsLate_long",
+        "CalsyncSweepsLateSlow_long",
         "scenarios",
     }
