@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,10 +29,17 @@ class Rule:
     annotations: dict[str, str]
 
 
+@cache
+def read(file: Path) -> dict[str, Any]:
+    """A YAML file, parsed once."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loaded: dict[str, Any] = yaml.load(file.read_text(encoding="utf-8"), loader)
+    return loaded
+
+
 def document() -> dict[str, Any]:
     """The rules file, parsed."""
-    loaded: dict[str, Any] = yaml.safe_load(RULES.read_text(encoding="utf-8"))
-    return loaded
+    return read(RULES)
 
 
 def rules() -> list[Rule]:
