@@ -38,6 +38,8 @@ async def test_three_thousand_changes_arrive_exactly_while_one_request_in_five_f
     await company.consumed(within=400)
     struck = {fault["id"]: fault["hits"] for fault in await graph.faults()}
     assert all(struck[fault] for fault in faults), struck
+    # Before a sweep by hand: another process does not know what a Retry-After has asked of the service.
+    assert (await company.graph.stats())["early_retries"] == 0
     if await company.metric(service, 'calsync_events_total{result="handed_over"}'):
         # A mailbox or a job whose requests all failed for two minutes is left to the sweep.
         await graph.clear_faults()
@@ -46,5 +48,4 @@ async def test_three_thousand_changes_arrive_exactly_while_one_request_in_five_f
     await company.judge()
     stats = await graph.stats()
     assert stats["max_in_flight"] <= 4
-    assert stats["early_retries"] == 0
     assert stats["throttled"] == 0
