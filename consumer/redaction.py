@@ -5,6 +5,7 @@ them, also percent-encoded, escaped, and as HTTP Basic credentials.
 """
 
 import json
+import math
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections import Counter
@@ -37,7 +38,7 @@ _SECRETS: Final = (
 )
 _LOCAL: Final = r"[\w.!#$%&'*+/=?^`{|}~-]"
 _ADDRESS: Final = re.compile(rf"{_LOCAL}+(?P<at>@|%40)[\w-]+(?:\.[\w-]+)+|{_LOCAL}++")
-_NEEDLES: Final = ("@", "%40", "eyj", "bearer", "basic", "password", "token", "secret", "assertion")
+_NEEDLES: Final = ("@", "%40", "eyj", "bearer", "basic", "password", "token", "secret", "assertion", "authorization")
 """In small letters: text without any of these matches none of the patterns."""
 
 _LONGEST: Final = 32_768
@@ -193,8 +194,10 @@ def value(given: Any) -> Any:
         return [value(entry) for entry in given]
     if isinstance(given, Mapping):
         return {text(str(key)): named(str(key), entry) for key, entry in given.items()}
-    if given is None or isinstance(given, bool | int | float):
+    if given is None or isinstance(given, bool | int):
         return given
+    if isinstance(given, float):
+        return given if math.isfinite(given) else None  # JSON has no such numbers
     if isinstance(given, datetime):
         return given.isoformat().replace("+00:00", "Z")
     return text(error_text(given) if isinstance(given, BaseException) else repr(given))
@@ -254,11 +257,14 @@ def _slices(count: int) -> list[slice]:
 
 
 def _forms_of(secret: str) -> set[str]:
-    """How the secret may be written: as it is, percent-encoded, escaped, and as a login."""
+    """How the secret may be written: as it is, percent-encoded, escaped, and as a login.
+
+    A secret with a colon need not be a login, so it is looked for as a whole too.
+    """
     user, colon, password = secret.partition(":")
     is_login = bool(colon and user and password)
-    forms = {secret, *_encoded(secret)} if is_login else set()
-    for one in {password, unquote(password)} if is_login else {secret}:
+    forms = _encoded(secret) if is_login else set()
+    for one in {secret, password, unquote(password)} if is_login else {secret}:
         forms |= {one, quote(one, safe=""), quote(one), quote_plus(one), repr(one)[1:-1]}
         forms |= {json.dumps(one)[1:-1], json.dumps(one, ensure_ascii=False)[1:-1]}
     return {form for form in forms if len(form) >= _SHORTEST}

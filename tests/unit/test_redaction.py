@@ -180,6 +180,17 @@ def test_a_login_is_found_whole_as_a_password_and_in_base64(others: list[str]) -
     assert "word-" not in secrets.out_of("user:p/ss:word-0123456789")
 
 
+@pytest.mark.parametrize("others", [[], FILLING])
+def test_a_secret_with_a_colon_that_is_no_login_is_found_as_a_whole(others: list[str]) -> None:
+    secret = "client secret/with:end"
+    for form in (secret, quote(secret, safe=""), quote(secret)):
+        assert known(secret, *others).out_of(f"x {form} y") == "x […] y"
+
+
+def test_a_line_with_an_authorization_is_not_clean() -> None:
+    assert not redaction.is_clean('{"headers":{"Authorization":"opaque-value"}}')
+
+
 def test_the_secrets_of_a_source_follow_its_changes_and_the_last_ones_stay_for_once() -> None:
     secrets = known("the-first-secret-of-all", *FILLING)
     secrets.replace("settings", ["the-second-secret-of-all"])

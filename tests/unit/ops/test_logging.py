@@ -144,6 +144,15 @@ def test_any_value_can_be_logged(written: Callable[[], str]) -> None:
     assert found[-1] == "ValueError: '…'"
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_a_number_that_json_does_not_have_leaves_the_line_valid(number: str, written: Callable[[], str]) -> None:
+    logging.configure("info", "json")
+    # The large number is one that orjson refuses.
+    structlog.get_logger().info("it is so", value=[float(number), {"inner": float(number)}], large=2**70)
+    line = json.loads(written(), parse_constant=pytest.fail)
+    assert (line["value"], line["large"]) == ([None, {"inner": None}], 2**70)
+
+
 class Unshowable:
     def __repr__(self) -> str:
         raise ZeroDivisionError
