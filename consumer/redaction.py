@@ -157,12 +157,6 @@ def text(value: str, *, addresses: bool = True) -> str:
     return value
 
 
-def page(body: str) -> str:
-    """A long text such as the metrics, without secrets and tokens. Much quicker than :func:`text`."""
-    body = KNOWN.out_of(body)
-    return text(body) if any(sign in body for sign in ("@", "%40", "eyJ", "Bearer ")) else body
-
-
 def _cut(value: str, most: int) -> str:
     """The beginning of a long text, without the word that is cut in two: it may be half a secret or an address."""
     if len(value) <= most:

@@ -2,8 +2,9 @@
 
 import base64
 import json
+import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -13,8 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer import redaction
+from consumer.domain.mailbox import Mailbox
+from consumer.domain.site import Site
 from consumer.ops.health import HealthServer
+from consumer.ops.metrics import Metrics
 from consumer.redaction import KnownSecrets, error_text, login_of
+from consumer.sync.parking import Parking
+from consumer.sync.partition_lag import PartitionLag
+from consumer.sync.sweep_state import SweepState
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJyb2xlcyI6W119.c2ln-X_"
 
@@ -256,19 +263,62 @@ def test_the_password_of_a_url_is_known_in_both_spellings() -> None:
     assert login_of("redis://host/0") == login_of("http://[") == []
 
 
-@pytest.mark.parametrize("answer", ["metrics", "readyz"])
-async def test_health_answers_and_metrics_hold_no_secret(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "KNOWN", known("planted~secret-0123456789"))
-    text = 'reason="planted~secret-0123456789 of ann@acme.example"'
-
+async def answer_of(path: str, metrics: Metrics, trouble: str) -> str:
     async def check() -> str | None:
-        return text
+        return trouble
 
-    server = HealthServer("127.0.0.1:0", text.encode, "text/plain; version=0.0.4", check, check)
+    server = HealthServer("127.0.0.1:0", metrics.render, metrics.content_type, check, check)
     address = await server.start()
     try:
         async with httpx.AsyncClient(trust_env=False) as client:
-            shown = (await client.get(f"http://{address}/{answer}")).text
+            return (await client.get(f"http://{address}/{path}")).text
     finally:
         await server.stop()
-    assert shown.strip() == 'reason="[…] of [address]"'
+
+
+async def test_health_answers_hold_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "KNOWN", known("planted~secret-0123456789"))
+    shown = await answer_of("readyz", Metrics(), "planted~secret-0123456789 of ann@acme.example")
+    assert shown == "[…] of [address]\n"
+
+
+def metrics_of(topic: str, site_id: str, code: str, status: str) -> Metrics:
+    """Metrics with these labels from outside, in every series that has them."""
+    site = Site(site_id, "Acme", "UTC", "tenant", "app", "secret", date(2027, 1, 1))
+    metrics = Metrics(topic)
+    metrics.sites({site_id: site})
+    metrics.site_up(site_id, up=True)
+    metrics.swept(site_id, 1.0)
+    metrics.unsettled(site_id, 1)
+    metrics.sweep_states({site_id: SweepState(1.0, 1, 1)})
+    metrics.dirty({site_id: 1})
+    metrics.site_waiting({site_id: 1})
+    metrics.paused([site_id])
+    metrics.parked([(Mailbox(site_id, "ann@acme.example"), Parking(code, hourly=False))])
+    metrics.request("create", status)
+    metrics.records_lost(1)
+    metrics.blocked([0], [0])
+    metrics.waiting([(0, "schema", 1.0)])
+    metrics.lag({0: PartitionLag(records=1, committed=1, oldest=1.0)})
+    return metrics
+
+
+async def test_metrics_hold_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "KNOWN", known("planted~secret-0123456789"))
+    planted = "planted~secret-0123456789 of ann@acme.example"
+    metrics = metrics_of(f"topic {planted}", f"site {planted}", f"code {planted}", f"status {planted}")
+    shown = await answer_of("metrics", metrics, "")
+    assert "planted" not in shown
+    assert "ann@" not in shown
+    for label in ("topic", "site", "code", "status"):
+        assert f'="{label} […] of [address]"' in shown
+    metrics.sites({})
+    assert "site […]" not in metrics.render().decode(), "the series of a site can be removed"
+
+
+def test_a_secret_that_is_an_ordinary_word_leaves_the_metrics_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = re.findall(r"^# TYPE (\S+)", Metrics().render().decode(), re.MULTILINE)
+    monkeypatch.setattr(redaction, "KNOWN", known("calsync", "events", "result", "schema", "create"))
+    body = metrics_of("core.jobs", "acme", "ErrorAccessDenied", "503").render().decode()
+    assert re.findall(r"^# TYPE (\S+)", body, re.MULTILINE) == names
+    assert "[…]" not in body
