@@ -5,6 +5,7 @@ them, also percent-encoded, escaped, and as HTTP Basic credentials.
 """
 
 import json
+import math
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections import Counter
@@ -16,19 +17,33 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 _NAMES: Final = "client_secret|client_assertion|assertion|access_token|refresh_token|id_token|password"
 _SECRET_NAME: Final = re.compile(rf"(?i){_NAMES}|token|secret|(?:proxy-)?authorization")
+# Each pattern takes time in proportion to the text, whatever it holds. A pattern that fails after a long run takes the
+# run with it, or would be tried again at each of its characters: so a match may be one that stays as it is.
+_TOKEN: Final = re.compile(r"eyJ[\w-]*+(\.[\w-]++(?:\.[\w-]*+)?)?")
 _SECRETS: Final = (
-    (re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]*)?"), "[token]"),
     (re.compile(r"(?i)\bbearer\s+[\w.~+/-]+=*"), "Bearer [token]"),
     (re.compile(r"\b([Bb]asic)\s+(?=[A-Za-z]*[0-9A-Z+/=])[A-Za-z0-9+/]{6,}=*"), r"\1 [token]"),
     (
-        re.compile(rf"(?i)({_NAMES})(\\*[\"']?\s*[=:]\s*)(\\*\"[^\"]*\"|'[^']*'|[^\s&\"',}}]+)"),
+        # A quoted value ends at a quote that is escaped as often as its first one; one that was cut has no end.
+        re.compile(
+            rf"""(?isx)({_NAMES})(\\*["']?\s*[=:]\s*)(?:
+            "(?:\\.|[^"\\])*+(?:"|\\?\Z)
+            |(?P<escape>\\++)"(?:[^"\\]++|(?!(?P=escape)")\\++"?)*+(?:(?P=escape)"|(?=")|\Z)
+            |'(?:\\.|[^'\\])*+(?:'|\\?\Z)
+            |[^\s&"',}}]+)"""
+        ),
         r"\1\2[…]",
     ),
     (re.compile(r"(?i)://[^/\s:@]*:[^/\s@]+@"), "://[…]@"),
 )
-_ADDRESS: Final = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+(@|%40)[\w-]+(\.[\w-]+)+")
-_NEEDLES: Final = ("@", "%40", "eyj", "bearer", "basic", "password", "token", "secret", "assertion")
+_LOCAL: Final = r"[\w.!#$%&'*+/=?^`{|}~-]"
+_ADDRESS: Final = re.compile(rf"{_LOCAL}+(?P<at>@|%40)[\w-]+(?:\.[\w-]+)+|{_LOCAL}++")
+_NEEDLES: Final = ("@", "%40", "eyj", "bearer", "basic", "password", "token", "secret", "assertion", "authorization")
 """In small letters: text without any of these matches none of the patterns."""
+
+_LONGEST: Final = 32_768
+"""Text for a log is cut after this many characters: a record may have a megabyte in a single value."""
+_LONGEST_WORD: Final = 512
 
 _GRAM: Final = 8
 _SHORTEST: Final = 6
@@ -122,20 +137,41 @@ KNOWN: Final = KnownSecrets()
 
 
 def text(value: str, *, addresses: bool = True) -> str:
-    """The text without secrets and tokens, and without mail addresses unless these may stay."""
+    """The text without secrets, tokens and mail addresses, cut after 32,768 characters.
+
+    ``addresses=False`` is for what an operator asked for, which may be a JSON document: addresses stay, and it is not
+    cut.
+    """
     value = KNOWN.out_of(value)
+    if addresses:
+        value = _cut(value, _LONGEST)
     small = value.lower()
     if not any(needle in small for needle in _NEEDLES):
         return value
+    if "eyj" in small:
+        value = _TOKEN.sub(_without_token, value)
     for pattern, instead in _SECRETS:
         value = pattern.sub(instead, value)
-    return _ADDRESS.sub("[address]", value) if addresses else value
+    if addresses and ("@" in value or "%40" in value):
+        value = _ADDRESS.sub(_without_address, value)
+    return value
 
 
-def page(body: str) -> str:
-    """A long text such as the metrics, without secrets and tokens. Much quicker than :func:`text`."""
-    body = KNOWN.out_of(body)
-    return text(body) if any(sign in body for sign in ("@", "%40", "eyJ", "Bearer ")) else body
+def _cut(value: str, most: int) -> str:
+    """The beginning of a long text, without the word that is cut in two: it may be half a secret or an address."""
+    if len(value) <= most:
+        return value
+    spaces = (value.rfind(space, most - _LONGEST_WORD, most) for space in " \n\t")
+    end = max(spaces)
+    return f"{value[: end + 1 if end >= 0 else most - _LONGEST_WORD]}…"
+
+
+def _without_token(found: re.Match[str]) -> str:
+    return "[token]" if found[1] else found[0]
+
+
+def _without_address(found: re.Match[str]) -> str:
+    return "[address]" if found["at"] else found[0]
 
 
 def is_clean(line: str) -> bool:
@@ -152,8 +188,10 @@ def value(given: Any) -> Any:
         return [value(entry) for entry in given]
     if isinstance(given, Mapping):
         return {text(str(key)): named(str(key), entry) for key, entry in given.items()}
-    if given is None or isinstance(given, bool | int | float):
+    if given is None or isinstance(given, bool | int):
         return given
+    if isinstance(given, float):
+        return given if math.isfinite(given) else None  # JSON has no such numbers
     if isinstance(given, datetime):
         return given.isoformat().replace("+00:00", "Z")
     return text(error_text(given) if isinstance(given, BaseException) else repr(given))
@@ -164,10 +202,13 @@ def named(name: str, given: Any) -> Any:
     return "[…]" if isinstance(given, str) and _SECRET_NAME.fullmatch(name) else value(given)
 
 
-_QUOTED: Final = re.compile(r"(?<!\w)(?P<quote>['\"])(?P<inner>(?:\\.|(?!(?P=quote)).)*)(?P=quote)(?!\w)", re.DOTALL)
+_QUOTED: Final = re.compile(
+    r"""(?<!\w)(?P<quote>['"])(?P<inner>(?:\\.|(?!(?P=quote))[^\\])*+)(?:(?P=quote)(?!\w)|\\?\Z)""", re.DOTALL
+)
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][\w.-]{0,60}")
 _OURS: Final = "consumer."
 _LONGEST_MESSAGE: Final = 1_000
+_READ_OF_MESSAGE: Final = 4 * _LONGEST_MESSAGE
 
 
 def error_text(error: BaseException) -> str:
@@ -181,6 +222,7 @@ def error_text(error: BaseException) -> str:
         message = str(error)
     except Exception:  # noqa: BLE001 (any error of a foreign __str__)
         message = "its message cannot be shown"
+    message = _cut(message, _READ_OF_MESSAGE)
     if not kind.__module__.startswith(_OURS):
         message = _QUOTED.sub(_unquoted, message)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
@@ -209,11 +251,14 @@ def _slices(count: int) -> list[slice]:
 
 
 def _forms_of(secret: str) -> set[str]:
-    """How the secret may be written: as it is, percent-encoded, escaped, and as a login."""
+    """How the secret may be written: as it is, percent-encoded, escaped, and as a login.
+
+    A secret with a colon need not be a login, so it is looked for as a whole too.
+    """
     user, colon, password = secret.partition(":")
     is_login = bool(colon and user and password)
-    forms = {secret, *_encoded(secret)} if is_login else set()
-    for one in {password, unquote(password)} if is_login else {secret}:
+    forms = _encoded(secret) if is_login else set()
+    for one in {secret, password, unquote(password)} if is_login else {secret}:
         forms |= {one, quote(one, safe=""), quote(one), quote_plus(one), repr(one)[1:-1]}
         forms |= {json.dumps(one)[1:-1], json.dumps(one, ensure_ascii=False)[1:-1]}
     return {form for form in forms if len(form) >= _SHORTEST}

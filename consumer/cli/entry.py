@@ -4,6 +4,7 @@ A command's file is imported only when the command is used: importing Kafka, Gra
 ``--help`` needs none of them.
 """
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -82,6 +83,13 @@ def main_options(
     """The options of ``calsync`` itself."""
 
 
+def _open_closed_streams() -> None:
+    """Have what is written to a closed stdout or stderr discarded: Python has ``None`` for a closed one."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 (until the end)
+
+
 def _require_text(arguments: list[str]) -> None:
     """Raises ``ConfigurationError`` for bytes that are not text: they could be sent nowhere."""
     try:
@@ -98,6 +106,7 @@ def _fail(code: int, *problems: str) -> None:
 
 def main() -> None:
     """Run the command; every known fault becomes a message and an exit code."""
+    _open_closed_streams()
     # It changes the level of a service's log. One that comes while the service starts must not end it.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:

@@ -13,9 +13,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, TextIO
 
@@ -24,7 +25,7 @@ import structlog
 
 from consumer import redaction
 from consumer.domain.bounded_dict import BoundedDict
-from consumer.repeated import REPEAT_SECONDS
+from consumer.repeated import REPEAT_SECONDS, Repeated
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _COLOURS: Final = {"debug": "\x1b[2m", "warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[1;31m"}
@@ -33,6 +34,8 @@ _BARE: Final = re.compile(r"[^\s\"'=\x00-\x1f\x7f-\x9f]+")
 _FRAMES: Final = 30
 _CHAINED: Final = 5
 """How many errors of a chain or a group are shown."""
+_KEY_CHARACTERS: Final = 200
+"""How much of a library's message decides whether it is the same again."""
 
 _stacks: Final[BoundedDict[tuple[Any, ...], float]] = BoundedDict(100)
 """When each stack was logged, on the monotonic clock."""
@@ -111,16 +114,33 @@ class _Lines:
 
 
 class _Library(logging.Handler):
-    """Has the standard library's records logged as events."""
+    """Has the standard library's records logged as events: the same one once a minute.
+
+    Two records are the same if their logger, level and message are, before its arguments are put in. ``Handler`` calls
+    ``emit`` under a lock.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._repeated = Repeated(time.monotonic)
 
     def emit(self, record: logging.LogRecord) -> None:
         level = min(_LEVELS.values(), key=lambda level: abs(level - record.levelno))
         error = record.exc_info[1] if record.exc_info else None
-        try:
-            message = record.getMessage()
-        except (TypeError, ValueError):
-            message = str(record.msg)
-        log.log(level, "message of a library", library=record.name, message=_head(message), exc_info=error)
+        same = record.name, level, _message(lambda: str(record.msg))[:_KEY_CHARACTERS]
+        message = _head(_message(record.getMessage, lambda: str(record.msg)))
+        write = partial(log.log, level)
+        self._repeated.happened(
+            same, write, "message of a library", library=record.name, message=message, exc_info=error
+        )
+
+
+def _message(*ways: Callable[[], str]) -> str:
+    """What the first of these ways gives that raises nothing: a foreign ``__str__`` may raise anything."""
+    for way in ways:
+        with suppress(Exception):
+            return way()
+    return "its message cannot be shown"
 
 
 def _head(message: str) -> str:

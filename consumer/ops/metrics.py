@@ -2,6 +2,9 @@
 
 The series of a site exist as long as it is in the sites file: :meth:`Metrics.sites`. Those of its sweeps are shown by
 the replica that sweeps it: :meth:`Metrics.sweep_states`.
+
+Labels whose values come from outside are cleaned when their series is made. The page as a whole is not cleaned: a
+secret that is an ordinary word must not take the names of metrics apart.
 """
 
 import collections
@@ -10,6 +13,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from prometheus_client import (
@@ -23,7 +27,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from consumer import __version__
+from consumer import __version__, redaction
 from consumer.domain.compare import COUNTED_CAUSES, CountedCause
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
@@ -51,23 +55,34 @@ ANSWERS: Final = {
 }
 """The operations on Graph, each with the status of success."""
 _FAULTS: Final = ("429", "503", "none")
+_FROM_OUTSIDE: Final = frozenset({"topic", "site", "reason"})
+"""Labels of levels whose values come from outside; ``reason`` is Graph's code."""
+_MOST_LABELS: Final = 65_536
+"""How many cleaned values of labels are remembered."""
+
+Clean = Callable[[str], str]
 
 
 class _Levels:
     """A gauge that shows exactly the series that were last given. Only those that have changed are written."""
 
-    def __init__(self, gauge: Gauge) -> None:
+    def __init__(self, gauge: Gauge, clean: Sequence[Clean]) -> None:
+        """``clean`` makes what is shown of each label's value."""
         self._gauge = gauge
+        self._clean = clean
         self._values: dict[tuple[str, ...], float] = {}
 
     def show(self, values: Mapping[tuple[str, ...], float]) -> None:
         """Show these values, by their labels, and no others."""
         for labels in self._values.keys() - values.keys():
-            self._gauge.remove(*labels)
+            self._gauge.remove(*self._shown(labels))
         for labels, value in values.items():
             if self._values.get(labels) != value:
-                self._gauge.labels(*labels).set(value)
+                self._gauge.labels(*self._shown(labels)).set(value)
         self._values = dict(values)
+
+    def _shown(self, labels: tuple[str, ...]) -> list[str]:
+        return [clean(label) for clean, label in zip(self._clean, labels, strict=True)]
 
     def keep_sites(self, site_ids: Iterable[str], absent: float | None = None) -> None:
         """Show no other sites. ``absent`` is the value of those that were not given yet; ``None`` leaves them out."""
@@ -88,6 +103,7 @@ class Metrics:
         # Otherwise each counter has a second series.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
+        self._clean: Clean = lru_cache(_MOST_LABELS)(redaction.text)
         self._topic = topic
         self._site_ids: frozenset[str] = frozenset()
         """The sites of the sites file. A run or a sweep of another one may still end, and is not shown."""
@@ -146,7 +162,7 @@ class Metrics:
             for status in (success, *_FAULTS):
                 self._requests.labels(operation, status)
         if self._topic:
-            self._lost.labels(self._topic)
+            self._lost.labels(self._clean(self._topic))
 
     def _counter(self, name: str) -> Counter:
         metric = BY_NAME[name]
@@ -157,7 +173,8 @@ class Metrics:
         return Gauge(metric.name, metric.meaning, metric.labels, registry=self._registry)
 
     def _levels(self, name: str) -> _Levels:
-        return _Levels(self._gauge(name))
+        labels = BY_NAME[name].labels
+        return _Levels(self._gauge(name), [self._clean if label in _FROM_OUTSIDE else str for label in labels])
 
     def _histogram(self, name: str) -> Histogram:
         metric = BY_NAME[name]
@@ -183,7 +200,7 @@ class Metrics:
     def site_up(self, site_id: str, *, up: bool) -> None:
         """See the meter port."""
         if site_id in self._site_ids:
-            self._site_up.labels(site_id).set(up)
+            self._site_up.labels(self._clean(site_id)).set(up)
 
     def unsettled(self, site_id: str, count: int) -> None:
         """See the meter port."""
@@ -192,12 +209,12 @@ class Metrics:
     def swept(self, site_id: str, seconds: float) -> None:
         """See the sweep's meter."""
         if site_id in self._site_ids:
-            self._sweep_seconds.labels(site_id).observe(seconds)
+            self._sweep_seconds.labels(self._clean(site_id)).observe(seconds)
 
     def repaired(self, site_id: str, cause: CountedCause, count: int) -> None:
         """See the sweep's meter."""
         if site_id in self._site_ids:
-            self._repairs.labels(site_id, cause).inc(count)
+            self._repairs.labels(self._clean(site_id), cause).inc(count)
 
     def sweep_states(self, states: Mapping[str, SweepState]) -> None:
         """What the last sweeps found, of each site that this replica sweeps; the series of the others are removed.
@@ -229,7 +246,7 @@ class Metrics:
 
     def request(self, operation: str, status: str) -> None:
         """See the dispatcher's meter."""
-        self._requests.labels(operation, status).inc()
+        self._requests.labels(operation, self._clean(status)).inc()
 
     def exchange(self, operation: str, seconds: float) -> None:
         """See the dispatcher's meter."""
@@ -254,12 +271,12 @@ class Metrics:
     def sites(self, sites: Mapping[str, Site]) -> None:
         """The sites file as it is now: its sites' series are created, and those of sites that left it are removed."""
         for site_id in self._site_ids - sites.keys():
-            self._site_up.remove(site_id)
-            self._sweep_seconds.remove(site_id)
+            self._site_up.remove(self._clean(site_id))
+            self._sweep_seconds.remove(self._clean(site_id))
             for cause in COUNTED_CAUSES:
-                self._repairs.remove(site_id, cause)
+                self._repairs.remove(self._clean(site_id), cause)
         for site_id in sites.keys() - self._site_ids:
-            self._site_up.labels(site_id).set(1)
+            self._site_up.labels(self._clean(site_id)).set(1)
         self._site_ids = frozenset(sites)
         for levels in (self._sweep_success, self._held, self._unavailable, self._parked):
             levels.keep_sites(sites)
@@ -291,7 +308,7 @@ class Metrics:
 
     def records_lost(self, count: int) -> None:
         """Records that the broker deleted before they were read."""
-        self._lost.labels(self._topic).inc(count)
+        self._lost.labels(self._clean(self._topic)).inc(count)
 
     def blocked(self, held: Iterable[int], blocked: Iterable[int]) -> None:
         """The partitions that are blocked now, and those that this replica holds."""

@@ -1,5 +1,6 @@
 """OpenTelemetry traces, if the environment asks for them. Otherwise nothing of it is imported."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -16,13 +17,13 @@ log = structlog.get_logger(__name__)
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _PROTOCOL: Final = "http/protobuf"
-_FLUSH_MS: Final = 2_000
+_END_SECONDS: Final = 2.0
 
 
 def start(environment: Mapping[str, str]) -> Callable[[], None]:
     """Send spans to the collector that the ``OTEL_*`` variables name; nothing if they name none.
 
-    Returns what ends it: spans that wait are sent, for at most about two seconds.
+    Returns what ends it: spans that wait are sent, for at most two seconds.
     """
     if not _is_wanted(environment):
         return _nothing
@@ -48,8 +49,11 @@ def start(environment: Mapping[str, str]) -> Callable[[], None]:
 
     def end() -> None:
         SPANS.tracer = None
-        provider.force_flush(_FLUSH_MS)
-        provider.shutdown()
+        # Shutdown sends what waits (OpenTelemetry's specification). Without an answer it takes up to 40 s; the process
+        # does not wait for a daemon thread.
+        sending = threading.Thread(target=provider.shutdown, name="traces-end", daemon=True)
+        sending.start()
+        sending.join(_END_SECONDS)
 
     return end
 

@@ -22,6 +22,9 @@ EXCHANGE_SECONDS: Final = 10.0
 """The longest time of one round trip, a new connection included. Without it, a server that accepts and never answers
 would block every caller for longer: redis-py repeats each step of a connection, each with its own timeout."""
 _CLOSE_SECONDS: Final = 1.0
+_WRITES: Final = frozenset({"SET", "SETNX", "HSET", "HSETNX"})
+"""Commands that succeed only while Redis takes writes. A full Redis still deletes (Redis, ``maxmemory``), and a script
+may succeed without a write."""
 
 
 class Pipeline:
@@ -92,14 +95,15 @@ class Pipeline:
             # Each caller must get an answer, or it waits for ever.
             log.critical("store failed: an unexpected error", exc_info=True)
             answers = [error] * len(batch)
-        if any(isinstance(answer, Exception) and refuses_writes(answer) for answer in answers):
+        refused = any(isinstance(answer, Exception) and refuses_writes(answer) for answer in answers)
+        if refused:
             await self._leave_server()
         if self._outage is not None:
             fault = next((answer for answer in answers if isinstance(answer, Exception)), None)
             if fault is None:
-                self._outage.answered()
+                self._outage.answered(wrote=any(command[0] in _WRITES for command, _ in batch))
             elif isinstance(fault, RedisError | OSError) and not isinstance(fault, NewerDataError):
-                self._outage.failed(str(fault))
+                self._outage.failed(str(fault), refused=refused)
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():
                 continue  # the caller was cancelled

@@ -469,7 +469,7 @@ MUTANTS: Final = (
     Mutant(
         "the end of an outage of Redis is not noticed",
         "consumer/store/pipeline.py",
-        "self._outage.answered()",
+        "self._outage.answered(wrote=any(command[0] in _WRITES for command, _ in batch))",
         "pass",
         ("tests/unit/store/test_outage.py",),
     ),

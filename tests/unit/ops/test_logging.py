@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -144,9 +145,56 @@ def test_any_value_can_be_logged(written: Callable[[], str]) -> None:
     assert found[-1] == "ValueError: '…'"
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_a_number_that_json_does_not_have_leaves_the_line_valid(number: str, written: Callable[[], str]) -> None:
+    logging.configure("info", "json")
+    # The large number is one that orjson refuses.
+    structlog.get_logger().info("it is so", value=[float(number), {"inner": float(number)}], large=2**70)
+    line = json.loads(written(), parse_constant=pytest.fail)
+    assert (line["value"], line["large"]) == ([None, {"inner": None}], 2**70)
+
+
 class Unshowable:
     def __repr__(self) -> str:
         raise ZeroDivisionError
+
+
+def test_a_record_of_a_library_that_cannot_be_shown_stops_nothing(written: Callable[[], str]) -> None:
+    logging.configure("info", "json")
+    library = standard.getLogger("library")
+    library.warning("%s of a mailbox", Unshowable())
+    library.warning("%d of a mailbox", "no number")
+    library.warning(Unshowable())
+    library.warning("%(size)s of a mailbox", {"other": 1})
+    assert [json.loads(line)["message"] for line in written().splitlines()] == [
+        "%s of a mailbox",
+        "%d of a mailbox",
+        "its message cannot be shown",
+        "%(size)s of a mailbox",
+    ]
+
+
+def test_a_library_that_repeats_itself_is_logged_once_a_minute(
+    written: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    logging.configure("info", "json")
+    for second in range(120):
+        for name in ("urllib3", "aiokafka"):
+            standard.getLogger(name).warning("retry %d", second)
+        standard.getLogger("urllib3").error("retry %d", second)
+        now[0] += 1
+    standard.getLogger("urllib3").warning("given up")
+    found = [json.loads(line) for line in written().splitlines()]
+    first = [("urllib3", "warning", "retry 0"), ("aiokafka", "warning", "retry 0"), ("urllib3", "error", "retry 0")]
+    later = [(name, level, "retry 60") for name, level, _ in first]
+    assert [(line["library"], line["level"], line["message"]) for line in found] == [
+        *first,
+        *later,
+        ("urllib3", "warning", "given up"),
+    ]
+    assert [line.get("repeated") for line in found] == [None] * 3 + [60] * 3 + [None]
 
 
 def test_a_value_that_cannot_be_shown_stops_nothing(written: Callable[[], str]) -> None:

@@ -94,6 +94,37 @@ def test_spans_are_nested_and_hold_no_content_of_errors() -> None:
     assert 5e9 <= record.end_time - record.start_time < 6e9
 
 
+class Hanging:
+    """A provider whose collector never answers."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    def get_tracer(self, _name: str) -> None:
+        """There is none."""
+
+    def force_flush(self, _milliseconds: int = 0) -> None:
+        self.released.wait(30)
+
+    def shutdown(self) -> None:
+        self.released.wait(30)
+
+
+def test_a_collector_that_never_answers_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("opentelemetry.trace")
+    provider = Hanging()
+    monkeypatch.setattr(tracing, "_provider", lambda _environment: provider)
+    monkeypatch.setattr(tracing, "_END_SECONDS", 0.05)
+    before = set(threading.enumerate())
+    end = tracing.start(ENDPOINT)
+    started = time.monotonic()
+    end()
+    assert time.monotonic() - started < 15
+    left = set(threading.enumerate()) - before
+    provider.released.set()
+    assert [thread.daemon for thread in left] == [True], "the process can end"
+
+
 class Collector(BaseHTTPRequestHandler):
     """Keeps what is sent to it."""
 

@@ -3,7 +3,9 @@
 import asyncio
 from typing import Any
 
+import pytest
 from redis.exceptions import ConnectionError as NoConnectionError
+from redis.exceptions import OutOfMemoryError
 from structlog.testing import capture_logs
 
 from consumer.domain.errors import StoreUnavailableError
@@ -47,6 +49,50 @@ async def test_an_outage_is_one_line_a_minute_for_all_commands_and_one_at_its_en
         ("Redis answers again", None, 90.0),
     ]
     assert lines[0]["reason"] == "Connection refused."
+
+
+class Full:
+    """A Redis that answers reads, and refuses writes while it is full."""
+
+    def __init__(self) -> None:
+        self.is_full = True
+        self.connection_pool = self
+        self._commands: list[str] = []
+
+    def pipeline(self, **_: Any) -> "Full":
+        return self
+
+    def execute_command(self, name: str, *_: Any) -> None:
+        self._commands.append(name)
+
+    async def execute(self, **_: Any) -> list[Any]:
+        commands, self._commands = self._commands, []
+        full = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+        return [full if self.is_full and name in {"SET", "HSET"} else b"OK" for name in commands]
+
+    async def disconnect(self, **_: Any) -> None:
+        """There is no connection."""
+
+
+@pytest.mark.parametrize("read", ["GET", "EVALSHA", "HDEL"])
+async def test_a_redis_that_refuses_writes_answers_again_only_with_a_write(read: str) -> None:
+    now, redis = [1000.0], Full()
+    outage = Outage(lambda: now[0])
+    pipelines = [Pipeline(redis, [], outage) for _ in range(2)]  # type: ignore[arg-type]
+    with capture_logs() as lines:
+        for _ in range(5):
+            with pytest.raises(StoreUnavailableError):
+                await pipelines[0].call("SET", "writable", 1)
+            await pipelines[1].call(read, "a")
+            now[0] += 1
+        redis.is_full = False
+        await pipelines[1].call(read, "a")
+        assert [line["event"] for line in lines] == ["Redis is unavailable"]
+        await pipelines[0].call("SET", "writable", 1)
+    assert [(line["event"], line.get("seconds")) for line in lines] == [
+        ("Redis is unavailable", None),
+        ("Redis answers again", 5.0),
+    ]
 
 
 async def test_a_command_line_tool_logs_no_outage_because_it_reports_it_itself() -> None:
