@@ -18,9 +18,10 @@ install: .venv/.installed ## Create the development environment (PYTHON=… choo
 demo: .venv/.installed ## Run the service in a simulated world, to watch it work (ONCE=1: play the story once, then end)
 	@$(BIN)/python -m sandbox.demo $(if $(ONCE),--once)
 
-# Three test workers for each processor, because the tests of the whole service mostly wait.
+# Three test workers for each processor, because the tests of the whole service mostly wait. Each would compile every
+# test again if bytecode were not written: five seconds of processor time.
 test: .venv/.installed ## Run all tests that need only this environment (ARGS=… goes to pytest)
-	@$(BIN)/pytest --numprocesses $$($(BIN)/python -c 'import os; print(3 * (os.cpu_count() or 1))') --dist worksteal $(ARGS)
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest --numprocesses $$($(BIN)/python -c 'import os; print(3 * (os.cpu_count() or 1))') --dist worksteal $(ARGS)
 
 test-long: .venv/.installed ## Run the tests of the whole service that take minutes
 	@$(BIN)/pytest tests/long $(ARGS)
@@ -35,7 +36,7 @@ sim: .venv/.installed ## Play many stories of faults in simulated time (SEEDS=�
 mutants: .venv/.installed ## Plant faults in the protocol and check that the quick tests find each (ARGS=… selects some)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Maven and PostgreSQL 15)
+e2e: .venv/.installed ## Run the tests against real servers (needs Java 17, Maven and PostgreSQL 15, or newer)
 	@$(BIN)/pytest tests/e2e $(ARGS)
 
 game-day: .venv/.installed ## Play faults beside a real Prometheus and Alertmanager: who is paged? (ARGS=--help; needs Java 17, Maven)

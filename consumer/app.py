@@ -56,15 +56,7 @@ class App:
         """Raises ``ConfigurationError``. Nothing is sent yet."""
         self._settings = settings
         self._sites_file = SitesFile(settings.sites_file)
-        sites: Sites = {}
-        properties: Config = {}
-        problems: list[str] = []
-        with collected(problems):
-            sites = self._sites_file.load()
-        with collected(problems):
-            properties = checked_properties(settings.kafka_config_file, settings.kafka_bootstrap_servers)
-        if problems:
-            raise ConfigurationError(problems)
+        sites, properties = _load(self._sites_file, settings)
         brokers = settings.kafka_bootstrap_servers
 
         self._metrics = Metrics()
@@ -82,7 +74,7 @@ class App:
             Decoder(engine.registry, engine.unusable.found),
             engine.registry,
             engine.router,
-            engine.store,
+            engine.dirty_marks,
             CoreQuestions(engine.core, time.monotonic),
             dead_letters,
             self._waits,
@@ -114,7 +106,7 @@ class App:
         self._partition_count = 0
         self._scheduler = SweepScheduler(
             engine.sweeper,
-            engine.store,
+            engine.scheduling,
             engine.sites,
             clock=SystemClock(),
             interval=settings.sweep_interval_seconds,
@@ -131,11 +123,7 @@ class App:
         Raises:
             ConfigurationError: the address cannot be bound, or Redis holds data of a newer version.
         """
-        try:
-            address = await self._health.start()
-        except OSError as error:
-            bind = self._settings.http_bind
-            raise ConfigurationError([f"CALSYNC_HTTP_BIND: cannot listen on {bind}: {error.strerror}"]) from None
+        address = await self._listen()
         stop: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop, number)
@@ -147,19 +135,7 @@ class App:
             await self._health.stop()
             await self._engine.close()
             raise
-        parts: dict[str, Coroutine[Any, Any, Any]] = {
-            "intake": self._intake.run(),
-            "refused records": self._refused.run(),
-            "leases": self._engine.renew_leases(),
-            "sites file": self._sites_file.watch(self._take_sites),
-            "site probes": self._engine.sites.probe_forever(),
-            "lag": every(_LOOK_SECONDS, self._measure_topic),
-            "heartbeats": every(_LOOK_SECONDS, self._listen_for_heartbeats),
-            "store": every(_LOOK_SECONDS, self._look_at_store),
-            "sweeps": self._scheduler.run(),
-            "pump": self._ended.wait(),
-        }
-        tasks = [asyncio.create_task(work, name=name) for name, work in parts.items()]
+        tasks = [asyncio.create_task(work, name=name) for name, work in self._parts().items()]
         self._pump.start()
         log.info("running", http=address)
         await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -174,6 +150,29 @@ class App:
         if failed or not clean:
             return 1
         return 0 if stop.result() == signal.SIGTERM else 130
+
+    async def _listen(self) -> str:
+        """Serve health and metrics; returns the address. Raises ``ConfigurationError`` if it cannot be bound."""
+        try:
+            return await self._health.start()
+        except OSError as error:
+            bind = self._settings.http_bind
+            raise ConfigurationError([f"CALSYNC_HTTP_BIND: cannot listen on {bind}: {error.strerror}"]) from None
+
+    def _parts(self) -> dict[str, Coroutine[Any, Any, Any]]:
+        """What runs until the service stops, by name: if one ends, all do."""
+        return {
+            "intake": self._intake.run(),
+            "refused records": self._refused.run(),
+            "leases": self._engine.renew_leases(),
+            "sites file": self._sites_file.watch(self._take_sites),
+            "site probes": self._engine.sites.probe_forever(),
+            "lag": every(_LOOK_SECONDS, self._measure_topic),
+            "heartbeats": every(_LOOK_SECONDS, self._listen_for_heartbeats),
+            "store": every(_LOOK_SECONDS, self._look_at_store),
+            "sweeps": self._scheduler.run(),
+            "pump": self._ended.wait(),
+        }
 
     async def _stop(self, tasks: list["asyncio.Task[Any]"]) -> bool:
         """Take no more records, let the work under way end, commit, leave the group; then close what was opened."""
@@ -231,7 +230,7 @@ class App:
         record = receipt.record
         if isinstance(record, Record) and record.epoch.live:
             self._metrics.event(result)
-            self._pump.done(record, receipt.covered_by.offset if receipt.covered_by else None)
+            self._pump.done(record, receipt.covered_by)
 
     async def _block(self, record: Record) -> None:
         """Block the partition in Redis, so that no replica reads on."""
@@ -242,7 +241,7 @@ class App:
         )
         while True:
             try:
-                await self._engine.store.block(record.topic, record.partition, record.offset + 1)
+                await self._engine.partitions.block(record.topic, record.partition, record.offset + 1)
                 await self._look_at_store()
             except StoreUnavailableError as error:
                 log.error("Redis is unavailable: consumption waits", reason=str(error))
@@ -266,17 +265,17 @@ class App:
 
     async def _look_at_store(self) -> None:
         """Apply what operators have set in the store, and measure what waits there."""
-        self._engine.sites.pause(await self._engine.store.paused())
-        blocked = await self._engine.store.blocked(self._settings.kafka_topic)
+        self._engine.sites.pause(await self._engine.operators.paused())
+        blocked = await self._engine.partitions.blocked(self._settings.kafka_topic)
         self._pump.block({partition: block.offset for partition, block in blocked.items()})
         self._metrics.blocked(self._settings.kafka_topic, list(blocked))
-        born = await self._engine.store.born()
+        born = await self._engine.status.born()
         if born != self._born and self._born is not None:
             log.error("Redis was emptied: sites paused and mailboxes parked by hand are served again")
         self._born = born
         for site in self._sites_file_now.values():
-            self._metrics.dirty(site.site_id, await self._engine.store.count_dirty(site.site_id))
-        self._metrics.parked(await self._engine.store.list_parked())
+            self._metrics.dirty(site.site_id, await self._engine.status.count_dirty(site.site_id))
+        self._metrics.parked(await self._engine.operators.list_parked())
 
     async def _measure_topic(self) -> None:
         self._partition_count = await self._in_kafka_thread(self._lag.partition_count) or self._partition_count
@@ -306,12 +305,26 @@ class App:
         reasons = [] if self._pump.joined else ["not yet in the consumer group"]
         try:
             async with asyncio.timeout(_READY_SECONDS):
-                await self._engine.store.check()
+                await self._engine.status.check()
         except StoreUnavailableError as error:
             reasons.append(str(error))
         except TimeoutError:
             reasons.append("Redis: no answer")
         return "; ".join(reasons) or None
+
+
+def _load(sites_file: SitesFile, settings: Settings) -> tuple[Sites, Config]:
+    """The sites and Kafka's properties. Raises ``ConfigurationError`` with the problems of both files."""
+    sites: Sites = {}
+    properties: Config = {}
+    problems: list[str] = []
+    with collected(problems):
+        sites = sites_file.load()
+    with collected(problems):
+        properties = checked_properties(settings.kafka_config_file, settings.kafka_bootstrap_servers)
+    if problems:
+        raise ConfigurationError(problems)
+    return sites, properties
 
 
 def _on_signal(stop: "asyncio.Future[signal.Signals]", number: signal.Signals) -> None:

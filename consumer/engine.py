@@ -21,14 +21,17 @@ from consumer.kafka.registry import Registry
 from consumer.ops.metrics import Metrics
 from consumer.settings import Settings
 from consumer.store.store import RedisStore
+from consumer.sync.dirty_marks import DirtyMarks
 from consumer.sync.dry_run import DryRunLanes, DryRunMeter, DryRunRecords, PlanSink
 from consumer.sync.lane_runs import RefusedChanges
 from consumer.sync.lanes import Lanes
+from consumer.sync.operator_store import OperatorStore, PartitionStore, StatusStore
 from consumer.sync.reconcile import Reconciler
 from consumer.sync.routing import Router
 from consumer.sync.site_registry import SiteRegistry
 from consumer.sync.sweep import Sweeper
 from consumer.sync.sweep_ports import SweepPorts
+from consumer.sync.sweep_store import SchedulerStore
 from consumer.unusable import Unusable
 
 log = structlog.get_logger(__name__)
@@ -62,7 +65,7 @@ class Engine:
         # Each its own connections: while Core is slow, the registry is not.
         self._core_http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
         self._registry_http = Http(ca_file=settings.ca_file, timeout=TIMEOUT_SECONDS)
-        self.store = RedisStore.connect(
+        self._store = store = RedisStore.connect(
             settings.redis_url.get_secret_value(),
             settings.redis_prefix,
             clock,
@@ -70,6 +73,12 @@ class Engine:
             read_only=dry_run,
             new_id=new_id,
         )
+        # Each user sees only its port of the store.
+        self.operators: OperatorStore = store
+        self.partitions: PartitionStore = store
+        self.status: StatusStore = store
+        self.scheduling: SchedulerStore = store
+        self.dirty_marks: DirtyMarks = store
         self.unusable = Unusable(self.metrics.unusable)
         self.core = CoreApi(
             settings.core_api_url, settings.core_token, self._core_http, self.foreign, self.unusable.found
@@ -88,7 +97,7 @@ class Engine:
         )
         self.sites = SiteRegistry(self.calendars, self.metrics, on_resumed=on_resumed)
         self.reconciler = Reconciler(
-            self.store,
+            store,
             self.calendars,
             clock,
             self.metrics,
@@ -96,18 +105,22 @@ class Engine:
             window_days=days,
             dry_run=dry_run,
         )
-        self.lanes = Lanes(self.reconciler, self.store, self.sites, clock, Random(), refused)
-        self.router = Router(self.store, self.lanes, self.sites, clock, window_days=days, fuse_seconds=interval)
-        ports = SweepPorts(self.store, self.store, self.lanes, self.core, self.sites, self.metrics)
-        if on_plan is not None:
-            ports = replace(
-                ports,
-                records=DryRunRecords(),
-                mailboxes=DryRunLanes(self.reconciler, self.sites, on_plan),
-                meter=DryRunMeter(),
-            )
-        self.sweeper = Sweeper(ports, clock, window_days=days)
+        self.lanes = Lanes(self.reconciler, store, self.sites, clock, Random(), refused)
+        self.router = Router(store, self.lanes, self.sites, clock, window_days=days, fuse_seconds=interval)
+        self.sweeper = Sweeper(self._sweep_ports(on_plan), clock, window_days=days)
         _tune_collector()
+
+    def _sweep_ports(self, on_plan: PlanSink | None) -> SweepPorts:
+        """What a sweep works with. In a dry run, all that it would change goes to ``on_plan``."""
+        ports = SweepPorts(self._store, self._store, self.lanes, self.core, self.sites, self.metrics)
+        if on_plan is None:
+            return ports
+        return replace(
+            ports,
+            records=DryRunRecords(),
+            mailboxes=DryRunLanes(self.reconciler, self.sites, on_plan),
+            meter=DryRunMeter(),
+        )
 
     async def renew_leases(self) -> None:
         """Until cancelled: keep the leases of runs that take long."""
@@ -118,12 +131,14 @@ class Engine:
         await self.calendars.close()
         await self._core_http.close()
         await self._registry_http.close()
-        await self.store.close()
+        await self._store.close()
 
 
 def _tune_collector() -> None:
-    """Collect seldom, and never what is there from the start: little here is cyclic, and walking it all is a sixth
-    of a sweep's time."""
+    """Run the garbage collector seldom, and never over the objects made at the start.
+
+    Few objects are cyclic, and full passes take a sixth of a sweep's time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from consumer.domain.bounded_dict import BoundedDict
 from consumer.http import Answer
 
 log = structlog.get_logger(__name__)
@@ -34,7 +35,7 @@ class ForeignAnswers:
         """``count`` is called for every foreign answer; ``monotonic`` is in seconds."""
         self._count = count
         self._monotonic = monotonic
-        self._seen: dict[tuple[Part, str, int, str], _Seen] = {}
+        self._seen: BoundedDict[tuple[Part, str, int, str], _Seen] = BoundedDict(_KINDS)
 
     def saw(self, part: Part, url: str, answer: Answer) -> str:
         """Count an answer; returns what it was, in words without its body: ``HTTP 404 text/plain from core.example``.
@@ -56,8 +57,6 @@ class ForeignAnswers:
         if seen is not None and now - seen.logged_at < LOG_SECONDS:
             seen.unlogged += 1
             return
-        if seen is None and len(self._seen) >= _KINDS:
-            self._seen.pop(min(self._seen, key=lambda known: self._seen[known].logged_at))
         part, host, status, content_type = kind
         log.warning(
             "foreign answer: a proxy or an ingress answers instead of the service",

@@ -167,8 +167,6 @@ def load() -> Settings:
 
 def _problem(entry: Any) -> str:
     message = str(entry["msg"]).removeprefix("Value error, ")
-    if not entry["loc"]:
-        return message
     field = str(entry["loc"][0])
     name = PREFIX + field.upper()
     return f"{name}: is required" if entry["type"] == "missing" else f"{name}: {_HINTS.get(field, message)}"

@@ -3,6 +3,7 @@
 They are shared: a test keeps to topics, groups and key prefixes of its own.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -45,7 +46,9 @@ def foreign_valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     Without the locale's sources (Debian's package `locales`) the test is skipped, but not in CI.
     """
     folder = tmp_path_factory.mktemp("foreign-valkey")
-    environment = _english(folder)
+    base = tmp_path_factory.getbasetemp()
+    # All workers of a run share the locale: it takes more than a second to make.
+    environment = _english((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "locale")
     if environment is None:
         assert "CI" not in os.environ, "the locale en_US cannot be made: install the package locales"
         pytest.skip("the locale en_US cannot be made here")
@@ -60,10 +63,16 @@ def _english(folder: Path) -> dict[str, str] | None:
     """The environment of a process that is to run in en_US.UTF-8; `None` if that locale cannot be made."""
     if shutil.which("localedef") is None:
         return None
-    made = subprocess.run(
-        ["localedef", "-i", "en_US", "-f", "UTF-8", folder / "en_US.UTF-8"], capture_output=True, check=False
-    )
-    if not (folder / "en_US.UTF-8" / "LC_COLLATE").exists():
+    made, unmade = folder / "en_US.UTF-8", folder / "unmade"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists() and not unmade.exists():
+            done = subprocess.run(["localedef", "-i", "en_US", "-f", "UTF-8", made], capture_output=True, check=False)
+            if not (made / "LC_COLLATE").exists():
+                unmade.touch()
+            else:
+                assert done.returncode in (0, 1), done.stderr  # 1: made, with warnings
+    if unmade.exists():
         return None
-    assert made.returncode in (0, 1), made.stderr  # 1: made, with warnings
     return {"LOCPATH": str(folder), "LC_ALL": "en_US.UTF-8", "LANG": "en_US.UTF-8"}

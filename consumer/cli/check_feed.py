@@ -9,7 +9,7 @@ from rich.table import Table
 from consumer.cli.console import Json, configured, moment, output, print_document, run_until_done
 from consumer.cli.entry import FAULT
 from consumer.cli.opened import opened
-from consumer.cli.topics import PATIENCE_SECONDS, client_properties, records
+from consumer.cli.topics import REGISTRY_WAIT_SECONDS, client_properties, records
 from consumer.domain.errors import InvalidRecordError, UndecodableError
 from consumer.kafka.decode import Decoder
 from consumer.kafka.decode_with_registry import decode
@@ -47,7 +47,7 @@ async def check_newest(settings: Settings, topic: str | None, count: int) -> Fee
             await asyncio.to_thread(found.newest, count)
             async for record in records(found):
                 try:
-                    check.read(record, await decode(decoder, registry, record, patience=PATIENCE_SECONDS))
+                    check.read(record, await decode(decoder, registry, record, patience=REGISTRY_WAIT_SECONDS))
                 except (UndecodableError, InvalidRecordError) as error:
                     check.unreadable(record, str(error))
             policy = await asyncio.to_thread(cleanup_policy, client_properties(settings), name)

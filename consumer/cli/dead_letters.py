@@ -58,9 +58,9 @@ async def read_dead_letters(settings: Settings, *, everything: bool) -> tuple[li
         TransientError: its id is not known now, so neither is what was replayed.
     """
     async with opened(settings) as (engine, _):
-        blocked = await engine.store.blocked(settings.kafka_topic)
+        blocked = await engine.partitions.blocked(settings.kafka_topic)
         with offset_range(client_properties(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
-            offsets = {} if everything else await engine.store.replayed(await _replayed_of(settings))
+            offsets = {} if everything else await engine.partitions.replayed(await _replayed_of(settings))
             await asyncio.to_thread(topic.from_offsets, offsets)
             found = [dead_letter_of(record) async for record in records(topic)]
     return sorted(
@@ -81,27 +81,27 @@ async def replay_letters(settings: Settings, progress: Progress) -> Replayed:
     async with replaying(settings) as (engine, replayer):
         with offset_range(client_properties(settings), settings.kafka_dlq_topic, settings.kafka_group) as topic:
             replayed_of = await _replayed_of(settings)
-            offsets = await engine.store.replayed(replayed_of)
+            offsets = await engine.partitions.replayed(replayed_of)
             await asyncio.to_thread(topic.from_offsets, offsets)
             async for batch in batches(topic, progress):
                 found = [await replayer.arrival_of(dead_letter_of(record)) for record in batch]
                 await engine.router.route([arrival for arrival in found if arrival is not None])
                 await replayer.all_back()
                 done = {record.partition: record.offset + 1 for record in batch}
-                await engine.store.remember_replayed(replayed_of, done)
+                await engine.partitions.remember_replayed(replayed_of, done)
         return Replayed(replayer.records, replayer.results)
 
 
 async def unblock(settings: Settings, partitions: Sequence[int]) -> list[int]:
     """Have the partitions read on, or all that are blocked. Raises ``ConfigurationError`` if one is not blocked."""
     async with opened(settings) as (engine, _):
-        blocked = await engine.store.blocked(settings.kafka_topic)
+        blocked = await engine.partitions.blocked(settings.kafka_topic)
         strange = [f"partition {number} is not blocked" for number in partitions if number not in blocked]
         if strange:
             raise ConfigurationError(strange)
         chosen = list(partitions or blocked)
         for partition in chosen:
-            await engine.store.unblock(settings.kafka_topic, partition)
+            await engine.partitions.unblock(settings.kafka_topic, partition)
         return chosen
 
 

@@ -56,7 +56,10 @@ class _Commands(TyperGroup):
 cli = typer.Typer(
     name="calsync",
     cls=_Commands,
-    help="Keeps every worker's Outlook calendar equal to Core's schedule.",
+    help=(
+        "Keeps every worker's Outlook calendar equal to Core's schedule.\n\n"
+        "Settings are environment variables, CALSYNC_…: see docs/settings.md."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -75,7 +78,7 @@ def main_options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """Settings are environment variables, CALSYNC_…: see docs/settings.md."""
+    """The options of ``calsync`` itself."""
 
 
 def _require_text(arguments: list[str]) -> None:

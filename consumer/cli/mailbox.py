@@ -15,7 +15,6 @@ from consumer.settings import Settings
 from consumer.sync.parking import BY_HAND, Parking
 
 cli = typer.Typer(help="Mailboxes that are not tried.", no_args_is_help=True, add_completion=False)
-SiteOption = Annotated[str | None, typer.Option("--site", help="Whose mailbox it is.")]
 Address = Annotated[str, typer.Argument(help="The calendar email.")]
 
 
@@ -29,7 +28,10 @@ def list_mailboxes(site: SiteOptions = None, as_json: Json = False) -> None:
 @cli.command("park")
 def park(
     address: Address,
-    site: SiteOption = None,
+    site: Annotated[
+        str | None,
+        typer.Option("--site", help="Whose mailbox it is. May be left out if the sites file has one site."),
+    ] = None,
     reason: Annotated[str, typer.Option(help="Why, for those who find it parked.")] = "",
 ) -> None:
     """Do not try a mailbox any more, until it is enabled; its events stay as they are."""
@@ -38,7 +40,14 @@ def park(
 
 
 @cli.command("enable")
-def enable(address: Address, site: SiteOption = None, as_json: Json = False) -> None:
+def enable(
+    address: Address,
+    site: Annotated[
+        str | None,
+        typer.Option("--site", help="Whose mailbox it is. Without it, every site that has it parked."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Try a parked mailbox again, and sweep it at once."""
     settings = configured()
     enabled = run_until_done(enable_mailbox(settings, address, site))
@@ -54,7 +63,7 @@ async def parked_mailboxes(settings: Settings, site_ids: Sequence[str]) -> list[
     """Every parked mailbox of the sites named, or of all, the longest parked first."""
     async with opened(settings) as (engine, sites):
         chosen = {site.site_id for site in named_sites(site_ids, sites)}
-        parked = [each for each in await engine.store.list_parked() if not site_ids or each[0].site in chosen]
+        parked = [each for each in await engine.operators.list_parked() if not site_ids or each[0].site in chosen]
     return sorted(parked, key=lambda each: (each[1].since, each[0]))
 
 
@@ -71,7 +80,7 @@ async def park_mailbox(settings: Settings, address: str, site_id: str | None, no
         mailbox = Mailbox(site.site_id, address_of(address))
         if "@" not in mailbox.address:
             raise ConfigurationError([f"{address}: no mailbox's address, such as ann@acme.example"])
-        await engine.store.park(mailbox, BY_HAND, hourly=False, note=note)
+        await engine.operators.park(mailbox, BY_HAND, hourly=False, note=note)
         return mailbox
 
 
@@ -83,12 +92,12 @@ async def enable_mailbox(settings: Settings, address: str, site_id: str | None) 
     """
     async with opened(settings) as (engine, sites):
         chosen = {site.site_id for site in named_sites([site_id] if site_id else [], sites)}
-        parked = sorted(mailbox for mailbox, _ in await engine.store.list_parked())
+        parked = sorted(mailbox for mailbox, _ in await engine.operators.list_parked())
         found = [mailbox for mailbox in parked if mailbox.address == address_of(address) and mailbox.site in chosen]
         if not found:
             raise ConfigurationError([f"{address}: not parked; see calsync mailbox list"])
         for mailbox in found:
-            await engine.store.enable(mailbox)
+            await engine.operators.enable(mailbox)
         return found
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from consumer.cli.console import output, print_document
 from consumer.cli.entry import FAULT
 from consumer.cli.opened import opened
-from consumer.cli.topics import PATIENCE_SECONDS, client_properties
+from consumer.cli.topics import REGISTRY_WAIT_SECONDS, client_properties
 from consumer.domain.errors import InvalidRecordError, RequestRefusedError, TransientError, UndecodableError
 from consumer.domain.job import Job
 from consumer.engine import Engine
@@ -80,7 +80,7 @@ class Replayer:
 
     async def named_by(self, record: Record) -> tuple[str | None, str | None]:
         """The job and the site that a record names. Raises ``UndecodableError``, ``InvalidRecordError``."""
-        return _named(await decode(self._decoder, self._registry, record, patience=PATIENCE_SECONDS))
+        return _named(await decode(self._decoder, self._registry, record, patience=REGISTRY_WAIT_SECONDS))
 
     async def arrival_of(self, dead_letter: DeadLetter) -> Arrival | None:
         """To be routed; ``None`` if there is nothing to be done, or it is a dead letter again."""
@@ -110,7 +110,7 @@ class Replayer:
 
         Raises ``CoreUnavailableError``, and ``InvalidRecordError`` for a row that says something impossible.
         """
-        held = {mailbox.site for mailbox in await self._engine.store.holders(job_id)}
+        held = {mailbox.site for mailbox in await self._engine.status.holders(job_id)}
         job: Job | None = None
         for site in dict.fromkeys([*([site_id] if site_id else []), *sorted(held), *further]):
             job = job or await self._engine.core.job(site, job_id)
@@ -158,8 +158,8 @@ async def replaying(settings: Settings) -> AsyncIterator[tuple[Engine, Replayer]
     threads = ThreadPoolExecutor(1, "dead-letters")
     dead_letters = DeadLetters(client_properties(settings), settings.kafka_dlq_topic, threads)
     async with opened(settings, refused=_RefusedAgain(dead_letters)) as (engine, sites):
-        await engine.store.check()
-        engine.sites.pause(await engine.store.paused())
+        await engine.status.check()
+        engine.sites.pause(await engine.operators.paused())
         yield engine, Replayer(engine, sites, dead_letters)
 
 

@@ -40,15 +40,14 @@ def resume(site: SiteArgument) -> None:
 async def site_statuses(settings: Settings) -> list[SiteStatus]:
     """Every site of the sites file, as the store knows it."""
     async with opened(settings) as (engine, sites):
-        store = engine.store
-        paused, parked = await store.paused(), await store.list_parked()
+        paused, parked = await engine.operators.paused(), await engine.operators.list_parked()
         return [
             SiteStatus(
                 site,
                 paused.get(site_id),
-                await store.events(site_id),
+                await engine.status.events(site_id),
                 sum(mailbox.site == site_id for mailbox, _ in parked),
-                await store.count_dirty(site_id),
+                await engine.status.count_dirty(site_id),
             )
             for site_id, site in sites.items()
         ]
@@ -58,15 +57,15 @@ async def pause_site(settings: Settings, site_id: str) -> None:
     """Have no replica serve the site until it is resumed. Raises ``ConfigurationError`` if there is no such site."""
     async with opened(settings) as (engine, sites):
         named_sites([site_id], sites)
-        await engine.store.pause(site_id)
+        await engine.operators.pause(site_id)
 
 
 async def resume_site(settings: Settings, site_id: str) -> None:
     """End the pause of the site; the replicas sweep it at once. Raises ``ConfigurationError`` if it is not paused."""
     async with opened(settings) as (engine, _):
-        if site_id not in await engine.store.paused():
+        if site_id not in await engine.operators.paused():
             raise ConfigurationError([f"{site_id}: not paused; see calsync site list"])
-        await engine.store.resume(site_id)
+        await engine.operators.resume(site_id)
 
 
 def table(statuses: Sequence[SiteStatus]) -> Table:

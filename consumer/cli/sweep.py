@@ -29,7 +29,13 @@ cli = typer.Typer(add_completion=False)
 @cli.command()
 def sweep(
     site: SiteOptions = None,
-    mailbox: Annotated[str | None, typer.Option(help="Only this calendar email; its time zone is read again.")] = None,
+    mailbox: Annotated[
+        str | None,
+        typer.Option(
+            help="Only this calendar email; its time zone is read again. "
+            "With --site, even if neither Core nor Redis names it."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: print what would be done.")] = False,
     allow_mass_delete: Annotated[
         bool, typer.Option("--allow-mass-delete", help="Delete the events of vanished jobs, however many.")
@@ -77,10 +83,10 @@ async def sweep_once(
     """
     async with opened(settings, on_plan=on_plan) as (engine, sites):
         if on_plan is None:
-            await engine.store.check()
+            await engine.status.check()
         chosen = named_sites(site_ids, sites)
         only = None if mailbox is None else address_of(mailbox)
-        paused = await engine.store.paused()
+        paused = await engine.operators.paused()
         reports: dict[str, Report] = {}
         sweep_one = partial(
             engine.sweeper.sweep,
@@ -100,11 +106,16 @@ async def sweep_once(
 
         await each(chosen, asyncio.Semaphore(SITES_AT_ONCE), swept)
     in_order = [reports[site.site_id] for site in chosen]
-    if only is None:
-        return in_order
-    found = [report for report in in_order if report.mailboxes or report.failure]
+    return in_order if only is None else _that_found(only, in_order)
+
+
+def _that_found(address: str, reports: Sequence[Report]) -> list[Report]:
+    """The reports of the sites that have the mailbox. Raises ``ConfigurationError`` if none has it."""
+    found = [report for report in reports if report.mailboxes or report.failure]
     if not found:
-        raise ConfigurationError([f"--mailbox {only}: neither Core nor a link names it; say whose it is with --site"])
+        raise ConfigurationError(
+            [f"--mailbox {address}: neither Core nor a link names it; say whose it is with --site"]
+        )
     return found
 
 

@@ -9,7 +9,7 @@ from consumer.kafka.offset_range import OffsetRange
 from consumer.kafka.record import Record
 from consumer.settings import Settings
 
-PATIENCE_SECONDS: Final = 30.0
+REGISTRY_WAIT_SECONDS: Final = 30.0
 """How long a command waits for the schema registry."""
 
 

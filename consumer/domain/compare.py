@@ -11,7 +11,7 @@ from consumer.domain.link import Link, Memory
 from consumer.domain.timezones import Zone
 from consumer.domain.window import Window
 
-PATIENCE_SECONDS: Final = 900.0
+NEWER_RANK_SECONDS: Final = 900.0
 """How long a newer rank in Redis wins over Core's answer. After that, Core is asked once more and wins."""
 ENTERED: Final = timedelta(minutes=30)
 """A job that starts this close to the window's end has just entered the window."""
@@ -128,7 +128,7 @@ def _wanted(
     if job.scheduled is None or not window.holds(*job.scheduled):
         return None
     memory = snapshot.links.get(job.job_id)
-    if memory is not None and memory.rank > job.rank and memory.written_at > read_began - PATIENCE_SECONDS:
+    if memory is not None and memory.rank > job.rank and memory.written_at > read_began - NEWER_RANK_SECONDS:
         return None  # Redis has a newer state than Core's answer
     return Difference(
         job.job_id, job, _cause(job, memory, seen, window), memory, tuple(summary.event_id for summary in seen)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 class CalsyncError(Exception):
-    """Anything this service says of its own accord."""
+    """Base of all errors that this service raises."""
 
 
 class ConfigurationError(CalsyncError):
@@ -92,7 +92,7 @@ class GoneError(CalsyncError):
 
 
 class DuplicateTransactionError(CalsyncError):
-    """The transactionId has already made an event, which is not the one just sent."""
+    """An earlier create used this transactionId, so this create made no event."""
 
     def __init__(self, event_id: str | None) -> None:
         super().__init__("the transactionId has already been used")

@@ -67,14 +67,15 @@ State = Job | Deletion
 
 
 def may_conceal(state: State, mailbox: Mailbox) -> bool:
-    """Whether a mailbox that ``state`` does not name may still be meant, so that its event must be left as it is.
+    """Whether an unusable address may hide a worker of this mailbox. If so, its event is left alone.
 
     A worker whose calendar email became unusable (a control character was pasted into it) still has the event in the
     mailbox that the email named before. That mailbox cannot be distinguished from those of workers who were taken off
-    the job. Were such a worker taken for one without a calendar, one bad import of Core's would delete every event of
-    a site, and the fuse would not hold them: the jobs have not vanished. So no event of the job is deleted for being
-    unnamed until every address is usable again. The mailboxes that the job names get every change, and a cancelled or
-    unscheduled job is deleted everywhere. The topic and the sweep agree, since both plan from such states.
+    the job. If such workers were treated as workers without a calendar, one bad import into Core would delete every
+    event of a site. The fuse would not hold these deletions, because the jobs have not vanished. So no event
+    of the job is deleted for being unnamed until every address is usable again. The mailboxes that the job names get
+    every change, and a cancelled or unscheduled job is deleted everywhere. The topic and the sweep agree, because both
+    plan from such states.
     """
     return (
         isinstance(state, Job)

@@ -10,7 +10,7 @@ class Link:
 
     event_id: str
     etag: str
-    """Only a hint: Exchange moves it for reasons of its own."""
+    """Exchange also changes it when nobody edited the event, so a new etag proves nothing."""
     fingerprint: bytes
     """Of the :class:`~consumer.domain.event.Event` last written."""
     rank: int
@@ -20,9 +20,9 @@ class Link:
     rendering: int
     """``RENDERING`` of the replica that wrote it; an older replica never rewrites what a newer one rendered."""
     settled: bytes = b""
-    """``RemoteEvent.digest`` of what Graph made of our last repair: while it reads so, it is not repaired again."""
+    """``RemoteEvent.digest`` of what Graph made of our last repair. While the event has it, it is left alone."""
     zone_mark: int = 0
-    """``Zone.mark`` of the mailbox's zone at that time: a changed zone rewrites the event."""
+    """``Zone.mark`` of the mailbox's zone at that time. If the zone has changed since, the event is written again."""
     written_at: float = field(default=0.0, compare=False)
     """Unix time on Redis's clock; what was written after a sweep read Core is left alone by that sweep."""
 
@@ -32,7 +32,7 @@ class Link:
         return self.rendering > 0
 
     def unsure(self) -> "Link":
-        """The same link, equal to no event: the next run writes it again."""
+        """The same link without its fingerprint, so that the next run writes the event again."""
         return replace(self, fingerprint=bytes(16))
 
 

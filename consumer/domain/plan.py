@@ -205,7 +205,7 @@ def _among(seen: tuple[RemoteEvent, ...], wanted: Event, link: Link | None) -> P
     surplus = tuple(event_id for event_id in ids if event_id != kept.event_id)
     if kept.reads_as(wanted) and not (link and _is_rezoned(link, wanted)):
         return Plan(Adopt(kept, wanted), surplus)
-    # Without an etag, this may be a person's edit and not the way that Graph shows our event.
+    # A link without an etag proves nothing: a person may have made the difference, so it is repaired.
     if link and link.etag and link.settled == kept.digest() and link.fingerprint == wanted.fingerprint():
         return Plan(Leave(unsettled=True), surplus)
     return Plan(Update(kept.event_id, wanted), surplus)

@@ -62,10 +62,14 @@ def _cut(lines: list[str]) -> str:
     """As much of ``lines`` as fits the body, never half an entity or half a line break."""
     kept: list[str] = []
     room = BODY_LIMIT - len(ELLIPSIS)
-    for number, line in enumerate(lines):
-        for piece in ([_BREAK] if number else []) + [escape(character) for character in line]:
-            room -= len(piece)
-            if room < 0:
-                return "".join(kept) + ELLIPSIS
-            kept.append(piece)
-    return "".join(kept)
+    pieces = (
+        piece
+        for number, line in enumerate(lines)
+        for piece in ([_BREAK] if number else []) + [escape(character) for character in line]
+    )
+    for piece in pieces:
+        room -= len(piece)
+        if room < 0:
+            break
+        kept.append(piece)
+    return "".join(kept) + ELLIPSIS

@@ -18,6 +18,7 @@ from consumer.domain.errors import (
 from consumer.domain.event import Event, EventSummary, RemoteEvent
 from consumer.domain.site import Site
 from consumer.foreign import ForeignAnswers
+from consumer.graph.call import Call, any_object
 from consumer.graph.dialect import (
     READ,
     created,
@@ -31,7 +32,7 @@ from consumer.graph.dialect import (
     user,
     view_query,
 )
-from consumer.graph.dispatcher import Call, Dispatcher, RequestMeter, any_object
+from consumer.graph.dispatcher import Dispatcher, RequestMeter
 from consumer.graph.links import path_below
 from consumer.graph.tokens import Tokens, roles_of
 from consumer.http import Http
@@ -198,7 +199,7 @@ class GraphCalendar:
         return tuple(found.values())
 
     async def _pages(self, operation: str, path: str, read: Callable[[Any], T]) -> AsyncIterator[list[T]]:
-        """The pages of a list, one after another. One that fails fails the read: what came before it is not a list."""
+        """The pages of a list, one after another. If a page fails, the whole read fails: no list is partial."""
         following: str | None = path
         followed: set[str] = set()
         while following is not None:
@@ -225,7 +226,7 @@ class GraphCalendar:
             return
 
     async def _read(self, operation: str, path: str, read: Callable[[Any], Any]) -> Any:
-        """A read of the mailbox itself: what an event id would make "gone" means that there is no mailbox."""
+        """A read of the mailbox itself. Its path has no event id, so "gone" means here that there is no mailbox."""
         try:
             return await self._send(operation, "GET", path, read)
         except GoneError as error:

@@ -2,27 +2,25 @@
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import orjson
 
-from consumer.domain.errors import CalsyncError, ForbiddenError, ReadOnlyError, RunAgainError, TransientError
+from consumer.domain.errors import CalsyncError, ForbiddenError, ReadOnlyError, TransientError
 from consumer.domain.site import Site
 from consumer.foreign import ForeignAnswers
-from consumer.graph.budget import APP_REQUESTS, APP_SECONDS, MAILBOX_REQUESTS, MAILBOX_SECONDS, Budget
+from consumer.graph.batch import packed, replies
+from consumer.graph.call import Call
 from consumer.graph.dialect import UNREADABLE
 from consumer.graph.errors import code_of, error_of, is_graphs
+from consumer.graph.queues import Queues
+from consumer.graph.throttle import Throttle
 from consumer.graph.tokens import Tokens
 from consumer.http import Answer, Http, NoAnswerError
 from consumer.json_reader import loads
 from consumer.retry_after import retry_after
-from consumer.sync.lease import Lease
 
-BATCH_SIZE: Final = 20
-"""Graph's limit (json-batching)."""
 AT_ONCE: Final = 24
 """HTTP requests in flight for one app. A batch runs four of its requests at a time, for all mailboxes together."""
 
@@ -50,55 +48,6 @@ class RequestMeter(Protocol):
         """A 429."""
 
 
-def any_object(body: Any) -> Any:
-    """The body of a success, which must be an object. Raises ``TypeError``."""
-    if not isinstance(body, dict):
-        raise TypeError("not an object")
-    return body
-
-
-@dataclass(slots=True)
-class Call:
-    """One request to Graph."""
-
-    operation: str
-    """create, update, delete, get, find, view, tagged, timezone, probe: for the metrics."""
-    method: str
-    path: str
-    """Below the Graph URL, encoded, with its query."""
-    address: str
-    body: Mapping[str, Any] | None = None
-    lease: Lease | None = None
-    """Not sent unless ``Lease.may_send``."""
-    read: Callable[[Any], Any] = any_object
-    """What the decoded body of a success says. Raises one of ``UNREADABLE`` for a body that is not Graph's."""
-    had_token_refused: bool = False
-    """Graph has refused the token it was sent with, once."""
-    reply: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    @property
-    def write(self) -> bool:
-        """Whether carrying it out twice matters."""
-        return self.method != "GET"
-
-    def headers(self) -> dict[str, str]:
-        """Immutable ids must be asked for on every request (outlook-immutable-id)."""
-        headers = {"Prefer": 'IdType="ImmutableId"'}
-        if self.body is not None:
-            headers["Content-Type"] = "application/json"
-        return headers
-
-    def succeed(self, body: Any) -> None:
-        """Hand the answer over."""
-        if not self.reply.done():
-            self.reply.set_result(body)
-
-    def fail(self, error: CalsyncError) -> None:
-        """Hand the fault over."""
-        if not self.reply.done():
-            self.reply.set_exception(error)
-
-
 class Dispatcher:
     """Sends the calls of one app. A mailbox's calls are in one HTTP request at a time, so never over Graph's four."""
 
@@ -123,17 +72,10 @@ class Dispatcher:
         self._tokens = tokens
         self._meter = meter
         self._read_only = read_only
-        self._app_budget = Budget(APP_REQUESTS, APP_SECONDS)
-        self._mailbox_budget = Budget(MAILBOX_REQUESTS, MAILBOX_SECONDS)
-        self._waiting: dict[str, deque[Call]] = {}
-        self._ready: deque[str] = deque()
-        self._flying: set[str] = set()
-        self._suspects: set[str] = set()
+        self._throttle = Throttle(monotonic)
+        self._queues = Queues(self._throttle.may_go)
         self._exchanges: set[asyncio.Task[None]] = set()
         self._flush_due = False
-        self._not_before = 0.0
-        self._rests: dict[str, float] = {}
-        """Until when a mailbox is throttled, on the monotonic clock."""
 
     async def send(self, call: Call) -> Any:
         """What ``call.read`` makes of a success.
@@ -145,12 +87,9 @@ class Dispatcher:
         if self._read_only and call.write:
             raise ReadOnlyError(call.operation)
         # Waiting is the lanes' business: nobody sleeps here holding a lease.
-        if (obstacle := self._obstacle(call, self._monotonic(), spend=True)) is not None:
+        if (obstacle := self._throttle.obstacle(call, spend=True)) is not None:
             raise obstacle
-        queue = self._waiting.setdefault(call.address, deque())
-        queue.append(call)
-        if len(queue) == 1 and call.address not in self._flying:
-            self._ready.append(call.address)
+        self._queues.add(call)
         self._flush_soon()
         return await call.reply
 
@@ -162,8 +101,8 @@ class Dispatcher:
 
     def _flush(self) -> None:
         self._flush_due = False
-        while self._ready and len(self._exchanges) < AT_ONCE:
-            calls = self._gather()
+        while self._queues and len(self._exchanges) < AT_ONCE:
+            calls = self._queues.take()
             if calls:
                 task = asyncio.create_task(self._exchange(calls))
                 self._exchanges.add(task)
@@ -171,32 +110,8 @@ class Dispatcher:
 
     def _exchanged(self, task: "asyncio.Task[None]") -> None:
         self._exchanges.discard(task)
-        if self._ready:
+        if self._queues:
             self._flush_soon()
-
-    def _gather(self) -> list[Call]:
-        """The next calls to travel together; a suspect mailbox travels alone, so that it delays nobody."""
-        calls: list[Call] = []
-        while self._ready and len(calls) < BATCH_SIZE:
-            address = self._ready[0]
-            suspect = address in self._suspects
-            if suspect and calls:
-                break
-            self._ready.popleft()
-            queue = self._waiting[address]
-            while queue and len(calls) < BATCH_SIZE:
-                call = queue.popleft()
-                if self._may_go(call):
-                    calls.append(call)
-            if not queue:
-                del self._waiting[address]
-            if calls and calls[-1].address == address:
-                self._flying.add(address)
-            elif queue:
-                self._ready.append(address)
-            if suspect and calls:
-                break
-        return calls
 
     async def _exchange(self, calls: list[Call]) -> None:
         addresses = dict.fromkeys(call.address for call in calls)
@@ -214,13 +129,13 @@ class Dispatcher:
             raise
         finally:
             self._meter.exchange(operation, self._monotonic() - started)
-            self._land(addresses, sent)
+            self._queues.land(addresses, sent)
 
     async def _travel(self, calls: list[Call], sent: list[Call]) -> None:
         """Send what may go. ``sent`` gets the calls that left."""
         token = await self._tokens.get(self._site)
         # Only now, with the token at hand: fetching it may take longer than a lease lasts.
-        calls = [call for call in calls if self._may_go(call)]
+        calls = [call for call in calls if self._throttle.may_go(call)]
         if not calls:
             return
         sent += calls
@@ -228,25 +143,12 @@ class Dispatcher:
         answer = await self._post(calls, token, operation)
         body = _json(answer.body)
         if answer.status == 429 and operation == "batch":
-            self._throttle(answer, body)
+            self._meter.throttled()
+            self._throttle.rest_app(answer, body)
         if len(calls) == 1:
             self._settle(calls[0], answer.status, answer.headers, body, token)
         else:
             self._settle_batch(calls, answer, body, token)
-
-    def _land(self, addresses: Iterable[str], sent: Sequence[Call]) -> None:
-        for call in sent:
-            if not call.reply.done():
-                continue  # it waits to be sent once more, with a new token
-            failed = not call.reply.cancelled() and call.reply.exception()
-            if isinstance(failed, TransientError) and not failed.tenant_wide:
-                self._suspects.add(call.address)
-            else:
-                self._suspects.discard(call.address)
-        for address in addresses:
-            self._flying.discard(address)
-            if self._waiting.get(address):
-                self._ready.append(address)
 
     async def _post(self, calls: list[Call], token: str, operation: str) -> Answer:
         """One HTTP exchange. Raises ``TransientError`` without an answer."""
@@ -255,7 +157,7 @@ class Dispatcher:
             method, path, headers = call.method, call.path, call.headers()
             body = orjson.dumps(call.body) if call.body is not None else None
         else:
-            method, path, headers, body = "POST", "/$batch", {"Content-Type": "application/json"}, _packed(calls)
+            method, path, headers, body = "POST", "/$batch", {"Content-Type": "application/json"}, packed(calls)
         headers = {**headers, "Authorization": f"Bearer {token}", "Accept": "application/json"}
         try:
             answer = await self._http.request(method, self._graph_url + path, headers=headers, body=body)
@@ -270,9 +172,9 @@ class Dispatcher:
         if answer.status not in (200, 424) or not isinstance(body, dict) or not isinstance(body.get("responses"), list):
             self._fail_batch(calls, answer, body, token)
             return
-        replies = _replies(body["responses"])
+        answers = replies(body["responses"])
         for number, call in enumerate(calls):
-            reply = replies.get(str(number))
+            reply = answers.get(str(number))
             status = reply.get("status") if reply is not None else None
             if reply is None or type(status) is not int:
                 call.fail(TransientError(_NO_REPLY, unknown=call.write))
@@ -299,34 +201,6 @@ class Dispatcher:
         for call in calls:
             call.fail(_for_call(error, call))
 
-    def _may_go(self, call: Call, *, spend: bool = False) -> bool:
-        """Whether it may still be sent; else it has failed. ``spend``: it takes another request of the budgets."""
-        if call.reply.done():
-            return False
-        obstacle = self._obstacle(call, self._monotonic(), spend=spend)
-        if obstacle is not None:
-            call.fail(obstacle)
-        return obstacle is None
-
-    def _obstacle(self, call: Call, now: float, *, spend: bool) -> TransientError | None:
-        """Why a call must not be sent now."""
-        if self._not_before > now:
-            return TransientError("the app is throttled", retry_after=self._not_before - now, tenant_wide=True)
-        # What else a run has to ask of its mailbox must not come before its Retry-After is over either.
-        rest = self._rests.get(call.address, now) - now
-        if rest > 0:
-            return TransientError("the mailbox is throttled", retry_after=rest)
-        self._rests.pop(call.address, None)
-        if call.lease is not None and not call.lease.may_send(now):
-            return RunAgainError("the lease was not renewed in time")
-        if not spend:
-            return None
-        if wait := self._app_budget.take("", now):
-            return TransientError("the app has had its requests for now", retry_after=wait, tenant_wide=True)
-        if wait := self._mailbox_budget.take(call.address, now):
-            return TransientError("the mailbox has had its requests for now", retry_after=wait)
-        return None
-
     def _goes_again(self, call: Call, token: str) -> bool:
         """Whether a call whose token was refused is sent with a new one: once, since Graph refuses valid ones at times.
 
@@ -336,8 +210,8 @@ class Dispatcher:
             return False
         call.had_token_refused = True
         self._tokens.refused(self._site, token)
-        if self._may_go(call, spend=True):
-            self._waiting.setdefault(call.address, deque()).appendleft(call)
+        if self._throttle.may_go(call, spend=True):
+            self._queues.add_first(call)
         return True
 
     def _settle(self, call: Call, status: int, headers: Mapping[str, str], body: Any, token: str) -> None:
@@ -348,13 +222,13 @@ class Dispatcher:
             try:
                 answer = None if status == 204 else call.read(body)
             except UNREADABLE:
-                self._rest(call.address, headers, own=False)
+                self._throttle.rest(call.address, headers, own=False)
                 call.fail(self._foreign_error(status, headers, unknown=call.write))
             else:
-                self._rest(call.address, headers, own=status != 204)  # an empty answer may be anybody's
+                self._throttle.rest(call.address, headers, own=status != 204)  # an empty answer may be anybody's
                 call.succeed(answer)
             return
-        self._rest(call.address, headers, own=is_graphs(status, headers, body))
+        self._throttle.rest(call.address, headers, own=is_graphs(status, headers, body))
         error = error_of(status, headers, body, write=call.write)
         if isinstance(error, ForbiddenError) and error.token and self._goes_again(call, token):
             return
@@ -372,47 +246,6 @@ class Dispatcher:
         what = self._foreign.saw("graph", self._graph_url, Answer(status, {"Content-Type": content_type}, b""))
         wait = retry_after(headers, own=False)
         return TransientError(f"Graph: {what}", retry_after=wait, unknown=unknown, foreign=True)
-
-    def _rest(self, address: str, headers: Mapping[str, str], *, own: bool) -> None:
-        """Send the mailbox nothing until the ``Retry-After`` of an answer has passed."""
-        if wait := retry_after(headers, own=own):
-            self._rests[address] = max(self._rests.get(address, 0.0), self._monotonic() + wait)
-
-    def _throttle(self, answer: Answer, body: Any) -> None:
-        """Send nothing of the app until the ``Retry-After`` of a batch's 429 has passed."""
-        self._meter.throttled()
-        wait = retry_after(answer.headers, own=is_graphs(answer.status, answer.headers, body))
-        self._not_before = self._monotonic() + (wait or 1.0)
-
-
-def _packed(calls: list[Call]) -> bytes:
-    """The body of a batch."""
-    requests = []
-    for number, call in enumerate(calls):
-        request: dict[str, Any] = {
-            "id": str(number),
-            "method": call.method,
-            "url": call.path,
-            "headers": call.headers(),
-        }
-        if call.body is not None:
-            request["body"] = call.body
-        requests.append(request)
-    return orjson.dumps({"requests": requests})
-
-
-def _replies(responses: list[Any]) -> dict[str, dict[str, Any]]:
-    """The replies of a batch by their ids. One that comes twice counts as missing: either may be the right one."""
-    found: dict[str, dict[str, Any]] = {}
-    twice: set[str] = set()
-    for reply in responses:
-        name = reply.get("id") if isinstance(reply, dict) else None
-        if not isinstance(name, str):
-            continue
-        if name in found:
-            twice.add(name)
-        found[name] = reply
-    return {name: reply for name, reply in found.items() if name not in twice}
 
 
 def _for_call(error: CalsyncError, call: Call) -> CalsyncError:

@@ -124,7 +124,7 @@ def kind_of(status: int, code: str) -> Kind:
 
     A 401 is judged as a 403 is: with one and the same token, Graph may refuse one mailbox and serve its neighbours.
 
-    Without a code it says nothing about what was asked. Graph itself leaves the code out at times when it is
+    An error without a code says nothing about what was asked. Graph itself leaves the code out at times when it is
     overloaded, so a 429 and a 5xx are waits all the same.
     """
     if not 400 <= status <= 599:
@@ -147,7 +147,7 @@ def kind_of(status: int, code: str) -> Kind:
 
 
 def error_of(status: int, headers: Mapping[str, str], body: Any, *, write: bool) -> CalsyncError:
-    """The domain's error for an answer that is not a success; of a 401, what it means for a token just issued.
+    """The domain's error for an answer that is not a success. For a 401, it assumes that the token was fresh.
 
     Args:
         status: of the answer; a success or a redirect is a foreign answer here.

@@ -6,7 +6,7 @@ from typing import Literal
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from consumer.kafka.assignment import Assignment
+from consumer.kafka.assigned_partitions import AssignedPartitions
 from consumer.kafka.commits import Commits
 
 log = structlog.get_logger(__name__)
@@ -35,9 +35,9 @@ class Blocks:
     Holds at most one entry for each assigned partition.
     """
 
-    def __init__(self, topic: str, assignment: Assignment, commits: Commits) -> None:
+    def __init__(self, topic: str, assigned: AssignedPartitions, commits: Commits) -> None:
         self._topic = topic
-        self._assignment = assignment
+        self._assigned = assigned
         self._commits = commits
         self._begins_at: dict[int, int | None] = {}
         """Of each partition that is paused for a block: the offset at which the block begins."""
@@ -65,14 +65,14 @@ class Blocks:
     def start(self, blocked: Mapping[int, int | None]) -> None:
         """Note newly blocked partitions. Those that are not assigned are ignored."""
         for partition, begins_at in blocked.items():
-            if partition in self._assignment and partition not in self._begins_at:
+            if partition in self._assigned and partition not in self._begins_at:
                 self._begins_at[partition] = begins_at
                 log.error("partition blocked", partition=partition)
 
     def advance(self, consumer: Consumer, blocked: Mapping[int, int | None]) -> None:
         """Rewind and lift what is due. The blocked partitions must be paused."""
         for partition, begins_at in list(self._begins_at.items()):
-            first_open = self._assignment[partition].ledger.first_open()
+            first_open = self._assigned[partition].ledger.first_open()
             actions = due_actions(first_open, begins_at, lifted=partition not in blocked)
             if "rewind" in actions and first_open is not None and not self._rewind(consumer, partition, first_open):
                 continue
@@ -87,14 +87,14 @@ class Blocks:
         except KafkaException as error:
             log.info("seek postponed", partition=partition, error=error.args[0].name())
             return False
-        oldest = self._assignment[partition].ledger.oldest()
+        oldest = self._assigned[partition].ledger.oldest()
         if oldest is not None:
             self._waiting_since[partition] = oldest
-        self._assignment.restart(partition, keep_ledger=False)
+        self._assigned.restart(partition, keep_ledger=False)
         return True
 
     def _lift(self, partition: int) -> None:
         # The intake reads no more records of the old epoch, even if no record came after the block.
-        self._assignment.restart(partition, keep_ledger=True)
+        self._assigned.restart(partition, keep_ledger=True)
         self.dropped(partition)
         log.info("partition unblocked", partition=partition)

@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from consumer.kafka.assignment import Assignment
+from consumer.kafka.assigned_partitions import AssignedPartitions
 
 log = structlog.get_logger(__name__)
 
@@ -34,17 +34,17 @@ class Commits:
     """Commits the positions of the assigned partitions."""
 
     def __init__(
-        self, topic: str, assignment: Assignment, keep: Callable[[], set[int]], monotonic: Callable[[], float]
+        self, topic: str, assigned: AssignedPartitions, keep: Callable[[], set[int]], monotonic: Callable[[], float]
     ) -> None:
         """``keep`` returns the partitions whose committed offset must not be replaced yet."""
         self._topic = topic
-        self._assignment = assignment
+        self._assigned = assigned
         self._keep = keep
         self._monotonic = monotonic
 
     def commit(self, consumer: Consumer) -> None:
         """Start a commit of the positions that have moved. Does not block."""
-        offsets = self._moved(sorted(set(self._assignment) - self._keep()))
+        offsets = self._moved(sorted(set(self._assigned) - self._keep()))
         if not offsets:
             return
         try:
@@ -63,7 +63,7 @@ class Commits:
         deadline = self._monotonic() + LAST_COMMIT_SECONDS
         while True:
             take_receipts()
-            offsets = self._moved(self._assignment)
+            offsets = self._moved(self._assigned)
             try:
                 if offsets:
                     consumer.store_offsets(offsets=offsets)
@@ -103,12 +103,12 @@ class Commits:
                 self._postponed([offset], fault)
 
     def _moved(self, partitions: Iterable[int]) -> list[TopicPartition]:
-        positions = self._assignment.positions(partitions)
+        positions = self._assigned.positions(partitions)
         return [TopicPartition(self._topic, partition, position) for partition, position in positions.items()]
 
     def _postponed(self, offsets: list[TopicPartition], error: KafkaError) -> None:
         for offset in offsets:
-            assigned = self._assignment.get(offset.partition)
+            assigned = self._assigned.get(offset.partition)
             if assigned is not None:
                 assigned.ledger.forget_position()
         log.info("commit postponed", error=error.name())

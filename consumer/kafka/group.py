@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
-from consumer.kafka.assignment import Assignment
+from consumer.kafka.assigned_partitions import AssignedPartitions
 from consumer.kafka.backpressure import BackPressure, Limits, Load
 from consumer.kafka.blocks import Blocks
 from consumer.kafka.commits import Commits
@@ -66,13 +66,13 @@ class GroupLoop:
         self._handlers = handlers
         self._make_consumer = make_consumer
         self._monotonic = monotonic
-        self._assignment = assignment = Assignment()
+        self._assigned = assigned = AssignedPartitions()
         self._overruns = Overruns(topic, handlers.on_overrun, monotonic)
-        self._commits = Commits(topic, assignment, lambda: self._overruns.unsettled, monotonic)
-        self._recreation = Recreation(topic, assignment, handlers.identify, monotonic)
+        self._commits = Commits(topic, assigned, lambda: self._overruns.unsettled, monotonic)
+        self._recreation = Recreation(topic, assigned, handlers.identify, monotonic)
         self._pauses = Pauses(topic)
         self._pressure = BackPressure(limits)
-        self._blocks = Blocks(topic, assignment, self._commits)
+        self._blocks = Blocks(topic, assigned, self._commits)
         self._config = {
             **config,
             "error_cb": ErrorLog(monotonic).error,
@@ -142,7 +142,7 @@ class GroupLoop:
         if not self._recreation.must_rejoin:
             return False
         # Before the client is closed, so that no offset of the old topic is committed to the new one.
-        self._drop(list(self._assignment))
+        self._drop(list(self._assigned))
         self.close()
         return True
 
@@ -152,11 +152,11 @@ class GroupLoop:
                 record, covered_by = self._requests.receipts.get_nowait()
             except Empty:
                 return
-            self._assignment.settle(record, covered_by)
+            self._assigned.settle(record, covered_by)
 
     def _pause_and_rewind(self, consumer: Consumer) -> None:
         requests = self._requests
-        loads = {number: Load(len(ledger), ledger.bytes) for number, ledger in self._assignment.ledgers.items()}
+        loads = {number: Load(len(ledger), ledger.bytes) for number, ledger in self._assigned.ledgers.items()}
         draining = requests.draining.is_set()
         if self._pressure.update(loads, requests.waiting, self.polled_at, draining=draining):
             self._handlers.on_pressure()
@@ -167,7 +167,7 @@ class GroupLoop:
         self._pause(consumer)
 
     def _pause(self, consumer: Consumer) -> None:
-        wanted = set(self._assignment) if self._pressure.pause_all else self._blocks.paused | self._pressure.over_share
+        wanted = set(self._assigned) if self._pressure.pause_all else self._blocks.paused | self._pressure.over_share
         self._pauses.set(consumer, wanted)
 
     def _poll(self, consumer: Consumer) -> None:
@@ -193,7 +193,7 @@ class GroupLoop:
     def _read(self, message: Message) -> list[Record]:
         """The message as a record; an empty list if its partition is not assigned or its topic no longer exists."""
         partition, offset = place_of(message)
-        assigned = self._assignment.get(partition)
+        assigned = self._assigned.get(partition)
         if assigned is None:
             return []
         self._recreation.saw_offset(offset, assigned.ledger.next)
@@ -206,14 +206,14 @@ class GroupLoop:
 
     def _reached_end(self, message: Message) -> None:
         partition, offset = place_of(message)
-        assigned = self._assignment.get(partition)
+        assigned = self._assigned.get(partition)
         if assigned is not None and not self._recreation.must_rejoin:
             assigned.ledger.reached(offset)
 
     def _publish_oldest(self) -> None:
         self.oldest = {
             partition: ledger.oldest() or self._blocks.waiting_since(partition)
-            for partition, ledger in self._assignment.ledgers.items()
+            for partition, ledger in self._assigned.ledgers.items()
         }
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -226,7 +226,7 @@ class GroupLoop:
             # broker does not answer now, another thread asks for it regularly (``Requests.topic_id``).
             self._recreation.ask_id(started + IDENTIFY_SECONDS)
         for partition in partitions:
-            self._assignment.add(partition.partition, self._recreation.topic_id)
+            self._assigned.add(partition.partition, self._recreation.topic_id)
             if self._recreation.from_beginning:
                 partition.offset = OFFSET_BEGINNING
         self._publish_oldest()
@@ -254,7 +254,7 @@ class GroupLoop:
 
     def _drop(self, partitions: list[int]) -> None:
         for partition in partitions:
-            self._assignment.drop(partition)
+            self._assigned.drop(partition)
             self._blocks.dropped(partition)
             self._pauses.dropped(partition)
             self._pressure.dropped(partition)

@@ -26,7 +26,7 @@ from consumer.kafka.decode_with_registry import RevokedError, decode
 from consumer.kafka.record import Epoch, Record
 from consumer.kafka.registry import Registry
 from consumer.kafka.waiting import LOG_SECONDS, Wait, Waits
-from consumer.sync.hand_over import HandOver
+from consumer.sync.dirty_marks import DirtyMarks
 from consumer.sync.receipts import Place, Receipt
 from consumer.sync.routing import Arrival, Router
 
@@ -52,7 +52,7 @@ class Intake:
         decoder: Decoder,
         registry: Registry,
         router: Router,
-        store: HandOver,
+        store: DirtyMarks,
         core: CoreQuestions,
         dead_letters: DeadLetters,
         waits: Waits,
@@ -212,7 +212,9 @@ class Intake:
         if job is None:
             receipt.part_done("stale")  # the row no longer exists; the record of its deletion follows
             return None
-        return Arrival(job_id, job, record.partition, record.offset, receipt, incomplete.committed_at, record.epoch.log)
+        return Arrival(
+            job_id, job, record.partition, record.offset, receipt, incomplete.committed_at, record.epoch.topic_id
+        )
 
     async def _mark(self, mailbox: Mailbox, job_id: str, wait: Wait) -> bool:
         """Mark the job for the sweep. ``False`` if the partition was revoked before that was possible."""
@@ -230,9 +232,11 @@ def _arrival(record: Record, receipt: Receipt, decoded: Changed | Deleted | Trun
     """What to route. If there is nothing to route, the receipt is given back, and this is ``None``."""
     match decoded:
         case Changed(job, committed_at):
-            return Arrival(job.job_id, job, record.partition, record.offset, receipt, committed_at, record.epoch.log)
+            return Arrival(
+                job.job_id, job, record.partition, record.offset, receipt, committed_at, record.epoch.topic_id
+            )
         case Deleted(job_id, committed_at):
-            return Arrival(job_id, None, record.partition, record.offset, receipt, committed_at, record.epoch.log)
+            return Arrival(job_id, None, record.partition, record.offset, receipt, committed_at, record.epoch.topic_id)
         case Truncated():
             log.error(
                 "Core's table was truncated", hint="no event is deleted for this; the next sweep compares with Core"

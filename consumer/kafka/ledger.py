@@ -42,7 +42,7 @@ class Ledger:
     def done(self, offset: int, covered_by: int | None = None) -> None:
         """The record at ``offset`` is done. A second call for it changes nothing.
 
-        If the record at ``covered_by`` covers it, that record counts as being at least as old as this one.
+        The record at ``covered_by``, a later one, takes over this record's timestamp if that is older.
         """
         timestamp, size = self._open.pop(offset, (math.inf, 0))
         self.bytes -= size

@@ -13,7 +13,7 @@ _STEP_SECONDS: Final = 1.0
 """How long one step may block. After it, the group loop polls again."""
 _REST_SECONDS: Final = 3.0
 """The least time between two steps that ask the broker."""
-_PATIENCE_SECONDS: Final = 30.0
+_BROKER_WAIT_SECONDS: Final = 30.0
 """How long a broker is asked about a partition. After that, the unanswered question is logged and dropped."""
 
 
@@ -51,7 +51,7 @@ class Overruns:
 
     def assigned(self, partitions: Iterable[int]) -> None:
         """These partitions are assigned now: begin to ask about them."""
-        until = self._monotonic() + _PATIENCE_SECONDS
+        until = self._monotonic() + _BROKER_WAIT_SECONDS
         self._questions |= {partition: _Question(until) for partition in partitions}
 
     def dropped(self, partition: int) -> None:

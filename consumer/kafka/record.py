@@ -10,7 +10,7 @@ class Epoch:
     """One period during which a partition is assigned. Receipts of an earlier period are ignored."""
 
     partition: int
-    log: str = ""
+    topic_id: str = ""
     """The topic's id. A topic that was deleted and created again has another one, and its offsets begin again. Empty if
     the id is not known or the broker has no such ids."""
     live: bool = True

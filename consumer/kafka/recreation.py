@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import structlog
 
-from consumer.kafka.assignment import Assignment
+from consumer.kafka.assigned_partitions import AssignedPartitions
 
 log = structlog.get_logger(__name__)
 
@@ -26,14 +26,14 @@ class Recreation:
     def __init__(
         self,
         topic: str,
-        assignment: Assignment,
+        assigned: AssignedPartitions,
         identify: Callable[[float], str | None],
         monotonic: Callable[[], float],
     ) -> None:
         """``identify`` gets how many seconds it may block, and returns the topic's id; see ``Handlers.identify``."""
         self._topic = topic
         self._identify = identify
-        self._assignment = assignment
+        self._assigned = assigned
         self._monotonic = monotonic
         self.topic_id = ""
         """Empty while it is not known."""
@@ -63,9 +63,9 @@ class Recreation:
             return
         if self.topic_id:
             # While no partition is assigned, nothing of the old topic is left to forget.
-            self._found("the topic has another id", must_rejoin=len(self._assignment) > 0)
+            self._found("the topic has another id", must_rejoin=len(self._assigned) > 0)
         self.topic_id = topic_id
-        self._assignment.name_topic(topic_id)
+        self._assigned.name_topic(topic_id)
 
     def saw_offset(self, offset: int, expected: int | None) -> None:
         """Compare a record's offset with the lowest one that may still come; ``None`` before the first record."""

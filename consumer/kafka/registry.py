@@ -5,12 +5,13 @@ import base64
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import fastavro
 import orjson
 
+from consumer.domain.bounded_dict import BoundedDict
 from consumer.domain.errors import TransientError, UndecodableError
 from consumer.foreign import ForeignAnswers
 from consumer.http import Http, NoAnswerError
@@ -30,8 +31,6 @@ _UNUSABLE_SECONDS: Final = 30.0
 """After this time, the registry is asked again for a schema that it did not know or that was not usable."""
 _MOST: Final = 1_000
 """The most schemas of each kind that are remembered. Above it the oldest is dropped, and fetched again if needed."""
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 
 
 def bundled() -> dict[bytes, WriterSchema]:
@@ -91,10 +90,10 @@ class Registry:
         if user_info:
             self._headers["Authorization"] = f"Basic {base64.b64encode(user_info.encode()).decode()}"
         self._http = http
-        self._known: dict[int, WriterSchema] = {}
-        self._unusable: dict[int, tuple[float, str]] = {}
+        self._known: BoundedDict[int, WriterSchema] = BoundedDict(_MOST)
+        self._unusable: BoundedDict[int, tuple[float, str]] = BoundedDict(_MOST)
         """Of each id that is not usable: until when it is not asked for again, and why."""
-        self._parts: dict[_Reference, _Document] = {}
+        self._parts: BoundedDict[_Reference, _Document] = BoundedDict(_MOST)
 
     def get(self, schema_id: int) -> WriterSchema | None:
         """The schema, or ``None`` if it must be fetched first."""
@@ -117,9 +116,9 @@ class Registry:
         try:
             schema = await self._whole(schema_id)
         except UndecodableError as error:
-            _remember(self._unusable, schema_id, (now + _UNUSABLE_SECONDS, str(error)))
+            self._unusable[schema_id] = now + _UNUSABLE_SECONDS, str(error)
             raise
-        _remember(self._known, schema_id, schema)
+        self._known[schema_id] = schema
         self._unusable.pop(schema_id, None)
         return schema
 
@@ -149,7 +148,7 @@ class Registry:
         if part is None:
             path = f"/subjects/{quote(reference.subject, safe='')}/versions/{reference.version}"
             part = await self._document(path, f"{reference}, which schema {schema_id} refers to")
-            _remember(self._parts, reference, part)
+            self._parts[reference] = part
         for further in part.references:
             await self._gather(further, schema_id, gathered, (*way, reference))
         gathered[reference] = part
@@ -227,11 +226,3 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not a string")
     return value
-
-
-def _remember(cache: dict[_K, _V], key: _K, value: _V) -> None:
-    """Add an entry; drop the oldest ones above ``_MOST``."""
-    cache.pop(key, None)
-    while len(cache) >= _MOST:
-        del cache[next(iter(cache))]
-    cache[key] = value

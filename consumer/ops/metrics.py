@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -35,117 +36,94 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
         self._site_ids: frozenset[str] = frozenset()
         """The sites of the sites file. A run or a sweep of another one may still end, and is not shown."""
         self._parkings: Sequence[tuple[Mailbox, Parking]] = ()
-        self._events = Counter(
-            "calsync_events_total", "Records done, each once, by what became of them.", ["result"], registry=registry
-        )
-        self._latency = Histogram(
+        self._events = counter("calsync_events_total", "Records done, each once, by what became of them.", ["result"])
+        self._latency = histogram(
             "calsync_event_latency_seconds",
             "From the commit in Core's database to Graph's acceptance; snapshots left out.",
             buckets=_LATENCY_BUCKETS,
-            registry=registry,
         )
-        self._lag = Gauge(
-            "calsync_kafka_lag", "Records behind the end of the partition.", ["topic", "partition"], registry=registry
+        self._lag = gauge("calsync_kafka_lag", "Records behind the end of the partition.", ["topic", "partition"])
+        self._lag_seconds = gauge(
+            "calsync_kafka_lag_seconds", "Age of the oldest record not yet done.", ["topic", "partition"]
         )
-        self._lag_seconds = Gauge(
-            "calsync_kafka_lag_seconds",
-            "Age of the oldest record not yet done.",
-            ["topic", "partition"],
-            registry=registry,
-        )
-        self._requests = Counter(
+        self._requests = counter(
             "calsync_graph_requests_total",
             "Requests to Graph, the inner ones of batches too; status 'none' when no answer came.",
             ["operation", "status"],
-            registry=registry,
         )
-        self._exchanges = Histogram(
+        self._exchanges = histogram(
             "calsync_graph_request_seconds",
             "Duration of HTTP exchanges with Graph; a batch is one.",
             ["operation"],
             buckets=_REQUEST_BUCKETS,
-            registry=registry,
         )
-        self._throttled = Counter("calsync_graph_throttled_total", "Answers of 429.", registry=registry)
-        self._site_up = Gauge(
-            "calsync_site_up", "1 while the site is served; 0 while it is suspended.", ["site"], registry=registry
-        )
-        self._secret_expiry = Gauge(
+        self._throttled = counter("calsync_graph_throttled_total", "Answers of 429.")
+        self._site_up = gauge("calsync_site_up", "1 while the site is served; 0 while it is suspended.", ["site"])
+        self._secret_expiry = gauge(
             "calsync_client_secret_expiry_timestamp_seconds",
             "When the site's client secret expires, as the sites file says.",
             ["site"],
-            registry=registry,
         )
-        self._dead_letters = Counter(
-            "calsync_dead_letters_total", "Records dead-lettered, by kind of fault.", ["reason"], registry=registry
+        self._dead_letters = counter(
+            "calsync_dead_letters_total", "Records dead-lettered, by kind of fault.", ["reason"]
         )
-        self._busy = Gauge("calsync_lanes_busy", "Mailboxes being worked on.", registry=registry)
-        self._waiting = Gauge("calsync_lanes_waiting", "Mailboxes with work that waits.", registry=registry)
-        self._sweep_seconds = Histogram(
-            "calsync_sweep_seconds", "Duration of a site's sweep.", ["site"], buckets=_SWEEP_BUCKETS, registry=registry
+        self._busy = gauge("calsync_lanes_busy", "Mailboxes being worked on.")
+        self._waiting = gauge("calsync_lanes_waiting", "Mailboxes with work that waits.")
+        self._sweep_seconds = histogram(
+            "calsync_sweep_seconds", "Duration of a site's sweep.", ["site"], buckets=_SWEEP_BUCKETS
         )
-        self._sweep_success = Gauge(
+        self._sweep_success = gauge(
             "calsync_sweep_last_success_timestamp_seconds",
             "When the site was last swept whole: every mailbox was read, is parked or unavailable, and nothing held.",
             ["site"],
-            registry=registry,
         )
-        self._repairs = Counter(
+        self._repairs = counter(
             "calsync_sweep_repairs_total",
             "Events put right by sweeps, by cause; 'unsettled' ones were left as Graph shows them.",
             ["site", "cause"],
-            registry=registry,
         )
-        self._held = Gauge(
+        self._held = gauge(
             "calsync_sweep_held_deletions",
             "Deletions that the fuse holds back: more jobs vanished at once than is plausible.",
             ["site"],
-            registry=registry,
         )
-        self._unavailable = Gauge(
+        self._unavailable = gauge(
             "calsync_mailboxes_unavailable",
             "Mailboxes that could not be read in three sweeps in a row or more, while others of the site could.",
             ["site"],
-            registry=registry,
         )
-        self._dirty = Gauge(
-            "calsync_assignments_dirty", "Assignments handed over that wait for a sweep.", ["site"], registry=registry
-        )
-        self._parked = Gauge(
-            "calsync_mailboxes_parked", "Mailboxes that are not tried.", ["site", "reason"], registry=registry
-        )
-        self._blocked = Gauge(
+        self._dirty = gauge("calsync_assignments_dirty", "Assignments handed over that wait for a sweep.", ["site"])
+        self._parked = gauge("calsync_mailboxes_parked", "Mailboxes that are not tried.", ["site", "reason"])
+        self._blocked = gauge(
             "calsync_kafka_blocked",
             "1 for a partition that is not read any further: too many unreadable records in a row.",
             ["topic", "partition"],
-            registry=registry,
         )
-        self._kafka_waiting = Gauge(
+        self._kafka_waiting = gauge(
             "calsync_kafka_waiting_seconds",
             "How long a partition has waited for a record that cannot be finished, by what it waits for.",
             ["topic", "partition", "cause"],
-            registry=registry,
         )
-        self._heartbeat = Gauge(
+        self._heartbeat = gauge(
             "calsync_cdc_heartbeat_timestamp_seconds",
             "Of Debezium's newest heartbeat: if it is old, the feed is dead. NaN before the first.",
-            registry=registry,
         )
         self._heartbeat.set(math.nan)
-        self._foreign = Counter(
+        self._foreign = counter(
             "calsync_foreign_answers_total",
             "Answers outside the protocol of the service that was asked: pages of a proxy or an ingress.",
             ["part"],
-            registry=registry,
         )
-        self._unusable = Counter(
+        self._unusable = counter(
             "calsync_unusable_total",
             "Rows, workers and addresses of Core that are left out each time they are read.",
             ["kind"],
-            registry=registry,
         )
         for kind in KINDS:
             self._unusable.labels(kind)

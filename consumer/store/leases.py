@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from consumer.domain.compare import PATIENCE_SECONDS
+from consumer.domain.compare import NEWER_RANK_SECONDS
 from consumer.domain.errors import ReadOnlyError
 from consumer.domain.link import Memory
 from consumer.domain.mailbox import Mailbox
@@ -12,7 +12,7 @@ from consumer.store.codec import pack_link, pack_rank, unpack
 from consumer.store.keys import KEPT_SECONDS, dirty_member
 from consumer.store.pipeline import Argument
 from consumer.store.script import BEGIN, FINISH, RELEASE
-from consumer.sync.grant import AssignmentState, Busy, DataLost, Grant, Intent, Parked
+from consumer.sync.grant import AssignmentState, Busy, DataLost, Grant, Intent, Parked, Precedence
 from consumer.sync.lease import LEASE_SECONDS, Lease
 from consumer.sync.ports import Clock
 from consumer.sync.run_outcome import RunOutcome
@@ -45,7 +45,7 @@ class Leases(Part):
             raise ReadOnlyError("an intent")
         lease = Lease(app, mailbox, token, self._clock.monotonic())
         arguments: list[Argument] = [token, _LEASE_MS, str(mailbox), mailbox.address, self._client.prefix]
-        arguments += [KEPT_SECONDS, int(PATIENCE_SECONDS), len(intents)]
+        arguments += [KEPT_SECONDS, int(NEWER_RANK_SECONDS), len(intents)]
         for intent in intents:
             by = "forced" if intent.forced else "swept" if intent.swept else ""
             arguments += [intent.job_id, pack_rank(intent.rank), intent.transaction_id or "", by]
@@ -62,7 +62,7 @@ class Leases(Part):
         zone_age, present, is_known, *rest = answer[2:]
         assignments = {
             intent.job_id: AssignmentState(
-                rest[3 * n] in {1, 2}, unpack(rest[3 * n + 1]), rest[3 * n + 2].decode() or None, rest[3 * n] in {2, 3}
+                Precedence(rest[3 * n]), unpack(rest[3 * n + 1]), rest[3 * n + 2].decode() or None
             )
             for n, intent in enumerate(intents)
         }

@@ -60,7 +60,7 @@ class Routing(Part):
             request.job_id,
             KEPT_SECONDS,
             request.site,
-            request.log,
+            request.topic_id,
         ]
 
 

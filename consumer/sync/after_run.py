@@ -4,9 +4,9 @@
 the run's result                       what follows
 =====================================  =======================================================================
 everything done                        ``Done``
-a lease that another run has           ``Wait`` until it may be free
+a lease that another run has           ``RunLater``, when it may be free
 a step that only another run can do    ``RunAgain``; after ``AGAIN_AT_MOST`` in a row, as a failure
-a failure                              ``Wait``: as long as Graph asks, else a back-off that doubles
+a failure                              ``RunLater``: as long as Graph asks, else a back-off that doubles
 failures for ``HAND_OVER_SECONDS``     ``HandOver`` to the sweep, if other work of the app was done meanwhile
 foreign answers for an hour            ``Park``
 a mailbox that is parked               ``HandOver``
@@ -15,7 +15,7 @@ a refusal                              ``Judge``, then by whose fault it is:
 
                                        - the site's, suspended by now: ``HandOver``;
                                        - the mailbox's: ``Park``, or ``WithoutSetting`` if only that is refused;
-                                       - the request's: ``DeadLetter``, then as without the refusal;
+                                       - the request's: ``DeadLetterChanges``, then as without the refusal;
                                        - not known now: as a failure
 =====================================  =======================================================================
 """
@@ -62,7 +62,7 @@ class RunAgain:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class RunLater:
     """The rest runs again after some seconds."""
 
     seconds: float
@@ -76,7 +76,7 @@ class HandOver:
     """``None``: everything that runs or waits."""
     reason: str = ""
     """Why, for the log; empty if something else has been logged."""
-    then: Wait | RunAgain | Done = Done()
+    then: RunLater | RunAgain | Done = Done()
     """What follows for the rest."""
 
 
@@ -103,11 +103,11 @@ class Suspend:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetterChanges:
     """Changes that Graph calls malformed are dead-lettered; ``then`` follows for the rest."""
 
     refused: Mapping[str, RequestRefusedError]
-    then: "Done | Wait | Failed"
+    then: "Done | RunLater | Failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,8 @@ class Failed:
     error: TransientError
 
 
-Step: TypeAlias = Done | RunAgain | Wait | HandOver | Park | WithoutSetting | Suspend | Failed
-Decision: TypeAlias = Step | Judge | DeadLetter
+Step: TypeAlias = Done | RunAgain | RunLater | HandOver | Park | WithoutSetting | Suspend | Failed
+Decision: TypeAlias = Step | Judge | DeadLetterChanges
 
 
 @dataclass(slots=True)
@@ -147,23 +147,23 @@ class History:
         self.failing_since = None
 
     def early(self, now: float) -> float:
-        """Seconds until ``not_before``; 0 for less than is worth a timer."""
+        """Seconds until ``not_before``; 0 if at most ``FIRST_WAIT_SECONDS`` are left, which is not worth a timer."""
         left = self.not_before - now
         return left if left > FIRST_WAIT_SECONDS else 0.0
 
-    def backoff(self, retry_after: float | None, random: Random) -> Wait:
+    def backoff(self, retry_after: float | None, random: Random) -> RunLater:
         """How long to wait: as asked for, else doubling, with jitter so that lanes do not all run at once."""
         # An answer that asks for no wait is obeyed a few times only.
         if retry_after is not None and (retry_after > 0 or self.failures <= AGAIN_AT_MOST):
             # However long the wait, the lane looks again when its work may be handed over.
-            return Wait(min(retry_after, HAND_OVER_SECONDS))
+            return RunLater(min(retry_after, HAND_OVER_SECONDS))
         longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(self.failures - 1, 10))
-        return Wait(longest * (0.5 + random.random() / 2))
+        return RunLater(longest * (0.5 + random.random() / 2))
 
 
 def after_run(
     result: RunResult, *, is_site_replaced: bool
-) -> Done | Wait | HandOver | Suspend | Judge | Failed | RunAgain:
+) -> Done | RunLater | HandOver | Suspend | Judge | Failed | RunAgain:
     """What follows from a run's result. ``is_site_replaced``: the sites file has changed since the run began."""
     refusal = result.refusal
     if is_site_replaced and (result.site or refusal):
@@ -179,7 +179,7 @@ def after_run(
 
 def after_judgement(
     refusal: Refusal, judgement: Judgement | TransientError, result: RunResult, *, is_recovering: bool
-) -> HandOver | Park | WithoutSetting | DeadLetter | Failed:
+) -> HandOver | Park | WithoutSetting | DeadLetterChanges | Failed:
     """What follows once it is known whose fault a refusal is.
 
     Args:
@@ -194,7 +194,7 @@ def after_judgement(
         case SiteRefusedError():
             return HandOver()
         case "request":
-            return DeadLetter(result.refused, _without_refusal(result))
+            return DeadLetterChanges(result.refused, _without_refusal(result))
         case "mailbox":
             if isinstance(refusal, ForbiddenError) and refusal.setting:
                 return WithoutSetting(str(refusal))
@@ -211,7 +211,7 @@ def after_failure(
     served: float,
     is_foreign_for_long: bool,
     random: Random,
-) -> Wait | RunAgain | HandOver | Park:
+) -> RunLater | RunAgain | HandOver | Park:
     """What follows from a failure, or from the wish to run again at once. Changes the history and the changes.
 
     Args:
@@ -226,7 +226,7 @@ def after_failure(
     for change in running:
         change.failing_since = since(change.failing_since, served, now)
     given_up = now - HAND_OVER_SECONDS
-    then: Wait | RunAgain
+    then: RunLater | RunAgain
     if isinstance(error, RunAgainError) and history.again < AGAIN_AT_MOST:
         history.again += 1
         then = RunAgain()
@@ -255,8 +255,8 @@ def since(before: float | None, served: float, now: float) -> float:
     return now if before is None or served <= before else before
 
 
-def _without_refusal(result: RunResult) -> Done | Wait | Failed:
+def _without_refusal(result: RunResult) -> Done | RunLater | Failed:
     if result.busy is not None:
-        return Wait(result.busy)
+        return RunLater(result.busy)
     error = result.trouble or result.again
     return Done() if error is None else Failed(error)

@@ -32,8 +32,8 @@ async def apply(assignment: Assignment, situation: Situation, planned: Plan) -> 
     job_id, calendar = assignment.job_id, assignment.run.calendar
     result: ChangeResult = "applied"
     for event_id in planned.surplus:
-        # Before the step, which may link another event: a view may not show this one, so its link must stay until
-        # it is deleted, also if something fails.
+        # Delete surplus events first. The step may link another event; if a deletion failed after that, nothing would
+        # lead to this one.
         await _delete(calendar, event_id)
     match planned.step:
         case Leave():
@@ -149,7 +149,8 @@ async def _note_how_it_reads(assignment: Assignment, event_id: str, event: Event
     """After a repair: if Graph shows the event differently from how it was written, remember that it does.
 
     A person may have edited it since. So the difference counts as Graph's own only if nothing was written to the event
-    since the repair, or if it reads as it did after the repair before. Until then the etag is left out, see ``plan``.
+    since the repair, or if it read the same after the last repair. Otherwise the link gets no etag, so ``plan`` repairs
+    it again.
     """
     seen = await get(assignment.run.calendar, event_id)
     if seen is None:
@@ -184,7 +185,7 @@ async def _remake(assignment: Assignment, event_ids: Sequence[str]) -> NoReturn:
 
 
 async def _without_others(assignment: Assignment, event_ids: Sequence[str]) -> Sequence[str]:
-    """The events less those linked under another address: two may lead to one mailbox, whose tags are listed twice."""
+    """The events that no other address links. Two addresses of one mailbox list the same events."""
     if not isinstance(assignment.memory, Link) or assignment.memory.is_confirmed:
         return event_ids
     named = [(assignment.job_id, event_id) for event_id in event_ids]

@@ -15,7 +15,7 @@ class SweepView:
     basis: Memory | None
     """What Redis had about it when the sweep read the mailbox."""
     event_ids: tuple[str, ...] | None
-    """Every event with the assignment's tag; ``None`` if the sweep saw none and looked for none."""
+    """Every event with the assignment's tag. ``None``: the view shows none, and nothing looked further."""
     cause: Cause
     """Why the sweep repairs it."""
     forced: bool = False
@@ -64,7 +64,7 @@ class Change:
         return newer
 
     def replaces(self, present: "Change") -> bool:
-        """Whether this change, which came later, is the one to keep.
+        """Whether this change, which came later, replaces ``present``.
 
         Of two equal states, the later is kept if its record covers the other's. So a table that is read again many
         times while Graph is unavailable costs one record a job.

@@ -113,6 +113,7 @@ class Conclusions:
 
         Raises:
             CoreUnavailableError: Core did not answer, or contradicted its list. No vanished job's event was deleted.
+            TransientError: Redis is unavailable, or no repair succeeds. ``Report.deleted`` counts what was deleted.
         """
         marked: dict[str, list[Mark]] = {}
         for mark in marks:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from consumer.domain.bounded_dict import BoundedDict
 from consumer.domain.mailbox import Mailbox
 
 FOREIGN_CODE: Final = "answers without Graph's error code"
@@ -10,7 +11,7 @@ FOREIGN_CODE: Final = "answers without Graph's error code"
 FOREIGN_SECONDS: Final = 3600.0
 FOREIGN_TRIES: Final = 20
 BESIDE_SECONDS: Final = 60.0
-"""A sweep tries many mailboxes together: one that was served up to this long before a try was served beside it."""
+"""A sweep tries many mailboxes at once: one that was served up to this long before a try counts as served with it."""
 GAP_SECONDS: Final = 1800.0
 """If no try counts for this long, the hour and the tries begin again: everything failed, not this mailbox alone."""
 _MAILBOXES: Final = 10_000
@@ -31,13 +32,13 @@ class Foreign:
     """Counts a mailbox's foreign answers while others of its app are served; forgets them when it answers."""
 
     def __init__(self) -> None:
-        self._tries: dict[Mailbox, _Tries] = {}
+        self._tries: BoundedDict[Mailbox, _Tries] = BoundedDict(_MAILBOXES)
 
     def failed(self, mailbox: Mailbox, now: float, served: float) -> bool:
         """Whether the mailbox must be parked after this foreign answer.
 
-        A try counts if a mailbox of the app was served after the try before it, or shortly before that: a proxy in
-        front of everything must not count against one mailbox.
+        A try counts only if the app was served after the mailbox's previous try, or at most ``BESIDE_SECONDS`` before
+        it. So a proxy in front of everything does not count against one mailbox.
 
         Args:
             mailbox: the mailbox that was asked.
@@ -46,8 +47,6 @@ class Foreign:
         """
         tries = self._tries.get(mailbox)
         if tries is None:
-            if len(self._tries) >= _MAILBOXES:
-                del self._tries[next(iter(self._tries))]
             self._tries[mailbox] = _Tries(now)
             return False
         counts = served > tries.last - BESIDE_SECONDS

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from consumer.domain.link import Link, Memory, Pending
 from consumer.sync.lease import Lease
@@ -21,22 +22,37 @@ class Intent:
     """Core was asked for the job again: its answer wins over a newer known state, unless that is recent."""
 
 
+class Precedence(Enum):
+    """How an intent's state compares with the newest state that is known. The values are those in ``begin.lua``."""
+
+    SUPERSEDED = 0
+    """A newer state is known."""
+    NEWEST = 1
+    FORCED = 2
+    """A newer state is known, but this one is forced and wins."""
+    OUTRANKED = 3
+    """A newer state has been known for long, but a sweep has this one from Core, so Core may be right."""
+
+
 @dataclass(frozen=True, slots=True)
 class AssignmentState:
     """What the store knows about one job in the mailbox."""
 
-    newest: bool
-    """Whether the intent's state is the newest known, or is forced and wins."""
+    precedence: Precedence
+    """Of the intent's state."""
     memory: Memory | None
     """As it was before this run; for a create, the pending link in the store now has ``transaction_id``."""
     transaction_id: str | None = None
     """To create with: the run's own, or that of an earlier create whose outcome is not known."""
-    outranked: bool = False
-    """For a sweep's state: newer states have been known for longer than ``PATIENCE_SECONDS``, so Core may be right."""
+
+    @property
+    def wins(self) -> bool:
+        """Whether the run must bring the mailbox to the intent's state."""
+        return self.precedence in (Precedence.NEWEST, Precedence.FORCED)
 
     @property
     def fresh(self) -> bool:
-        """Whether the pending link is this run's own: no earlier create can have its outcome."""
+        """Whether this run wrote the pending link itself, so that no earlier create has used its transactionId."""
         return self.transaction_id is not None and not isinstance(self.memory, Link | Pending)
 
 

@@ -11,7 +11,7 @@ from consumer.domain.errors import RequestRefusedError, StoreUnavailableError, T
 from consumer.domain.mailbox import Mailbox
 from consumer.domain.site import Site
 from consumer.sync.after_run import (
-    DeadLetter,
+    DeadLetterChanges,
     Decision,
     Done,
     Failed,
@@ -19,9 +19,9 @@ from consumer.sync.after_run import (
     Judge,
     Park,
     RunAgain,
+    RunLater,
     Step,
     Suspend,
-    Wait,
     WithoutSetting,
     after_failure,
     after_judgement,
@@ -157,7 +157,7 @@ class LaneRuns:
             step = after_judgement(step.refusal, judgement, result, is_recovering=is_recovering)
             if isinstance(step, Park):
                 return await self._park(lane, step, result)
-        if isinstance(step, DeadLetter):
+        if isinstance(step, DeadLetterChanges):
             await self._dead_letter(lane, step.refused)
             step = step.then
         if isinstance(step, Failed) and not result.results and lane.running and lane.inspection is not None:
@@ -174,7 +174,7 @@ class LaneRuns:
                 return 0.0
             case RunAgain():
                 return 0.0
-            case Wait(seconds):
+            case RunLater(seconds):
                 return seconds
             case HandOver():
                 return await self._hand_over(lane, step)
@@ -194,7 +194,7 @@ class LaneRuns:
         self._foreign.answered(lane.mailbox)
         self._sites.served(site.site_id, lane.mailbox.address)
 
-    def _failed(self, lane: Lane, site: Site, error: TransientError) -> Wait | RunAgain | HandOver | Park:
+    def _failed(self, lane: Lane, site: Site, error: TransientError) -> RunLater | RunAgain | HandOver | Park:
         now, served, history = self._clock.monotonic(), self._apps.served(site.app), lane.history
         failing_since = history.failing_since
         step = after_failure(
@@ -254,7 +254,7 @@ class LaneRuns:
         else:
             log.warning("failing jobs handed over to the sweep", site=site_id, jobs=step.jobs, reason=step.reason)
         jobs = list(lane.running) if step.jobs is None else list(step.jobs)
-        then = step.then.seconds if isinstance(step.then, Wait) else 0.0
+        then = step.then.seconds if isinstance(step.then, RunLater) else 0.0
         if not jobs:
             return then
         try:

@@ -3,10 +3,10 @@
 from typing import Protocol
 
 from consumer.domain.mailbox import Mailbox
-from consumer.sync.hand_over import HandOver
+from consumer.sync.dirty_marks import DirtyMarks
 
 
-class LaneStore(HandOver, Protocol):
+class LaneStore(DirtyMarks, Protocol):
     """Handing over and parking, for lanes. Raises ``StoreUnavailableError``."""
 
     async def park(self, mailbox: Mailbox, code: str, *, hourly: bool, note: str = "") -> None:

@@ -8,7 +8,7 @@ from consumer.domain.mailbox import Mailbox
 LEASE_SECONDS: Final = 12.0
 """A lease ends this long after it was taken or renewed."""
 RENEW_SECONDS: Final = 3.0
-"""A run renews its lease when the last renewal is this old."""
+"""``Reconciler.renew_leases`` renews a lease this long after its last renewal."""
 SEND_WITHIN_SECONDS: Final = 4.0
 """A request is sent only if the lease was renewed within this time: at least 8 s of it are left then.
 

@@ -12,7 +12,7 @@ from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.plan import Situation
 from consumer.sync.bounded import each
 from consumer.sync.change import Change
-from consumer.sync.grant import AssignmentState
+from consumer.sync.grant import AssignmentState, Precedence
 from consumer.sync.ports import Calendar
 from consumer.sync.run_context import Assignment
 
@@ -25,14 +25,15 @@ def is_in_doubt(change: Change, known: AssignmentState) -> bool:
     """Whether a create of the assignment was sent, or may have been, and its outcome is not known."""
     memory = known.memory
     if isinstance(memory, Pending):
-        return memory.rank <= change.state.rank or known.outranked
+        return memory.rank <= change.state.rank or known.precedence is Precedence.FORCED
     return change.transaction_id is not None and not isinstance(memory, Link)
 
 
 async def look(assignment: Assignment, wanted: Event | None) -> Situation:
     """The situation to plan from, with the assignment's events where the link alone cannot be trusted."""
     run, change, memory = assignment.run, assignment.change, assignment.memory
-    situation = Situation(wanted, change.state.rank, memory, forced=assignment.known.outranked)
+    forced = assignment.known.precedence is Precedence.FORCED
+    situation = Situation(wanted, change.state.rank, memory, forced=forced)
     if run.listed is not None and not isinstance(memory, Link):
         listed = [event.event_id for event in run.listed.get(change.job_id, ())]
         return replace(situation, seen=await _read(assignment, listed))
@@ -146,7 +147,7 @@ async def _look_out_of_view(assignment: Assignment, situation: Situation, link: 
 
 
 def _is_trusted(memory: Memory | None, wanted: Event | None) -> TypeGuard[Link]:
-    """Whether the link shows that the event is as wanted, so that the plan alone would write nothing."""
+    """Whether the link's fingerprint matches; planning without a read would then write nothing."""
     return isinstance(memory, Link) and wanted is not None and memory.fingerprint == wanted.fingerprint()
 
 

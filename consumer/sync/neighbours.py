@@ -2,10 +2,12 @@
 
 from typing import Final
 
+from consumer.domain.bounded_dict import BoundedDict
+
 ANSWERED: Final = 10
 """How many addresses that answered most recently are kept for each site."""
 OTHERS: Final = 10
-"""How many addresses that were refused most recently are kept for each site; as many that were not tried."""
+"""How many refused addresses are kept for each site, the most recent ones, and how many untried ones."""
 ASKED: Final = 3
 """How many other mailboxes are asked when one is refused."""
 
@@ -15,27 +17,27 @@ class Neighbours:
 
     def __init__(self) -> None:
         # Dicts as ordered sets: the newest is last.
-        self._answered: dict[str, None] = {}
-        self._untried: dict[str, None] = {}
-        self._refused: dict[str, None] = {}
+        self._answered: BoundedDict[str, None] = BoundedDict(ANSWERED)
+        self._untried: BoundedDict[str, None] = BoundedDict(OTHERS)
+        self._refused: BoundedDict[str, None] = BoundedDict(OTHERS)
         self._turn = 0
 
     def answered(self, address: str) -> None:
         """The mailbox has just answered."""
         self._untried.pop(address, None)
         self._refused.pop(address, None)
-        _put_last(self._answered, address, ANSWERED)
+        self._answered[address] = None
 
     def refused(self, address: str) -> None:
         """The mailbox has just been refused."""
         self._answered.pop(address, None)
         self._untried.pop(address, None)
-        _put_last(self._refused, address, OTHERS)
+        self._refused[address] = None
 
     def met(self, address: str) -> None:
         """The mailbox exists; it is not known how it answers."""
         if address not in self._answered and address not in self._refused:
-            _put_last(self._untried, address, OTHERS)
+            self._untried[address] = None
 
     def has_answered(self, address: str) -> bool:
         """Whether the mailbox answered when it was last asked."""
@@ -59,10 +61,3 @@ class Neighbours:
 
     def _all(self) -> list[str]:
         return [*reversed(self._answered), *reversed(self._untried), *reversed(self._refused)]
-
-
-def _put_last(addresses: dict[str, None], address: str, most: int) -> None:
-    addresses.pop(address, None)
-    addresses[address] = None
-    if len(addresses) > most:
-        del addresses[next(iter(addresses))]

@@ -15,8 +15,9 @@ class RankRequest:
     partition: int
     offset: int
     site: str = ""
-    """For a row that a sweep misses: the sweep's site. A job that another site has moved there, and keeps its rank."""
-    log: str = ""
+    """For a job that a sweep misses: the sweep's site. If another site holds the job, it has moved there and keeps its
+    rank."""
+    topic_id: str = ""
     """The topic's id, empty if the broker has none. Offsets of a recreated topic start again, so they cannot be
     compared with earlier ones."""
 

@@ -29,7 +29,12 @@ class Reading:
         self.read += 1
 
     def was_not_read(self, address: str, unread: Unread) -> None:
-        """Count a mailbox that was not read and is not tried again in this sweep."""
+        """Count a mailbox that was not read and is not tried again in this sweep.
+
+        One that Core's list names out of order may be visited twice, and counts once.
+        """
+        if address in self.failed:
+            return
         self.report.unserved += 1
         if unread.cause == "parked":
             return

@@ -52,8 +52,8 @@ class Receipt:
         self._give_back = give_back
         self._live = live
         self.place = place
-        self.covered_by: Place | None = None
-        """The place of the later record that covers this one, or a part of it."""
+        self.covered_by: int | None = None
+        """The offset of the later record, of the same partition, that covers this one or a part of it."""
         self.rank = 0
         """The rank of the state that it stands for; 0 until that is known."""
         self._parts = 1
@@ -65,7 +65,7 @@ class Receipt:
         return self._live()
 
     def covers(self, earlier: "Receipt") -> bool:
-        """Whether this record is a later one of the same partition, so that the earlier one need not be owed.
+        """Whether this record comes later in the same partition, so that the earlier one may count as done.
 
         If this replica dies, the later record is delivered again, because no offset is committed past it before it is
         done.
@@ -77,9 +77,9 @@ class Receipt:
 
     def cover(self, earlier: "Receipt") -> bool:
         """Take over one part of an earlier record, and end that part; ``False`` if this one does not cover it."""
-        if not self.covers(earlier):
+        if self.place is None or not self.covers(earlier):
             return False
-        earlier.covered_by = self.place
+        earlier.covered_by = self.place.offset
         earlier.part_done("superseded")
         return True
 

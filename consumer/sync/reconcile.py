@@ -20,7 +20,7 @@ from consumer.domain.timezones import UTC_ZONE, zone_for
 from consumer.domain.window import Window
 from consumer.sync.assignment import plan_only, reconcile, times_in
 from consumer.sync.change import Change
-from consumer.sync.grant import Busy, DataLost, Grant, Intent, Parked
+from consumer.sync.grant import Busy, DataLost, Grant, Intent, Parked, Precedence
 from consumer.sync.lease import RENEW_SECONDS, SEND_WITHIN_SECONDS, Lease
 from consumer.sync.listing import FORGOTTEN_AFTER, Listing
 from consumer.sync.look import is_in_doubt
@@ -75,22 +75,27 @@ class Reconciler:
         self._listing = Listing()
 
     async def run(self, site: Site, mailbox: Mailbox, changes: Mapping[str, Change]) -> RunResult:
-        """Bring the mailbox to the states in ``changes``. Never raises an error of a mailbox, a site or Redis.
+        """Bring the mailbox to the states in ``changes``.
 
-        The way of a change from the topic to the calendar, and of a sweep's repair, which joins at the lane:
+        Raises no error of a mailbox, a site or Redis. The result has what became of each change, and what failed.
 
-        1. ``Router.route`` ranks the records of a poll in the store, in one round trip. A state that is not the newest
-           is stale. The others go to each mailbox that wants the job or holds an event of it.
-        2. ``Lanes.add`` keeps each job's newest state until the mailbox's turn comes, with the receipts owed for it.
-           ``LaneRuns`` then calls this method, for one run per mailbox at a time.
-        3. Begin, in one round trip: take the lease, read the links, drop states that are no longer the newest, and
-           write a pending link (the intent) for each event that the run may create.
+        The way of a change from the topic to the calendar, and of a sweep's repair, which joins at the lane. Steps 3 to
+        6 happen here:
+
+        1. ``Router.route`` (:mod:`consumer.sync.routing`) ranks the records of a poll in the store, in one round trip.
+           A state that is not the newest is stale. The others go to each mailbox that wants the job or holds its event.
+        2. ``Lanes.add`` (:mod:`consumer.sync.lanes`) keeps each job's newest state until the mailbox's turn comes, with
+           the receipts owed for it. ``LaneRuns`` (:mod:`consumer.sync.lane_runs`) then calls this method, for one run
+           per mailbox at a time.
+        3. Begin, in one round trip (``begin.lua``): take the lease, read the links, and write a pending link (the
+           intent) for each event that the run may create. Drop states that are no longer the newest.
         4. Prepare: read the mailbox's time zone, and list its events if the store may have lost their links.
         5. For each assignment (:func:`consumer.sync.assignment.reconcile`): look at its events where the link cannot be
            trusted, plan (:func:`consumer.domain.plan.plan`), and apply (:func:`consumer.sync.apply.apply`).
+           A failed assignment raises nothing: its failure is noted in the result, and the others go on.
         6. Finish, in one round trip: check the lease, write the links, and give the lease back.
-        7. ``after_run`` decides what follows from the result: done, run again, wait, hand over, park, suspend. When the
-           last receipt of a record is given back, its offset can be committed.
+        7. :mod:`consumer.sync.after_run` decides what follows from the result: done, run again, wait, hand over, park,
+           suspend. ``LaneRuns`` does it. When the last receipt of a record is given back, its offset can be committed.
         """
         window = Window.of(self._clock.now(), self._window_days)
         intents = [self._intent(mailbox, change, window) for change in changes.values()]
@@ -100,7 +105,7 @@ class Reconciler:
         with self._renewed(granted.lease):
             run = self._open(site, granted.lease, window)
             assignments = [Assignment(run, change, granted.assignments[change.job_id]) for change in changes.values()]
-            newest = [assignment for assignment in assignments if _is_newest(assignment)]
+            newest = _drop_superseded(assignments)
             prepared = await self._prepare(site, granted, run, newest, window)
             if len(prepared) == 1:
                 await reconcile(prepared[0])  # the common case needs no task
@@ -116,10 +121,9 @@ class Reconciler:
             return granted
         with self._renewed(granted.lease):
             run = self._open(site, granted.lease, window)
-            assignment = Assignment(run, change, granted.assignments[change.job_id])
-            planned: Plan | None = None
-            if _is_newest(assignment) and await self._prepare(site, granted, run, [assignment], window):
-                planned = await plan_only(assignment)
+            newest = _drop_superseded([Assignment(run, change, granted.assignments[change.job_id])])
+            prepared = await self._prepare(site, granted, run, newest, window)
+            planned = await plan_only(prepared[0]) if prepared else None
             result = await self._finish(granted.lease, run, {})
             return result if planned is None or result.trouble else planned
 
@@ -297,12 +301,13 @@ async def _reconcile_all(assignments: Sequence[Assignment]) -> None:
                 group.create_task(reconcile(assignment))
 
 
-def _is_newest(assignment: Assignment) -> bool:
-    """Whether the change's state is still the newest; if not, that is its result."""
-    known = assignment.known
-    if not known.newest:
-        assignment.run.result.results[assignment.job_id] = "outranked" if known.outranked else "superseded"
-    return known.newest
+def _drop_superseded(assignments: Sequence[Assignment]) -> list[Assignment]:
+    """The assignments whose state must be carried out. The others are noted in the run's result, and so done."""
+    for assignment in assignments:
+        if not assignment.known.wins:
+            is_outranked = assignment.known.precedence is Precedence.OUTRANKED
+            assignment.run.result.results[assignment.job_id] = "outranked" if is_outranked else "superseded"
+    return [assignment for assignment in assignments if assignment.known.wins]
 
 
 async def _failure_of(read: Callable[[], Awaitable[None]]) -> Failure | None:
@@ -316,7 +321,7 @@ async def _failure_of(read: Callable[[], Awaitable[None]]) -> Failure | None:
 def _without_failed(
     work: list[Assignment], failure: Failure | None, needing: set[str] | None = None
 ) -> list[Assignment]:
-    """The work that does not need what has failed; ``needing``: the jobs that do, else all."""
+    """The assignments that can go on after a failed read. The others fail with it: the jobs ``needing`` it, or all."""
     if failure is None:
         return work
     for assignment in work:

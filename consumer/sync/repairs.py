@@ -7,7 +7,7 @@ from typing import Final
 
 from consumer.domain.compare import Difference
 from consumer.domain.errors import TransientError
-from consumer.domain.job import State
+from consumer.domain.job import Deletion, State
 from consumer.domain.link import Link
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.bounded import each
@@ -19,7 +19,7 @@ from consumer.sync.sweep_store import SweepMemory
 
 REPAIRS_AT_ONCE: Final = 2048
 """How many repairs of one site wait or run at once: enough to fill every batch even if every event is missing."""
-PATIENCE_SECONDS: Final = 300.0
+REPAIR_SECONDS: Final = 300.0
 """How long one repair may take. A mailbox that fails alone is handed over long before. If no request of the site
 succeeds, its sweep must still end, so that other sites get their turn."""
 _NOTHING_DONE: Final = frozenset({"unchanged", "stale", "superseded", "outranked", "skipped"})
@@ -50,6 +50,7 @@ class Repairs:
             self._questions.left.add(difference.job_id)
         elif result not in _NOTHING_DONE:
             self._report.repairs[difference.cause] += 1
+            self._report.deleted += isinstance(state, Deletion)
 
     async def _without_others(self, mailbox: Mailbox, difference: Difference) -> Difference:
         """The difference without events that are linked at another address: two addresses may share a mailbox."""
@@ -80,7 +81,7 @@ class Repairs:
     async def _carry_out(self, mailbox: Mailbox, difference: Difference, state: State, *, forced: bool = False) -> str:
         view = SweepView(difference.basis, difference.event_ids, difference.cause, forced=forced)
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(REPAIR_SECONDS):
                 return await self._mailboxes.repair(mailbox, difference.job_id, state, view)
         except TimeoutError:
-            raise TransientError(f"no repair of the site got through for {PATIENCE_SECONDS:.0f} s") from None
+            raise TransientError(f"no repair of the site got through for {REPAIR_SECONDS:.0f} s") from None

@@ -31,24 +31,27 @@ class Report:
     troubles: Counter[str] = field(default_factory=Counter)
     """Mailboxes that are not parked and could not be read, by reason; about ``MOST_REASONS`` reasons at most."""
     unavailable: list[Unavailable] = field(default_factory=list)
-    """Those of them without which the sweep is complete; at most ``consumer.sync.reading.COUNTED_AT_MOST``.
-
-    Nothing is deleted in them.
-    """
+    """Unavailable mailboxes, at most ``consumer.sync.reading.COUNTED_AT_MOST``: the sweep counts as complete without
+    them. Nothing is deleted in them."""
     events: int = 0
     """Our events in the window."""
     unusable: int = 0
     """Core's rows with an impossible value."""
     repairs: Counter[Cause] = field(default_factory=Counter)
     """Repaired assignments by cause; in a dry run, those that a sweep would repair."""
+    deleted: int = 0
+    """Assignments of vanished jobs whose event was deleted; in a dry run, those whose event a sweep would delete.
+
+    After an error, up to ``consumer.sync.repairs.REPAIRS_AT_ONCE`` more may be under way.
+    """
     held: int = 0
     """Deletions that the fuse holds."""
-    read_to_end: bool = False
-    """Every mailbox was read or tried: no error ended the sweep early."""
+    ended_early: bool = False
+    """An error ended the sweep before everything was tried."""
     done: bool = False
     """The report does not grow any more."""
     failure: str | None = None
-    """Why the sweep is incomplete: an error ended it early, or a mailbox could not be read."""
+    """Why the sweep is incomplete: an error ended it early, or not everything could be read or decided."""
 
     @property
     def whole(self) -> bool:

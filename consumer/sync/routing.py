@@ -37,7 +37,7 @@ class Arrival:
     receipt: Receipt
     committed_at: float | None
     """See :class:`~consumer.sync.change.Change`."""
-    log: str = ""
+    topic_id: str = ""
     """See :class:`~consumer.sync.ranks.RankRequest`."""
 
 
@@ -143,7 +143,7 @@ class Router:
 
 def _rank_request(arrival: Arrival) -> RankRequest:
     rank = arrival.job.rank if arrival.job is not None else None
-    return RankRequest(arrival.job_id, rank, arrival.partition, arrival.offset, log=arrival.log)
+    return RankRequest(arrival.job_id, rank, arrival.partition, arrival.offset, topic_id=arrival.topic_id)
 
 
 def _wanting(job: Job | None, window: Window) -> set[Mailbox]:

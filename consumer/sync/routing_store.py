@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from consumer.sync.hand_over import HandOver
+from consumer.sync.dirty_marks import DirtyMarks
 from consumer.sync.ranks import RankRequest, Routed
 
 
-class RoutingStore(HandOver, Protocol):
+class RoutingStore(DirtyMarks, Protocol):
     """Ranks, holders and the fuse, for routing. Raises ``StoreUnavailableError``."""
 
     async def route(self, requests: Sequence[RankRequest]) -> list[Routed]:

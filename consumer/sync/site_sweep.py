@@ -1,7 +1,7 @@
 """One sweep of one site, from reading Core to the verdict on whether the sweep is complete."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -13,7 +13,6 @@ from consumer.domain.site import Site
 from consumer.domain.window import Window
 from consumer.sync.bounded import each
 from consumer.sync.conclusions import UNLISTED_AT_MOST, Conclusions, ReportedAliases
-from consumer.sync.marks import Mark
 from consumer.sync.questions import Questions
 from consumer.sync.reading import COUNTED_AT_MOST, Reading
 from consumer.sync.repairs import Repairs
@@ -42,7 +41,9 @@ class SweepRequest:
 
 
 class SiteSweep:
-    """One sweep of one site. Raises what Core and Redis raise; then no event of a vanished job was deleted.
+    """One sweep of one site. Raises what Core and Redis raise; ``Sweeper`` then reports a failed sweep.
+
+    Deletions of vanished jobs come last. If an error ends the sweep between them, ``Report.deleted`` counts those made.
 
     Everything that a sweep has in memory or under way is bounded: ``MAILBOXES_AT_ONCE`` visits, ``REPAIRS_AT_ONCE``
     repairs, ``QUESTIONS_AT_ONCE`` questions to Core, ``UNLISTED_AT_MOST`` assignments that Core's list lacks, and
@@ -74,13 +75,17 @@ class SiteSweep:
            could not be read is read once more at the end.
         3. Core's list has now been read to its end. Only now may anything follow from what it lacks: ask Core for
            each such job by id, repair what Core states, and delete the events of vanished jobs, unless the fuse blows.
-        4. Decide whether the sweep is complete, and store what the next sweep compares itself with.
+        4. Decide whether the sweep is complete (:meth:`_judge`), and store what the next sweep compares itself with.
+
+        An error of Core or Redis ends the sweep at any step. It is raised, and ``Sweeper`` puts it into the report.
         """
         began = await self._ports.memory.time()
         marks = await self._ports.memory.dirty(self._site_id)
         await self._visit_all(self._visits.whole_site(), began)
-        await self._conclude(marks)
-        await self._judge_site()
+        await self._conclusions.draw(marks, unnamed_workers=self._visits.unnamed_workers)
+        before = await self._ports.memory.unread(self._site_id)
+        counts = self._judge(before)
+        await self._remember(before, counts)
 
     async def sweep_mailbox(self, address: str, *, named: bool) -> None:
         """The same for one mailbox and its marks, with its time zone read again.
@@ -98,9 +103,9 @@ class SiteSweep:
             return
         await records.forget_zone(Mailbox(self._site_id, address))
         await self._visit_all([visit], began)
-        await self._conclude(marks)
+        await self._conclusions.draw(marks, unnamed_workers=self._visits.unnamed_workers)
         before = await memory.unread(self._site_id)
-        self._reading.judge(before)
+        self._judge(before)
         if self._reading.read and address in before:
             others = {known: count for known, count in before.items() if known != address}
             await records.remember_unread(self._site_id, others)
@@ -161,18 +166,23 @@ class SiteSweep:
                 if summary.end is None or summary.end >= now:
                     count_job(summary.tag)
 
-    async def _conclude(self, marks: Sequence[Mark]) -> None:
-        await self._conclusions.draw(marks, unnamed_workers=self._visits.unnamed_workers)
+    def _judge(self, before: Mapping[str, int]) -> dict[str, int] | None:
+        """Decide whether the sweep is complete. If it is not, ``report.failure`` has the first of the reasons.
+
+        The sweep failed if Core's list lacks more assignments than one sweep decides, if the site was suspended or
+        paused meanwhile, so that its repairs were handed over, or if mailboxes were not read (:meth:`Reading.judge`).
+
+        Args:
+            before: see :meth:`Reading.judge`, as is what is returned.
+        """
         if self._conclusions.overflowed:
             self._report.failure = f"Core's list lacks the jobs of over {UNLISTED_AT_MOST} events: sweep once more"
-        if not self._ports.sites.is_served(self._site_id):
-            # The site was suspended or paused meanwhile, so its repairs were handed over.
-            self._report.failure = self._report.failure or self._ports.sites.unserved(self._site_id).reason
+        elif not self._ports.sites.is_served(self._site_id):
+            self._report.failure = self._ports.sites.unserved(self._site_id).reason
+        return self._reading.judge(before)
 
-    async def _judge_site(self) -> None:
-        before = await self._ports.memory.unread(self._site_id)
-        counts = self._reading.judge(before)
-        self._report.read_to_end = True
+    async def _remember(self, before: Mapping[str, int], counts: dict[str, int] | None) -> None:
+        """Store which mailboxes could not be read and, after a complete sweep, how many jobs have an event."""
         if counts is not None and counts != before:
             await self._ports.records.remember_unread(self._site_id, counts)
         # If every mailbox is parked, none was read, and the number of jobs is not known.

@@ -54,9 +54,9 @@ class Sweeper:
         try:
             await (sweep.sweep_site() if only is None else sweep.sweep_mailbox(only, named=named))
         except TransientError as error:
-            report.failure = str(error)
+            report.failure, report.ended_early = str(error), True
         except Exception as error:
-            report.failure = f"an unexpected error: {type(error).__name__}"
+            report.failure, report.ended_early = f"an unexpected error: {type(error).__name__}", True
             log.critical("unexpected error in a sweep", site=site.site_id, exc_info=True)
         seconds = self._clock.monotonic() - started
         _log(report, seconds)
@@ -72,9 +72,10 @@ class Sweeper:
         meter = self._ports.meter
         for cause, count in report.repairs.items():
             meter.repaired(report.site_id, cause, count)
-        if report.read_to_end:
-            # After a sweep that ended early, the counts of the last complete one are better than its own.
+        # After a failed sweep, the counts of the last complete one are better than its own. But what it holds is held.
+        if report.failure is None or report.held:
             meter.held(report.site_id, report.held)
+        if report.failure is None:
             meter.unavailable(report.site_id, len(report.unavailable))
         meter.swept(report.site_id, seconds, whole=report.whole)
 
@@ -99,8 +100,8 @@ def _log(report: Report, seconds: float) -> None:
             hint="many jobs vanished from Core: if that is right, run calsync sweep --allow-mass-delete",
         )
     if report.failure is not None:
-        outcome = "incomplete" if report.read_to_end else "nothing was deleted"
-        log.error("sweep failed", site=site_id, reason=report.failure, outcome=outcome)
+        outcome = "ended early" if report.ended_early else "incomplete"
+        log.error("sweep failed", site=site_id, reason=report.failure, outcome=outcome, vanished_deleted=report.deleted)
     log.info(
         "site swept" if report.failure is None else "sweep incomplete",
         site=site_id,
@@ -110,5 +111,6 @@ def _log(report: Report, seconds: float) -> None:
         events=report.events,
         unusable=report.unusable,
         repairs=dict(report.repairs),
+        vanished_deleted=report.deleted,
         seconds=round(seconds, 2),
     )

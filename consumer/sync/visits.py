@@ -20,7 +20,10 @@ class Visit:
 
     @property
     def is_first(self) -> bool:
-        """Whether this sweep has not tried to read the mailbox before."""
+        """Whether it is not a second read of a mailbox that could not be read.
+
+        A late mailbox that has links, or that was listed in order too, is visited twice, each time as a first read.
+        """
         return not self.wait
 
 

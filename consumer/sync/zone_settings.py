@@ -5,6 +5,7 @@ from typing import Final
 
 import structlog
 
+from consumer.domain.bounded_dict import BoundedDict
 from consumer.domain.errors import ForbiddenError, MailboxRefusedError, RequestRefusedError, TransientError
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.grant import Grant
@@ -13,7 +14,7 @@ from consumer.sync.run_context import RunContext
 
 log = structlog.get_logger(__name__)
 
-ZONE_PATIENCE_SECONDS: Final = 60.0
+ZONE_RETRY_SECONDS: Final = 60.0
 """For how long reading a setting may fail before the site's time zone is used instead."""
 ZONE_AGAIN_SECONDS: Final = 3600.0
 """When a setting that cannot be read is tried again."""
@@ -26,8 +27,8 @@ class ZoneSettings:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._failing_since: dict[Mailbox, float] = {}
-        self._again_at: dict[Mailbox, float] = {}
+        self._failing_since: BoundedDict[Mailbox, float] = BoundedDict(_UNREADABLE_ZONES)
+        self._again_at: BoundedDict[Mailbox, float] = BoundedDict(_UNREADABLE_ZONES)
 
     async def read(self, grant: Grant, run: RunContext) -> str:
         """The mailbox's setting, at most an hour old; the last one if it cannot be read, or an empty string.
@@ -36,7 +37,7 @@ class ZoneSettings:
         shared mailboxes: microsoft-graph-explorer-v4#3143).
 
         Raises:
-            TransientError: it has failed for less than ``ZONE_PATIENCE_SECONDS``.
+            TransientError: it has failed for less than ``ZONE_RETRY_SECONDS``.
             ForbiddenError: perhaps no mailbox of the site lets it be read: see ``SiteRegistry.judge``.
             SiteRefusedError: as any request.
         """
@@ -50,10 +51,10 @@ class ZoneSettings:
         except ForbiddenError as error:
             raise ForbiddenError(error.code, setting=not error.token, token=error.token) from None
         except (MailboxRefusedError, RequestRefusedError):
-            # If the mailbox itself is refused, its calendar is too, and that refusal counts.
+            # Ignore this: if the mailbox is refused, the calendar request reports it.
             return grant.zone or ""
         except TransientError as error:
-            if now - _keep_first(self._failing_since, mailbox, now) < ZONE_PATIENCE_SECONDS:
+            if now - self._failing_since.setdefault(mailbox, now) < ZONE_RETRY_SECONDS:
                 raise
             run.unread_zone = str(error)
             return grant.zone or ""
@@ -63,13 +64,5 @@ class ZoneSettings:
 
     def do_without(self, mailbox: Mailbox, reason: str) -> None:
         """Use the last known setting, or the site's time zone, and read the setting again in an hour."""
-        self._again_at.pop(mailbox, None)
-        _keep_first(self._again_at, mailbox, self._clock.monotonic() + ZONE_AGAIN_SECONDS)
+        self._again_at[mailbox] = self._clock.monotonic() + ZONE_AGAIN_SECONDS
         log.warning("time-zone setting unreadable", site=mailbox.site, reason=reason)
-
-
-def _keep_first(times: dict[Mailbox, float], mailbox: Mailbox, value: float) -> float:
-    """Keep the first value for a mailbox, of a bounded number of mailboxes; returns it."""
-    if mailbox not in times and len(times) >= _UNREADABLE_ZONES:
-        del times[next(iter(times))]
-    return times.setdefault(mailbox, value)

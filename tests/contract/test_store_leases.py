@@ -12,7 +12,7 @@ from consumer.domain.job import rank
 from consumer.domain.link import Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
 from consumer.store.store import RedisStore
-from consumer.sync.grant import Busy, Grant, Intent
+from consumer.sync.grant import Busy, Grant, Intent, Precedence
 from consumer.sync.marks import Mark
 from consumer.sync.run_outcome import RunOutcome
 from tests.contract.store_steps import ANNA, APP, at, begin, link, linked
@@ -23,7 +23,7 @@ async def test_a_link_is_read_as_it_was_written(store: Store) -> None:
     await linked(store)
     granted = await begin(store)
     assert granted.assignments["J1"].memory == link()
-    assert granted.assignments["J1"].newest
+    assert granted.assignments["J1"].precedence is Precedence.NEWEST
     assert granted.assignments["J1"].transaction_id is None
 
 
@@ -118,7 +118,23 @@ async def test_a_sweeps_state_does_not_win_over_a_recent_newer_one(store: Store)
         granted = await store.begin(ANNA, APP, uuid4().hex, [older])
         assert isinstance(granted, Grant)
         assignment = granted.assignments["J1"]
-        assert (assignment.newest, assignment.outranked) == (False, False)
+        assert assignment.precedence is Precedence.SUPERSEDED
+        await store.finish(granted.lease, RunOutcome())
+
+
+async def test_a_sweeps_state_wins_over_a_newer_one_known_for_long_only_if_it_is_forced(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("consumer.store.leases", "tests.fakes.store"):
+        monkeypatch.setattr(f"{module}.NEWER_RANK_SECONDS", 0.0)
+    await store.route([at(5, 1)])
+    await linked(store, revision=5)
+    for forced, expected in ((False, Precedence.OUTRANKED), (True, Precedence.FORCED), (False, Precedence.OUTRANKED)):
+        older = Intent("J1", rank(4), "t", swept=True, forced=forced)
+        granted = await store.begin(ANNA, APP, uuid4().hex, [older])
+        assert isinstance(granted, Grant)
+        assignment = granted.assignments["J1"]
+        assert (assignment.precedence, assignment.wins) == (expected, forced)
         await store.finish(granted.lease, RunOutcome())
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from consumer.store.store import RedisStore
-from consumer.sync import hand_over, lane_store, operator_store, routing_store, run_store, sweep_store
+from consumer.sync import dirty_marks, lane_store, operator_store, routing_store, run_store, sweep_store
 from tests.fakes.store import MemoryStore
 
-MODULES = (hand_over, lane_store, operator_store, routing_store, run_store, sweep_store)
+MODULES = (dirty_marks, lane_store, operator_store, routing_store, run_store, sweep_store)
 PORTS: list[type[Any]] = [
     member
     for module in MODULES

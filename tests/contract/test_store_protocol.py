@@ -11,7 +11,7 @@ from consumer.domain.link import Pending
 from consumer.domain.mailbox import Mailbox
 from consumer.store.keys import KEPT_SECONDS
 from consumer.store.store import RedisStore
-from consumer.sync.grant import AssignmentState, Grant, Intent
+from consumer.sync.grant import AssignmentState, Grant, Intent, Precedence
 from consumer.sync.ranks import RankRequest
 from consumer.sync.run_outcome import RunOutcome
 from tests.contract.whole_store import Store
@@ -42,7 +42,7 @@ async def test_the_higher_of_two_revisions_is_the_newer_in_any_locale_of_the_ser
 async def test_the_newest_state_read_again_is_not_superseded(store: Store) -> None:
     await store.route([RankRequest("J1", rank(7), 0, 1)])
     await store.route([RankRequest("J1", rank(7), 0, 1)])
-    assert (await intend(store, 7, None)).newest
+    assert (await intend(store, 7, None)).precedence is Precedence.NEWEST
 
 
 @pytest.mark.parametrize("revision", [7, 8])

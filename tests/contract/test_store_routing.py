@@ -10,6 +10,7 @@ from consumer.clock import SystemClock
 from consumer.domain.job import rank
 from consumer.domain.mailbox import Mailbox
 from consumer.store.store import RedisStore
+from consumer.sync.grant import Precedence
 from consumer.sync.ranks import RankRequest
 from consumer.sync.run_outcome import RunOutcome
 from tests.contract.store_steps import ANNA, BEN, at, begin, link, linked
@@ -32,7 +33,7 @@ async def test_the_newest_revision_is_remembered_and_older_ones_are_refused(stor
         (rank(7), rank(7)),
     ]
     granted = await begin(store, revision=5)
-    assert not granted.assignments["J1"].newest
+    assert granted.assignments["J1"].precedence is Precedence.SUPERSEDED
     assert granted.assignments["J1"].transaction_id is None
 
 
@@ -96,8 +97,8 @@ async def test_a_deleted_job_takes_eight_bytes(valkey_url: str) -> None:
 
 
 async def test_offsets_of_a_recreated_topic_make_no_deletion_stale(store: Store) -> None:
-    await store.route([replace(at(5, 700), log="first")])
-    [same] = await store.route([replace(at(None, 3), log="first")])
+    await store.route([replace(at(5, 700), topic_id="first")])
+    [same] = await store.route([replace(at(None, 3), topic_id="first")])
     assert same.rank < same.newest
-    [again] = await store.route([replace(at(None, 3), log="second")])
+    [again] = await store.route([replace(at(None, 3), topic_id="second")])
     assert again.rank == again.newest == rank(5, deleted=True)

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from consumer.domain.compare import PATIENCE_SECONDS
+from consumer.domain.compare import NEWER_RANK_SECONDS
 from consumer.domain.errors import StoreUnavailableError
 from consumer.domain.link import Link, Memory, Pending, Tombstone
 from consumer.domain.mailbox import Mailbox
-from consumer.sync.grant import AssignmentState, Busy, DataLost, Grant, Intent, Parked
+from consumer.sync.grant import AssignmentState, Busy, DataLost, Grant, Intent, Parked, Precedence
 from consumer.sync.lease import LEASE_SECONDS, Lease
 from consumer.sync.marks import Mark
 from consumer.sync.parking import Parking
@@ -24,7 +24,7 @@ class _Newest:
     rank: int
     partition: int
     offset: int
-    log: str
+    topic_id: str
     until: float
 
 
@@ -338,15 +338,15 @@ class MemoryStore:
         top = known.rank if known else 0
         rank = request.rank
         if rank is None:
-            place = request.partition, request.log
-            if known and (known.partition, known.log) == place and known.offset > request.offset:
+            place = request.partition, request.topic_id
+            if known and (known.partition, known.topic_id) == place and known.offset > request.offset:
                 return Routed(0, top, tuple(held))
             ours = {box: link for box, link in held.items() if request.site in ("", box.site)}
             rank = max([top if len(ours) == len(held) else 0, *(link.rank for link in ours.values())]) | 1
         if rank >= top:
             top = rank
             self._newest[request.job_id] = _Newest(
-                rank, request.partition, request.offset, request.log, now + KEPT_SECONDS
+                rank, request.partition, request.offset, request.topic_id, now + KEPT_SECONDS
             )
         coming = 0
         if request.rank is None:
@@ -362,25 +362,25 @@ class MemoryStore:
         known = self._newest.get(intent.job_id)
         routed = known if known is not None and known.until > now and known.rank > intent.rank else None
         tombstones = isinstance(memory, Tombstone) and memory.rank >= intent.rank and intent.transaction_id is not None
-        newest, outranked = routed is None, False
+        precedence = Precedence.SUPERSEDED if routed else Precedence.NEWEST
         if intent.swept and (tombstones or routed or (memory and memory.rank > intent.rank)):
             ages = [KEPT_SECONDS - (routed.until - now)] if routed else []
             ages += [now - memory.written_at] if memory and (tombstones or memory.rank > intent.rank) else []
-            outranked = min(ages) >= PATIENCE_SECONDS
-        if outranked:
-            newest = intent.forced
-        if outranked and newest:
+            if min(ages) >= NEWER_RANK_SECONDS:
+                precedence = Precedence.FORCED if intent.forced else Precedence.OUTRANKED
+        if precedence is Precedence.FORCED:
             tombstones = False
             self._tombstones.pop((mailbox, intent.job_id), None)
             if routed:
                 self._newest[intent.job_id] = replace(routed, rank=intent.rank, until=now + KEPT_SECONDS)
         used = None
-        if newest and intent.transaction_id is not None and not tombstones:
+        wins = precedence in (Precedence.NEWEST, Precedence.FORCED)
+        if wins and intent.transaction_id is not None and not tombstones:
             if isinstance(memory, Pending):
-                if outranked or memory.rank <= intent.rank:
+                if precedence is Precedence.FORCED or memory.rank <= intent.rank:
                     used = memory.transaction_id
             elif not isinstance(memory, Link):
                 used = intent.transaction_id
             if used is not None:
                 links[intent.job_id] = Pending(used, intent.rank, now)
-        return AssignmentState(newest, memory, used, outranked)
+        return AssignmentState(precedence, memory, used)

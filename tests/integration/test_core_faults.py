@@ -101,7 +101,7 @@ async def test_the_table_and_the_log_name_the_site_and_why(company: Company) -> 
     [logged] = [line for line in done.stderr.splitlines() if "sweep failed" in line]
     assert f'"site": "{SICK}"' in logged
     assert "HTTP 500" in logged
-    assert "nothing was deleted" in logged
+    assert '"vanished_deleted": 0' in logged
 
 
 async def test_an_emptied_database_trips_the_fuse_until_its_rows_are_back(company: Company) -> None:

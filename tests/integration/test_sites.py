@@ -5,17 +5,13 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
-from time import monotonic
-from uuid import uuid4
 
 import pytest
 
 from sandbox.control import Secret
 from sandbox.oracle import expect
 from sandbox.stack import SECRET, Service
-from tests.company import ROLES, Company, eventually, found_company, now
-from tests.warm import Warm
+from tests.company import ROLES, Company, eventually, now
 
 WRONG_TENANT = "tenant-of-nobody"
 WRONG_APP = "app-of-nobody"
@@ -222,39 +218,3 @@ async def test_a_mailbox_outside_the_access_policy_is_parked_alone_and_tried_aga
     await company.graph.set_mailbox(tenant, blocked, state="ok")
     assert (await company.command("mailbox", "enable", blocked)).returncode == 0
     await company.judge()
-
-
-async def test_five_hundred_tenants_are_served_by_one_process(
-    tmp_path: Path, broker: str, warm: Warm, valkey_url: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with found_company(
-        tmp_path,
-        broker,
-        valkey_url,
-        name=f"tenants-{uuid4().hex[:8]}",
-        site_ids=tuple(f"site-{number}" for number in range(1, 501)),
-        kafka_properties={"fetch.wait.max.ms": "10"},
-        warm=warm,
-    ) as company:
-        changes = company.generate(workers=1, jobs=1)
-        await company.open_mailboxes()
-        await company.give_core_the_schedule()
-        company.publish(changes)
-        started = monotonic()
-        service = await company.start()
-        ready = monotonic() - started
-        await company.consumed()
-        await company.judge()
-        assert len(await company.ours()) > 400
-        process = Path(f"/proc/{service.process.pid}")
-        status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-        memory, threads = int(status["VmRSS"].split()[0]) / 1024, int(status["Threads"])
-        files = len(list((process / "fd").iterdir()))
-        with capsys.disabled():
-            print(
-                f"\n500 tenants: ready after {ready:.1f} s, all served after {monotonic() - started:.1f} s; "
-                f"{memory:.0f} MiB, {threads} threads, {files} open files"
-            )
-        assert memory < 250
-        assert threads < 64
-        assert files < 256

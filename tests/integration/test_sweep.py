@@ -115,7 +115,7 @@ async def test_a_failed_read_of_core_deletes_nothing(company: Company) -> None:
     assert await company.ours()
 
     async def reported() -> bool:
-        return "nothing was deleted" in service.process.log.read_text()
+        return "sweep failed" in service.process.log.read_text()
 
     await eventually(reported, "the failed sweep is reported")
     assert await company.graph.events() == before

@@ -104,7 +104,9 @@ async def test_redis_is_reached_over_tls_with_the_same_authority(company: Compan
 
 
 async def test_without_the_authority_host_and_setting_are_named_and_nothing_is_lost(company: Company) -> None:
-    company.publish(company.generate(workers=3, jobs=3))
+    changes = company.generate(workers=3, jobs=3)
+    # A cancelled job without an event needs nothing of Graph, so its record may be committed.
+    company.publish(change for change in changes if change.after and change.after.status != "cancelled")
     await company.open_mailboxes()
     await company.give_core_the_schedule()
     service = await company.start(CALSYNC_CA_FILE="")

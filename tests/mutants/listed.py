@@ -179,24 +179,24 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a 403 parks without a second look",
-        "consumer/sync/site_registry.py",
+        "consumer/sync/refusal_judge.py",
         "judged = whose(refusal, compared)",
         'judged = "mailbox"',
         (f"{REFUSALS}::test_a_refusal_of_every_mailbox_suspends_the_site_and_parks_none",),
     ),
     Mutant(
         "a refused probe counts as success",
-        "consumer/sync/site_registry.py",
+        "consumer/sync/site_probes.py",
         "if answer is None and self._sites.get(site_id) is site:",
         "if self._sites.get(site_id) is site:",
         (f"{REFUSALS}::test_consent_for_reading_only_suspends_the_site_until_writing_is_allowed",),
     ),
     Mutant(
         "a refused write is compared with a read",
-        "consumer/sync/site_registry.py",
+        "consumer/sync/refusal_judge.py",
         "asks = WHOLE | WRITE if isinstance(refusal, ForbiddenError) and refusal.write else WHOLE",
         "asks = WHOLE",
-        ("tests/unit/sync/test_site_states.py::test_a_refused_write_is_compared_with_a_write",),
+        ("tests/unit/sync/test_site_registry.py::test_a_refused_write_is_compared_with_a_write",),
     ),
     Mutant(
         "a recovery enables nothing",
@@ -214,7 +214,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a lease is checked before the token alone",
-        "consumer/graph/dispatcher.py",
+        "consumer/graph/throttle.py",
         "if call.lease is not None and not call.lease.may_send(now):",
         "if False:",
         (
@@ -304,7 +304,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the inner Retry-After of a batch is ignored",
-        "consumer/graph/dispatcher.py",
+        "consumer/graph/throttle.py",
         "if wait := retry_after(headers, own=own):",
         "if wait := 0.0:",
         ("tests/unit/graph/test_dispatcher_answers.py::test_a_retry_after_within_a_batch_applies_only_to_its_mailbox",),

@@ -1,4 +1,4 @@
-"""Plays many stories on every core: ``python -m tests.simulation --seeds 1000``. Exit code 1 if one of them fails."""
+"""Plays many stories on every core (``make sim SEEDS=1000``). Exit code 1 if one of them fails."""
 
 import argparse
 import os
@@ -14,6 +14,7 @@ import structlog
 from tests.simulation.loop import simulate
 from tests.simulation.story import KINDS, Story
 
+COMMAND = ".venv/bin/python -m tests.simulation"
 STUCK_SECONDS = 120
 """A story that takes this long, in real time, does not end."""
 
@@ -49,7 +50,7 @@ def _drop(*_: Any) -> Any:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many seeds of each kind")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--kind", choices=KINDS, action="append", help="only stories of this kind")
@@ -65,7 +66,7 @@ def main() -> int:
             if wrong:
                 failed += 1
                 print(f"\n{kind}, seed {seed}: {wrong}")
-                print(f"  again: python -m tests.simulation --kind {kind} --first {seed} --seeds 1", flush=True)
+                print(f"  again: {COMMAND} --kind {kind} --first {seed} --seeds 1", flush=True)
             elif number % 50 == 0:
                 print(f"{number} of {len(stories)} stories, {failed} failed", flush=True)
     print(f"{len(stories)} stories in {time.monotonic() - started:.0f} s, {failed} failed")

@@ -1,12 +1,17 @@
 """The fuse in simulated time, for the sweep and the topic: which deletions count, and which it stops."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+import structlog
 
+from consumer.domain.errors import StoreUnavailableError, TransientError
 from consumer.domain.job import CANCELLED, Job
 from consumer.domain.mailbox import Mailbox
+from consumer.sync import conclusions
+from consumer.sync.ranks import RankRequest, Routed
 from consumer.sync.report import Report
 from tests.simulation.loop import simulate
 from tests.simulation.test_changes import World
@@ -257,6 +262,65 @@ def test_a_wiped_table_of_more_events_than_one_sweep_takes_loses_none(monkeypatc
             report = await sweep(world, replica)
             assert not report.whole
             assert len(events(world)) == PER_JOB * 60
+        replica.kill()
+
+    simulate(story())
+
+
+def test_a_failed_sweep_keeps_the_number_of_held_deletions_unless_it_holds_some_itself() -> None:
+    async def story() -> None:
+        world, replica, present = await site_of(60)
+        vanished = {job.job_id: job for job in present[:21]}
+        delete_unseen(world, [*vanished.values()])
+        assert (await sweep(world, replica)).failure is None
+        assert replica.meter.helds["acme"] == PER_JOB * 21
+
+        world.outlook.refusals = {world.core.addresses[0]: TransientError("503 ErrorMailboxMoveInProgress")}
+        report = await sweep(world, replica)
+        assert report.failure is not None
+        assert replica.meter.helds["acme"] == report.held > 0
+        held = report.held
+
+        world.core.jobs |= vanished
+        report = await sweep(world, replica)
+        assert report.failure is not None
+        assert report.held == 0
+        assert replica.meter.helds["acme"] == held
+
+        world.outlook.refusals = {}
+        assert (await sweep(world, replica)).whole
+        assert replica.meter.helds["acme"] == 0
+        replica.kill()
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_sweep_that_fails_between_its_deletions_logs_how_many_it_made(
+    alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conclusions, "_ROUTED_AT_ONCE", 4)
+
+    async def story() -> None:
+        world, replica, present = await site_of(60)
+        address = max(present[0].addresses) if alone else None
+        delete_unseen(world, present[:20])
+        before, route, calls = len(events(world)), world.store.route, 0
+
+        async def failing(requests: Sequence[RankRequest]) -> list[Routed]:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise StoreUnavailableError("no route to host")
+            return await route(requests)
+
+        monkeypatch.setattr(world.store, "route", failing)
+        with structlog.testing.capture_logs() as logged:
+            report = await replica.sweeper(world.core).sweep(ACME, only=address)
+        assert report.failure is not None
+        assert report.deleted == before - len(events(world)) == 4
+        [failed] = [entry for entry in logged if entry["event"] == "sweep failed"]
+        assert (failed["vanished_deleted"], failed["outcome"]) == (4, "ended early")
         replica.kill()
 
     simulate(story())

@@ -16,8 +16,10 @@ from consumer.domain.errors import (
 )
 from consumer.domain.mailbox import Mailbox
 from consumer.sync.parking import BY_HAND
+from consumer.sync.refusal_judge import ALONE_SECONDS
 from consumer.sync.scheduler import SweepScheduler
-from consumer.sync.site_registry import ALONE_SECONDS, BEGINNING_SECONDS, PROBE_SECONDS
+from consumer.sync.site_probes import PROBE_SECONDS
+from consumer.sync.trouble import BEGINNING_SECONDS
 from tests.simulation.loop import SimulatedClock, simulate
 from tests.simulation.test_changes import World
 from tests.simulation.test_trouble import add_jobs

@@ -6,7 +6,7 @@ import pytest
 
 from consumer.domain.errors import ForbiddenError, MailboxRefusedError, RequestRefusedError, TransientError
 from consumer.domain.timezones import mark
-from consumer.sync.zone_settings import ZONE_AGAIN_SECONDS, ZONE_PATIENCE_SECONDS
+from consumer.sync.zone_settings import ZONE_AGAIN_SECONDS, ZONE_RETRY_SECONDS
 from tests.simulation.loop import simulate
 from tests.simulation.test_changes import World
 from tests.simulation.test_trouble import add_jobs
@@ -69,7 +69,7 @@ def test_the_last_setting_serves_before_the_sites_zone_does() -> None:
         writes = world.outlook.writes
         for _ in range(3):
             await replica.sweep(world.core)
-            await asyncio.sleep(ZONE_PATIENCE_SECONDS)
+            await asyncio.sleep(ZONE_RETRY_SECONDS)
         assert world.outlook.writes == writes  # in another zone, both events would be written again
         replica.kill()
 
@@ -134,7 +134,7 @@ def test_an_outage_of_graph_puts_no_event_into_the_sites_zone() -> None:
         world.outlook.refusals = dict.fromkeys(world.core.addresses, TransientError("503"))
         replica = world.replica()
         add_jobs(world, 2, *world.core.addresses)
-        await asyncio.sleep(2 * ZONE_PATIENCE_SECONDS)
+        await asyncio.sleep(2 * ZONE_RETRY_SECONDS)
         world.outlook.refusals.clear()
         await world.until_done()
         assert world.outlook.zone_reads >= len(world.core.addresses)

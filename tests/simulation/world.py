@@ -52,6 +52,7 @@ class Counts:
     results: dict[str, int] = field(default_factory=dict)
     up: dict[str, bool] = field(default_factory=dict)
     repairs: Counter[str] = field(default_factory=Counter)
+    helds: dict[str, int] = field(default_factory=dict)
     unavailables: dict[str, int] = field(default_factory=dict)
     sweeps: dict[str, list[float]] = field(default_factory=dict)
     """When each site's sweeps ended."""
@@ -68,7 +69,8 @@ class Counts:
     def repaired(self, site_id: str, cause: Cause, count: int) -> None:
         self.repairs[cause] += count
 
-    def held(self, site_id: str, count: int) -> None: ...
+    def held(self, site_id: str, count: int) -> None:
+        self.helds[site_id] = count
 
     def unavailable(self, site_id: str, count: int) -> None:
         self.unavailables[site_id] = count

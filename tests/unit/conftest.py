@@ -1,6 +1,10 @@
 """Property tests use the same examples every time, and no deadline: a busy machine fails no test."""
 
-from hypothesis import settings
+import hypothesis
 
-settings.register_profile("unit", derandomize=True, deadline=None, print_blob=True)
-settings.load_profile("unit")
+from tests.unit.loaded_settings import environment, settings
+
+__all__ = ["environment", "settings"]
+
+hypothesis.settings.register_profile("unit", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("unit")

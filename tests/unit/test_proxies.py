@@ -117,3 +117,9 @@ def test_both_variables_are_reported_at_once() -> None:
     with pytest.raises(ConfigurationError) as wrong:
         Proxies({"HTTPS_PROXY": "ftp://x", "http_proxy": "ftp://x"})
     assert [problem.partition(":")[0] for problem in wrong.value.problems] == ["http_proxy", "HTTPS_PROXY"]
+
+
+@pytest.mark.parametrize("entry", ["core.example", "10.0.0", "10.0.0.0/99", "fd00::/8", ".0.0.1"])
+def test_an_entry_that_is_not_a_network_of_the_address_leaves_it_to_the_proxy(entry: str) -> None:
+    assert through("https://10.0.0.1/", entry) is not None
+    assert through("https://10.0.0.1/", f"{entry},10.0.0.1") is None, "the entries after it still count"

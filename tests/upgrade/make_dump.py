@@ -28,7 +28,7 @@ PREFIX = "calsync:"
 async def write(store: RedisStore) -> None:
     """Have the store write every kind of key that it has."""
     await store.born()
-    await store.route([RankRequest("first", rank(1), 3, 70, log="topic-id"), RankRequest("new", rank(9), 3, 71)])
+    await store.route([RankRequest("first", rank(1), 3, 70, topic_id="topic-id"), RankRequest("new", rank(9), 3, 71)])
     await _run(store, ANNA, ["first"], RunOutcome(links=dict(LINKS), zone="Tokyo Standard Time"), known=True)
     await _run(store, ANNA, ["gone"], RunOutcome(tombstones={"gone": rank(4)}))
     await _run(store, ANNA, ["pending"], RunOutcome())  # the outcome of its create is unknown

@@ -91,8 +91,8 @@ async def test_the_newest_rank_of_a_job_still_counts(store: RedisStore) -> None:
     stale, deleted, again = await store.route(
         [
             RankRequest("new", rank(8), 3, 80),
-            RankRequest("first", None, 3, 81, log="topic-id"),
-            RankRequest("first", None, 3, 69, log="topic-id"),
+            RankRequest("first", None, 3, 81, topic_id="topic-id"),
+            RankRequest("first", None, 3, 69, topic_id="topic-id"),
         ]
     )
     assert stale.newest == rank(9)

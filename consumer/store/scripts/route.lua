@@ -1,8 +1,8 @@
 -- Raise a job's newest known rank and return who holds the job.
 -- KEYS  1 the job's newest rank, 2 its holders
 -- ARGV  1 rank (8 bytes, big-endian; empty: a deletion), 2 partition, 3 offset (both big-endian), 4 prefix of
---       links, 5 job, 6 seconds to keep the rank, 7 the site of the sweep that misses the row, or '', 8 log: the id of
---       the topic, because offsets of a recreated topic start again
+--       links, 5 job, 6 seconds to keep the rank, 7 the site of the sweep that misses the row, or '', 8 the id of the
+--       topic, because offsets of a recreated topic start again
 -- Returns {rank, newest, for a deletion: number of the job's events that are not over, holder...}
 local newest = redis.call('GET', KEYS[1])
 local holders = redis.call('HKEYS', KEYS[2])

@@ -262,3 +262,12 @@ async def test_a_worker_twice_fails_the_read(reading: Reading) -> None:
 def test_a_page_of_another_shape_is_a_failed_read(document: dict[str, Any]) -> None:
     with pytest.raises(CoreUnavailableError):
         Page.of(document)
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+async def test_of_two_rows_of_one_job_the_newer_revision_counts_in_any_order(
+    reading: Reading, order: tuple[int, int]
+) -> None:
+    rows = [row("1", revision=revision, subject=f"revision {revision}") for revision in order]
+    [read] = await reading.read([worker("ann@x", rows[0], worker_id="w1"), worker("ann@x", rows[1], worker_id="w2")])
+    assert [(job.revision, job.subject) for job in read.jobs.values()] == [(2, "revision 2")]

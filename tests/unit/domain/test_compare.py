@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from consumer.domain.compare import ENTERED, PATIENCE_SECONDS, Difference, MailboxSnapshot, compare
+from consumer.domain.compare import ENTERED, NEWER_RANK_SECONDS, Difference, MailboxSnapshot, compare
 from consumer.domain.event import RENDERING, EventSummary
 from consumer.domain.job import CANCELLED, Job, rank
 from consumer.domain.link import Link, Memory, Pending, Tombstone
@@ -130,9 +130,9 @@ def test_a_job_that_overlaps_an_edge_of_the_window_is_in_it(inside: Job) -> None
 
 def test_a_link_newer_than_cores_answer_is_left_alone_for_a_quarter_of_an_hour() -> None:
     for memory in (link(rank=rank(6)), Pending("t1", rank(6)), Tombstone(rank(5, deleted=True))):
-        recent = replace(memory, written_at=READ_BEGAN - PATIENCE_SECONDS + 1)
+        recent = replace(memory, written_at=READ_BEGAN - NEWER_RANK_SECONDS + 1)
         assert found(job(), recent) == []
-        old = replace(memory, written_at=READ_BEGAN - PATIENCE_SECONDS)
+        old = replace(memory, written_at=READ_BEGAN - NEWER_RANK_SECONDS)
         assert [difference.basis for difference in found(job(), old)] == [old]
 
 

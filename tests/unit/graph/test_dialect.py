@@ -288,3 +288,16 @@ def test_an_event_whose_minutes_are_not_a_number_is_rejected(minutes: Any) -> No
 def test_an_event_whose_text_field_is_not_a_text_is_rejected(name: str, value: Any) -> None:
     with pytest.raises(UNREADABLE):
         from_json(shown(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        {"dateTime": "0001-01-01T00:00:00.0000000", "timeZone": "Europe/Berlin"},
+        {"dateTime": "0001-01-01T00:00:00+14:00", "timeZone": "UTC"},
+        {"dateTime": "2026-13-45T09:00:00.0000000", "timeZone": "UTC"},
+        {"dateTime": "tomorrow at nine o'clock", "timeZone": "UTC"},
+    ],
+)
+def test_an_impossible_time_differs_from_the_wanted_one_and_raises_nothing(start: dict[str, str]) -> None:
+    assert from_json(shown(start=start), wanted=event()).start is None

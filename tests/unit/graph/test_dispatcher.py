@@ -11,7 +11,8 @@ import pytest
 from consumer.domain.errors import ForbiddenError, RequestRefusedError, SiteRefusedError, TransientError
 from consumer.domain.site import Site
 from consumer.graph.calendars import GraphCalendars
-from consumer.graph.dispatcher import Call, Dispatcher
+from consumer.graph.call import Call
+from consumer.graph.dispatcher import Dispatcher
 from consumer.http import Answer
 
 SITE = Site("acme", "Acme", "Europe/London", "tenant", "client", "secret")

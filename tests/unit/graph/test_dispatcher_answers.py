@@ -26,8 +26,9 @@ from consumer.domain.site import Site
 from consumer.domain.timezones import UTC_ZONE
 from consumer.foreign import ForeignAnswers
 from consumer.graph.calendars import GraphCalendar, GraphCalendars
+from consumer.graph.call import Call
 from consumer.graph.dialect import from_json
-from consumer.graph.dispatcher import Call, Dispatcher
+from consumer.graph.dispatcher import Dispatcher
 from consumer.http import Answer, NoAnswerError
 from consumer.sync.lease import SEND_WITHIN_SECONDS, Lease
 
@@ -430,7 +431,7 @@ async def test_a_lease_that_is_lost_while_the_token_is_fetched_takes_its_call_ou
     assert well == {}
     assert isinstance(late, TransientError)
     assert desk.graph.sent == [("POST", "/users/a/events")]
-    assert desk.dispatcher._suspects == set(), "a mailbox that was not asked is not slow"
+    assert desk.dispatcher._queues._suspects == set(), "a mailbox that was not asked is not slow"
 
 
 async def test_a_lease_that_ends_before_the_second_try_sends_no_second_one() -> None:
@@ -452,7 +453,7 @@ async def test_an_app_that_is_throttled_while_the_token_is_fetched_sends_nothing
     desk.tokens.gate.clear()
     sending = asyncio.create_task(desk.dispatcher.send(call()))
     await desk.tokens.wanted.wait()
-    desk.dispatcher._not_before = time.monotonic() + 7
+    desk.dispatcher._throttle._not_before = time.monotonic() + 7
     desk.tokens.gate.set()
     with pytest.raises(TransientError) as throttled:
         await sending
@@ -469,7 +470,8 @@ async def test_the_second_try_takes_a_request_from_the_budgets() -> None:
             taken.append(key)
             return 0.0
 
-    desk.dispatcher._app_budget = desk.dispatcher._mailbox_budget = Counting()  # type: ignore[assignment]
+    throttle = desk.dispatcher._throttle
+    throttle._app_budget = throttle._mailbox_budget = Counting()  # type: ignore[assignment]
     await desk.outcomes(call("a"))
     assert taken == ["", "a", "", "a"]
 
@@ -546,8 +548,8 @@ async def test_a_token_refused_within_a_batch_is_replaced_once_and_then_judged()
     assert desk.graph.tokens == ["Bearer token-0", "Bearer token-1"]
     assert desk.graph.sent == [("POST", "/$batch"), ("POST", "/$batch")]
     assert desk.tokens.refusals == ["token-0"]
-    assert not desk.dispatcher._flying
-    assert not desk.dispatcher._waiting
+    assert not desk.dispatcher._queues._flying
+    assert not desk.dispatcher._queues._waiting
 
 
 async def test_a_call_of_a_batch_that_the_fresh_token_serves_is_answered() -> None:
@@ -598,7 +600,7 @@ async def test_a_cancelled_call_is_not_sent_again() -> None:
     desk.graph.answer = unauthorized()
     assert await desk.outcomes(call("b")) == [{"id": "1"}]
     assert len(desk.graph.sent) == 2
-    assert not desk.dispatcher._waiting
+    assert not desk.dispatcher._queues._waiting
 
 
 async def test_a_page_at_the_second_try_refuses_no_site() -> None:
@@ -619,4 +621,4 @@ async def test_a_failure_of_entra_does_not_count_against_a_mailbox() -> None:
     for outcome in await desk.outcomes(call("a", write=True), call("b")):
         assert isinstance(outcome, TransientError)
         assert (outcome.unknown, outcome.foreign, outcome.tenant_wide, outcome.retry_after) == (False, True, True, 3)
-    assert desk.dispatcher._suspects == set()
+    assert desk.dispatcher._queues._suspects == set()

@@ -21,7 +21,7 @@ from consumer.domain.errors import (
 from consumer.domain.event import TAG_ID
 from consumer.domain.site import Site
 from consumer.graph.calendars import GraphCalendar, GraphCalendars
-from consumer.graph.dispatcher import Call
+from consumer.graph.call import Call
 
 GRAPH = "https://graph.example/v1.0"
 SITE = Site("acme", "Acme", "Europe/London", "tenant", "client", "secret")

@@ -8,7 +8,8 @@ from aiohttp.test_utils import TestServer
 
 from consumer.domain.site import Site
 from consumer.graph.calendars import GraphCalendars
-from consumer.graph.dispatcher import AT_ONCE, Call
+from consumer.graph.call import Call
+from consumer.graph.dispatcher import AT_ONCE
 from sandbox.control import GraphControl, Secret
 from sandbox.graph.app import build
 from sandbox.graph.world import World

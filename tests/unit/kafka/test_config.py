@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from consumer.domain.errors import ConfigurationError
-from consumer.kafka.config import client_config, consumer_config, make, read_properties
+from consumer.kafka.config import checked_properties, client_config, consumer_config, make, read_properties
 
 
 @pytest.fixture
@@ -110,3 +110,57 @@ def test_a_property_that_librdkafka_does_not_know_is_reported_with_its_setting()
     assert "CALSYNC_KAFKA_CONFIG_FILE" in str(refused.value)
     assert "sasl.passwrd" in str(refused.value)
     assert "not-shown" not in str(refused.value)
+
+
+@pytest.mark.parametrize("line", ["client.id=10s", "sasl.password=5k", "client.rack = 1 a"])
+def test_a_text_that_looks_like_a_number_with_a_unit_is_a_value(file: Path, line: str) -> None:
+    file.write_text(line)
+    assert list(read_properties(file).values()) == [line.partition("=")[2].strip()]
+
+
+@pytest.mark.parametrize("line", ["session.timeout.ms=10s", "fetch.max.bytes = 10 MB"])
+def test_a_number_with_a_unit_is_refused_because_librdkafka_would_read_only_the_number(file: Path, line: str) -> None:
+    file.write_text(line)
+    with pytest.raises(ConfigurationError, match="must be a number without a unit"):
+        read_properties(file)
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "properties"),
+    [
+        ("broker:9092", "security.protocol=ssl"),
+        ("SSL://broker:9093", "security.protocol=ssl"),
+        ("plaintext://broker:9092", ""),
+    ],
+)
+def test_brokers_of_the_configured_protocol_are_accepted(file: Path, bootstrap: str, properties: str) -> None:
+    file.write_text(properties)
+    checked_properties(file, bootstrap)
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "properties"),
+    [
+        ("ssl://broker:9093", ""),
+        ("broker:9092,PLAINTEXT://broker:9092", "security.protocol=SSL"),
+    ],
+)
+def test_a_broker_of_another_protocol_is_refused_because_librdkafka_would_ignore_it(
+    file: Path, bootstrap: str, properties: str
+) -> None:
+    file.write_text(properties)
+    with pytest.raises(ConfigurationError, match="CALSYNC_KAFKA_BOOTSTRAP_SERVERS: names another protocol"):
+        checked_properties(file, bootstrap)
+
+
+def test_files_of_the_configured_protocol_must_exist_and_others_need_not(file: Path) -> None:
+    missing = "ssl.key.location=/nowhere/key.pem\nssl.certificate.location=/nowhere/cert.pem"
+    file.write_text(f"security.protocol=SASL_SSL\n{missing}")
+    with pytest.raises(ConfigurationError) as refused:
+        checked_properties(file, "broker:9092")
+    assert [problem.split(": ")[1] for problem in refused.value.problems] == [
+        "ssl.key.location",
+        "ssl.certificate.location",
+    ]
+    file.write_text(f"security.protocol=plaintext\n{missing}")
+    checked_properties(file, "broker:9092")

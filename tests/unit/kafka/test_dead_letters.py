@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from structlog.testing import capture_logs
 
 from consumer.kafka import dead_letters as module
 from consumer.kafka import waiting
@@ -303,3 +304,46 @@ def test_a_number_that_kafka_cannot_have_counts_as_missing(count: bytes | None) 
     assert (found.record.partition, found.record.offset, found.attempts) == (3, 4, 1)
     again = parcel(found.record, "invalid: still", Room.whole(found.record))
     assert dict(again.headers)["calsync.attempts"] == b"1"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        (KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), "WRITE on the dead-letter topic"),
+        (KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN)), "check CALSYNC_KAFKA_BOOTSTRAP_SERVERS"),
+        (None, "check the brokers of dlq"),
+    ],
+    ids=["the topic is refused", "no broker answers", "nothing is known"],
+)
+async def test_a_dead_letter_that_times_out_waits_with_a_hint_from_the_topics_metadata(
+    dead_letters: Callable[[Topic], DeadLetters], metadata: Any, words: str
+) -> None:
+    class Asked(Topic):
+        def list_topics(self, topic: str, timeout: float) -> Any:
+            if isinstance(metadata, KafkaException):
+                raise metadata
+            self.metadata = metadata
+            return super().list_topics(topic, timeout)
+
+    with capture_logs() as logs:
+        assert await put(dead_letters(Asked(fails(KafkaError._MSG_TIMED_OUT), taken)), record(), "invalid", "why")
+    [waits] = [line for line in logs if line["event"] == "partition waits"]
+    assert words in waits["hint"]
+
+
+async def test_a_delivery_report_that_comes_after_the_next_try_is_ignored(
+    dead_letters: Callable[[Topic], DeadLetters], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(Topic):
+        """Reports the first dead letter only with the second."""
+
+        def poll(self, timeout: float) -> int:
+            return super().poll(timeout) if len(self.produced) > 1 else 0
+
+    monkeypatch.setattr(module, "_DELIVERY_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_SILENCE_SECONDS", 0.01)
+    failures: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
+    assert await put(dead_letters(Late(fails(KafkaError._MSG_TIMED_OUT), taken)), record(), "invalid", "why")
+    await asyncio.sleep(0)
+    assert failures == []

@@ -126,7 +126,7 @@ def test_a_topic_that_was_created_again_is_read_from_its_beginning_and_committed
     steps = [records(4, 5), done(4), nothing, done_too_late, nothing_of_the_old_one_is_committed]
     world = World([*steps, records(0, 1), done(0, 1)])
     world.run()
-    assert [(record.offset, record.epoch.log) for record in world.records] == [
+    assert [(record.offset, record.epoch.topic_id) for record in world.records] == [
         (4, "first"),
         (5, "first"),
         (0, "second"),
@@ -146,7 +146,7 @@ def test_a_topic_with_another_id_is_read_from_its_beginning_even_if_its_offsets_
 
     world = World([records(4), done(4), records(5), created_again, nothing, records(0)])
     world.run()
-    assert [(record.offset, record.epoch.log) for record in world.records][-1] == (0, "second")
+    assert [(record.offset, record.epoch.topic_id) for record in world.records][-1] == (0, "second")
     assert world.assigned[-1] == {0: OFFSET_BEGINNING}
     assert world.calls.count("join") == 2
 
@@ -176,7 +176,7 @@ def test_a_topic_id_that_becomes_known_later_or_is_not_known_now_changes_nothing
     world = World([records(4), saw("first"), nothing, saw(None), nothing, saw(""), records(5)], topic_id=None)
     world.run()
     assert world.calls.count("join") == 1
-    assert {record.epoch.log for record in world.records} == {"first"}
+    assert {record.epoch.topic_id for record in world.records} == {"first"}
 
 
 def test_an_assigned_partition_is_resumed_unless_it_is_blocked() -> None:

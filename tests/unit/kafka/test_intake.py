@@ -216,7 +216,7 @@ async def test_the_records_of_a_poll_go_in_one_round_trip_in_their_order() -> No
         (0, 1, True),
         (2, 0, False),
     ]
-    assert {each.log for each in trip} == {"log"}
+    assert {each.topic_id for each in trip} == {"log"}
     assert world.back == []
     assert world.waiting == []
 

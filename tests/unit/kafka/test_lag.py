@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from structlog.testing import capture_logs
 
 from consumer.kafka.lag import Lag
 from consumer.kafka.topic import TopicIdentity
@@ -101,3 +102,53 @@ def test_a_cluster_without_a_controller_now_differs_from_one_that_never_has_one(
 
 def test_the_embedded_broker_has_no_topic_ids(broker: str) -> None:
     assert TopicIdentity({"bootstrap.servers": broker}, "core.job-changed").ask() == ""
+
+
+class Unavailable(Broker):
+    """Knows partition 0, and answers for no other."""
+
+    committed_at = {0: 5, 1: 5}  # noqa: RUF012
+    ends = {0: (0, 7)}  # noqa: RUF012
+
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float, *, cached: bool) -> tuple[int, int]:
+        if partition.partition not in self.ends:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return super().get_watermark_offsets(partition, timeout, cached=cached)
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+
+def test_a_partition_whose_broker_does_not_answer_has_no_lag_rather_than_a_wrong_one() -> None:
+    make_consumer: Any = Unavailable
+    with capture_logs() as logs:
+        assert Lag({}, "topic", make_consumer).measure([0, 1]) == {0: 2}
+    assert [(line["event"], line["error"]) for line in logs] == [("lag measurement failed", "_TIMED_OUT")]
+
+
+def test_the_number_of_partitions_is_zero_while_the_broker_does_not_answer() -> None:
+    make_consumer: Any = Unavailable
+    assert Lag({}, "topic", make_consumer).partition_count() == 0
+
+
+def test_the_number_of_partitions_is_the_brokers(broker: str) -> None:
+    lag = Lag({"bootstrap.servers": broker, "group.id": "counting"}, "core.job-changed")
+    try:
+        assert lag.partition_count() > 0
+    finally:
+        lag.close()
+
+
+def test_a_broker_that_takes_all_the_time_for_its_first_answer_is_not_asked_for_the_id() -> None:
+    now = [0.0]
+
+    class Slow(Admin):
+        def list_topics(self, topic: str, timeout: float) -> Any:
+            now[0] += timeout
+            return super().list_topics(topic, timeout)
+
+        def describe_topics(self, _topics: Any, request_timeout: float) -> Any:
+            raise AssertionError("librdkafka refuses a timeout of 0")
+
+    make_admin: Any = Slow
+    assert TopicIdentity({}, "topic", make_admin=make_admin, monotonic=lambda: now[0]).ask(2.0) is None

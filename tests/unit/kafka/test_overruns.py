@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -239,3 +240,30 @@ def test_the_commit_of_a_revoked_partition_does_not_block(clock: Clock) -> None:
         assert world.committed == {0: 5}
 
     World([steps.nothing, steps.records(4), steps.done(4), revoke], clock=clock, broker=Broker(clock)).run()
+
+
+def test_a_partition_whose_committed_offset_is_refused_is_asked_again_and_delays_no_other(
+    clock: Clock, overruns: Overruns, found: list[None]
+) -> None:
+    @dataclass
+    class Loading(Broker):
+        """Its coordinator knows no offset of partition 0 yet."""
+
+        loading: bool = True
+
+        def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> list[Any]:
+            error = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+            return [
+                SimpleNamespace(partition=each.partition, offset=-1001, error=error)
+                if self.loading and each.partition == 0
+                else each
+                for each in super().committed(partitions, timeout)
+            ]
+
+    broker = Loading(clock, committed_offsets={0: 5, 1: 5}, low={0: 9, 1: 9})
+    overruns.assigned([0, 1])
+    overruns.ask(consumer_of(broker), 3.0)
+    assert (overruns.unsettled, len(found)) == ({0}, 1)
+    broker.loading, clock.now = False, clock.now + 3
+    overruns.step(consumer_of(broker))
+    assert (overruns.unsettled, len(found)) == (set(), 2)

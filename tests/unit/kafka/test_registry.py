@@ -10,7 +10,7 @@ from typing import Any
 
 import fastavro
 import pytest
-from aiohttp import web
+from aiohttp import BasicAuth, web
 from aiohttp.test_utils import TestServer
 
 from consumer.domain.errors import TransientError, UndecodableError
@@ -438,3 +438,20 @@ async def test_the_oldest_schema_is_dropped_above_the_bound_and_fetched_again(
     assert [registry.get(schema_id) is not None for schema_id in (1, 2, 3)] == [False, True, True]
     assert await registry.fetch(1) is registry.get(1)
     assert asked["/schemas/ids/1"] == 2
+
+
+async def test_a_registry_that_requires_a_login_gets_it_with_every_request() -> None:
+    app, logins = web.Application(), []
+
+    async def answer(request: web.Request) -> web.Response:
+        logins.append(BasicAuth.decode(request.headers.get("Authorization", "")))
+        return web.json_response({"schema": '"string"'})
+
+    app.router.add_get("/schemas/ids/{id}", answer)
+    http = Http(ca_file=None, timeout=5.0)
+    async with TestServer(app) as server:
+        registry = Registry(str(server.make_url("/")), "user:pass:word", http)
+        await registry.fetch(1)
+        assert registry.get(1) is not None
+        await http.close()
+    assert [(login.login, login.password) for login in logins] == [("user", "pass:word")]

@@ -18,7 +18,7 @@ from consumer.sync.after_run import (
     AGAIN_AT_MOST,
     HAND_OVER_SECONDS,
     LONGEST_WAIT_SECONDS,
-    DeadLetter,
+    DeadLetterChanges,
     Decision,
     Done,
     Failed,
@@ -27,8 +27,8 @@ from consumer.sync.after_run import (
     Judge,
     Park,
     RunAgain,
+    RunLater,
     Suspend,
-    Wait,
     WithoutSetting,
     after_failure,
     after_judgement,
@@ -60,7 +60,7 @@ def change(job_id: str = "J1") -> Change:
     ("result", "expected"),
     [
         (RunResult(results={"J1": "applied"}), Done()),
-        (RunResult(busy=3.0), Wait(3.0)),
+        (RunResult(busy=3.0), RunLater(3.0)),
         (RunResult(again=AGAIN), Failed(AGAIN)),
         (RunResult(trouble=DOWN, again=AGAIN), Failed(DOWN)),
         (RunResult(parked="ErrorInvalidUser"), HandOver()),
@@ -111,7 +111,9 @@ def test_a_mailbox_of_a_recovering_site_is_parked_for_an_hour_only() -> None:
 @pytest.mark.parametrize(("trouble", "then"), [(None, Done()), (DOWN, Failed(DOWN))])
 def test_after_a_dead_letter_the_rest_of_the_run_decides(trouble: TransientError | None, then: Done | Failed) -> None:
     result = RunResult(refused={"J1": MALFORMED}, trouble=trouble)
-    assert after_judgement(MALFORMED, "request", result, is_recovering=False) == DeadLetter({"J1": MALFORMED}, then)
+    assert after_judgement(MALFORMED, "request", result, is_recovering=False) == DeadLetterChanges(
+        {"J1": MALFORMED}, then
+    )
 
 
 class Mailbox:
@@ -138,7 +140,7 @@ class Mailbox:
 
 def test_back_off_doubles_up_to_a_minute() -> None:
     mailbox = Mailbox()
-    waits = [step.seconds for _ in range(20) if isinstance(step := mailbox.fails(), Wait)]
+    waits = [step.seconds for _ in range(20) if isinstance(step := mailbox.fails(), RunLater)]
     assert len(waits) == 20
     for failures, wait in enumerate(waits):
         longest = min(LONGEST_WAIT_SECONDS, 0.5 * 2**failures)
@@ -147,18 +149,18 @@ def test_back_off_doubles_up_to_a_minute() -> None:
 
 def test_a_retry_after_is_obeyed_up_to_the_time_when_the_work_may_be_handed_over() -> None:
     mailbox = Mailbox()
-    assert mailbox.fails(THROTTLED) == Wait(30.0)
+    assert mailbox.fails(THROTTLED) == RunLater(30.0)
     assert mailbox.history.early(mailbox.now + 10.0) == 20.0
     assert mailbox.history.early(mailbox.now + 29.9) == 0.0
-    assert mailbox.fails(TransientError("429", retry_after=3600.0)) == Wait(HAND_OVER_SECONDS)
+    assert mailbox.fails(TransientError("429", retry_after=3600.0)) == RunLater(HAND_OVER_SECONDS)
 
 
 def test_a_retry_after_of_zero_is_obeyed_a_few_times_only() -> None:
     mailbox = Mailbox()
     at_once = TransientError("503", retry_after=0.0)
-    assert [mailbox.fails(at_once) for _ in range(AGAIN_AT_MOST)] == [Wait(0.0)] * AGAIN_AT_MOST
+    assert [mailbox.fails(at_once) for _ in range(AGAIN_AT_MOST)] == [RunLater(0.0)] * AGAIN_AT_MOST
     step = mailbox.fails(at_once)
-    assert isinstance(step, Wait)
+    assert isinstance(step, RunLater)
     assert step.seconds > 1.0
 
 
@@ -173,7 +175,7 @@ def test_a_mailbox_that_always_asks_to_run_again_backs_off_and_is_handed_over() 
     steps = [mailbox.fails(AGAIN) for _ in range(AGAIN_AT_MOST)]
     assert steps == [RunAgain()] * AGAIN_AT_MOST
     step = mailbox.fails(AGAIN)
-    assert isinstance(step, Wait)
+    assert isinstance(step, RunLater)
     assert step.seconds > 1.0
     mailbox.now += HAND_OVER_SECONDS
     assert mailbox.fails(AGAIN) == HandOver(reason=str(AGAIN))
@@ -190,9 +192,9 @@ def test_a_job_that_always_asks_to_run_again_is_handed_over_although_its_mailbox
 
 def test_a_mailbox_that_fails_while_its_app_is_served_is_handed_over() -> None:
     mailbox = Mailbox()
-    assert isinstance(mailbox.fails(), Wait)
+    assert isinstance(mailbox.fails(), RunLater)
     mailbox.now += HAND_OVER_SECONDS - 1.0
-    assert isinstance(mailbox.fails(), Wait)
+    assert isinstance(mailbox.fails(), RunLater)
     mailbox.now += 1.0
     assert mailbox.fails() == HandOver(reason="503")
 
@@ -201,11 +203,11 @@ def test_an_outage_of_the_whole_app_hands_nothing_over() -> None:
     mailbox = Mailbox()
     mailbox.served = mailbox.now - 1.0
     for _ in range(60):
-        assert isinstance(mailbox.fails(), Wait)
+        assert isinstance(mailbox.fails(), RunLater)
         mailbox.now += 60.0
     # The app is served again: the mailbox's full time begins now.
     mailbox.served = None
-    assert isinstance(mailbox.fails(), Wait)
+    assert isinstance(mailbox.fails(), RunLater)
     mailbox.now += HAND_OVER_SECONDS
     assert mailbox.fails() == HandOver(reason="503")
 
@@ -218,14 +220,14 @@ def test_a_job_that_fails_alone_is_handed_over_alone_and_the_rest_backs_off() ->
     step = mailbox.fails()
     assert isinstance(step, HandOver)
     assert step.jobs == ("J1",)
-    assert isinstance(step.then, Wait)
+    assert isinstance(step.then, RunLater)
 
 
 def test_nothing_is_handed_over_or_parked_while_redis_is_unavailable() -> None:
     mailbox = Mailbox()
     mailbox.fails(REDIS_DOWN)
     mailbox.now += 10 * HAND_OVER_SECONDS
-    assert isinstance(mailbox.fails(REDIS_DOWN, is_foreign_for_long=True), Wait)
+    assert isinstance(mailbox.fails(REDIS_DOWN, is_foreign_for_long=True), RunLater)
 
 
 def test_a_mailbox_with_foreign_answers_for_too_long_is_parked_and_tried_hourly() -> None:

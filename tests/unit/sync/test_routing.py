@@ -141,7 +141,7 @@ async def test_the_receipt_comes_back_once_when_each_mailbox_is_done() -> None:
 async def test_the_topics_id_goes_along_with_the_offset() -> None:
     world = World()
     await world.arrive(job(ANNA))
-    assert world.sightings == [RankRequest("J", rank(5), 3, 7, log="the topic's id")]
+    assert world.sightings == [RankRequest("J", rank(5), 3, 7, topic_id="the topic's id")]
 
 
 def test_unknown_sites_are_logged_once_each_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

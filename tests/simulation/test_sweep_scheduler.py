@@ -20,10 +20,11 @@ def test_a_site_that_waited_long_for_its_sweep_is_overdue_sooner() -> None:
             world.core.create(site_id, frozenset(world.core.addresses))
 
         async def busy() -> None:
+            """Changes every mailbox again before the one worker has seen to all of them."""
             while True:
                 for job in list(world.core.jobs.values()):
                     world.core.put(replace(job, subject=f"edit {world.core.revision}"))
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.1)
 
         rounds = SweepScheduler(
             replica.sweeper(world.core),

@@ -132,13 +132,13 @@ async def test_a_probe_that_gets_a_401_resumes_no_site_and_reports_what_is_refus
     graph = Graph(a=REFUSED_TOKEN, b=REFUSED_TOKEN)
     sites = states(graph, "a", "b")
     sites.suspend("acme", SiteRefusedError("AADSTS7000222", "renew the secret"))
-    await sites._probe("acme")
+    await sites._probes.probe("acme")
     fault = sites.suspended("acme")
     assert fault is not None
     assert fault.code == "InvalidAuthenticationToken"
     assert "check the tenant" in fault.hint
     del graph.refusals["a"]
-    await sites._probe("acme")
+    await sites._probes.probe("acme")
     assert sites.suspended("acme") is None
 
 
@@ -147,5 +147,5 @@ async def test_one_mailboxs_401_in_a_probe_does_not_suspend_its_site() -> None:
     graph = Graph(a=REFUSED_TOKEN, b=MISSING)
     sites = states(graph, "a", "b")
     sites.suspend("acme", expired)
-    await sites._probe("acme")
+    await sites._probes.probe("acme")
     assert sites.suspended("acme") == expired

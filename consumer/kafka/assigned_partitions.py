@@ -15,7 +15,7 @@ class AssignedPartition:
     ledger: Ledger = field(default_factory=Ledger)
 
 
-class Assignment:
+class AssignedPartitions:
     """The assigned partitions by number: at most as many as the topic has. Used by the Kafka thread alone."""
 
     def __init__(self) -> None:
@@ -60,13 +60,13 @@ class Assignment:
         """End the partition's epoch and begin another one, with the same ledger or with an empty one."""
         old = self._partitions[partition]
         old.epoch.live = False
-        epoch = Epoch(partition, old.epoch.log)
+        epoch = Epoch(partition, old.epoch.topic_id)
         self._partitions[partition] = AssignedPartition(epoch, old.ledger if keep_ledger else Ledger())
 
     def name_topic(self, topic_id: str) -> None:
         """Set the topic's id in every epoch."""
         for partition in self._partitions.values():
-            partition.epoch.log = topic_id
+            partition.epoch.topic_id = topic_id
 
     def settle(self, record: Record, covered_by: int | None) -> None:
         """Take a record's receipt; see :meth:`consumer.kafka.ledger.Ledger.done`. One of an ended epoch is ignored."""
