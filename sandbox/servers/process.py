@@ -200,10 +200,6 @@ class ServerProcess:
         """Kills the server with SIGKILL, like a crash."""
         self._end(signal.SIGKILL)
 
-    def send(self, signum: signal.Signals) -> None:
-        """Sends the server a signal. Raises ServerFailedError if it is not running."""
-        os.kill(self.pid, signum)
-
     def restart(self) -> None:
         """Stops and starts it."""
         self.stop()
