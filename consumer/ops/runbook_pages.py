@@ -39,7 +39,7 @@ async def _list(_request: web.Request) -> web.Response:
 
 
 async def _page(request: web.Request) -> web.Response:
-    name = request.match_info["name"]
+    name = request.match_info["name"].removesuffix(".md")  # as the pages link to each other in the repository
     text = runbook(name)
     if text is None:
         return _html("No such runbook", f"<h1>No runbook named {escape(name)}</h1>", status=404)

@@ -101,7 +101,8 @@ class Sweeper:
                 site=site_id,
                 held=report.held,
                 events=report.events,
-                hint="many jobs vanished from Core: if that is right, run calsync sweep --allow-mass-delete",
+                hint="many jobs vanished from Core: ask Core's team; only if that is right, run "
+                f"calsync sweep --site {site_id} --allow-mass-delete",
             )
         done = {
             "mailboxes": report.mailboxes,

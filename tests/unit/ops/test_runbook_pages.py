@@ -1,5 +1,7 @@
 """An alert's link leads to its runbook, on the service's own port."""
 
+import re
+
 import aiohttp
 
 from consumer.ops import runbook_pages
@@ -25,6 +27,9 @@ async def test_every_runbook_is_a_page_and_is_listed() -> None:
                     assert (answer.status, answer.content_type) == (200, "text/html")
                 assert f"<h1>{name}</h1>" in page
                 assert "<h2>Mitigation</h2>" in page
+                for other in re.findall(r'href="([^"/]+)"', page):
+                    async with client.get(f"/runbooks/{other}") as answer:
+                        assert answer.status == 200, other
     finally:
         await server.stop()
 
