@@ -111,7 +111,7 @@ class Http:
 
 
 def _reason(error: Exception, url: str, proxy: Proxy | None) -> str:
-    """Why there is no connection, in words that contain nothing of the URL but its host."""
+    """Why the connection failed. Of the URL, it contains only the host."""
     cause = error.__cause__
     host = urlsplit(url).netloc
     if (refused := tls.refusal(error)) is not None:

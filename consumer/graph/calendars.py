@@ -226,7 +226,7 @@ class GraphCalendar:
             return
 
     async def _read(self, operation: str, path: str, read: Callable[[Any], Any]) -> Any:
-        """A read of the mailbox itself. Its path has no event id, so "gone" means here that there is no mailbox."""
+        """A read of the mailbox itself. Its path has no event id, so "gone" means that the mailbox does not exist."""
         try:
             return await self._send(operation, "GET", path, read)
         except GoneError as error:

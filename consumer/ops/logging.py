@@ -191,7 +191,7 @@ def _render(event: MutableMapping[str, Any]) -> str:
 def _json(event: Any) -> str:
     try:
         return orjson.dumps(event, default=_shown, option=orjson.OPT_UTC_Z).decode()
-    except (TypeError, ValueError):  # a broken character, a number of more than 64 bits, a key that is no text
+    except (TypeError, ValueError):  # a broken character, a number of more than 64 bits, a key that is not text
         return json.dumps(redaction.value(event), default=_shown)
 
 

@@ -21,7 +21,7 @@ from monitoring.dashboards.shared import (
 
 
 def quantile(share: float, by: str = "le") -> str:
-    """So many of the exchanges took at most this long."""
+    """The time within which this share of the exchanges ended."""
     return f"histogram_quantile({share}, sum by ({by}) (rate(calsync_graph_request_seconds_bucket[$__rate_interval])))"
 
 
@@ -120,7 +120,7 @@ def _requests() -> Row:
             graph(
                 "Duration",
                 {"99 %": quantile(0.99), "95 %": quantile(0.95), "50 %": quantile(0.5)},
-                means="So many of the HTTP exchanges take at most this long. A batch is one exchange.",
+                means="The time within which this share of the HTTP exchanges ends. A batch is one exchange.",
                 act="Above a few seconds, Graph is slow: look at Microsoft's service health.",
                 unit="s",
             ),

@@ -181,8 +181,8 @@ def _changes() -> Row:
                     name: f"histogram_quantile({share}, {latency})"
                     for name, share in {"99 %": 0.99, "95 %": 0.95, "50 %": 0.5}.items()
                 },
-                means="Time from the commit in Core's database to Graph's acceptance: so many of the changes took at "
-                f"most this long. Objective: {OBJECTIVE:.0%} within {ON_TIME_SECONDS} seconds.",
+                means="Time from the commit in Core's database to Graph's acceptance, within which this share of the "
+                f"changes arrived. Objective: {OBJECTIVE:.0%} within {ON_TIME_SECONDS} seconds.",
                 act="If it is high while the oldest record is young, Graph is slow: look at the Graph dashboard.",
                 unit="s",
                 steps=page_above(ON_TIME_SECONDS),

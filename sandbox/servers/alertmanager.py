@@ -3,9 +3,8 @@
 import os
 import shutil
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from sandbox.servers.configured import ConfiguredServer
 from sandbox.servers.debian import CACHE, Program, program
 from sandbox.servers.process import REPOSITORY, ServerProcess, free_port
 from sandbox.servers.prometheus import is_ready
@@ -42,16 +41,14 @@ def _alertmanager() -> Program:
     return Program(moved, found.environment)
 
 
-class Alertmanager:
+class Alertmanager(ConfiguredServer):
     """One Alertmanager on its own loopback port, without a cluster, with its data and log in `folder`.
 
     `configuration` is the text of its configuration file.
     """
 
     def __init__(self, folder: Path, configuration: str) -> None:
-        self.port = free_port()
-        self._file = folder / "alertmanager.yml"
-        self._configuration = configuration
+        super().__init__(free_port(), folder / "alertmanager.yml", configuration)
         found = _alertmanager()
         self.process = ServerProcess(
             name="Alertmanager",
@@ -67,26 +64,3 @@ class Alertmanager:
             ready=lambda: is_ready(self.url),
             environment=found.environment,
         )
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Starts the server and returns when it is ready. Raises ServerFailedError, also for a wrong configuration."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(self._configuration, encoding="utf-8")
-        self.process.start()
-
-    def stop(self) -> None:
-        """Stops the server. Its data stays for the next start."""
-        self.process.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -1,11 +1,10 @@
 """A real Prometheus, and its promtool: those on PATH, or Debian's."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from sandbox.servers.configured import ConfiguredServer
 from sandbox.servers.debian import program
 from sandbox.servers.process import ServerProcess, free_port
 
@@ -15,16 +14,14 @@ def promtool() -> Path:
     return program("promtool", "prometheus", "prometheus").path
 
 
-class Prometheus:
+class Prometheus(ConfiguredServer):
     """One Prometheus on its own loopback port, with its data and log in `folder`.
 
     `configuration` is the text of its configuration file. Files that it names are relative to `folder`.
     """
 
     def __init__(self, folder: Path, configuration: str) -> None:
-        self.port = free_port()
-        self._file = folder / "prometheus.yml"
-        self._configuration = configuration
+        super().__init__(free_port(), folder / "prometheus.yml", configuration)
         found = program("prometheus", "prometheus", "prometheus")
         self.process = ServerProcess(
             name="Prometheus",
@@ -39,29 +36,6 @@ class Prometheus:
             ready=lambda: is_ready(self.url),
             environment=found.environment,
         )
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Starts the server and returns when it is ready. Raises ServerFailedError, also for a wrong configuration."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(self._configuration, encoding="utf-8")
-        self.process.start()
-
-    def stop(self) -> None:
-        """Stops the server. Its data stays for the next start."""
-        self.process.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def is_ready(url: str) -> bool:

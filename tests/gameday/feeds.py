@@ -110,7 +110,7 @@ class StandInFeed(Feed):
         await self.core.put_schedule(self.saved)
 
     async def beat(self, seconds: float) -> None:
-        """Sends a heartbeat every so many seconds, for ever."""
+        """Sends a heartbeat at this interval, in seconds, for ever."""
         producer = FeedProducer(self.kafka.bootstrap_servers, list(TOPICS)[2], SILENT)
         while True:
             if self.runs:

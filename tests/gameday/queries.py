@@ -1,6 +1,5 @@
 """The queries of the runbooks and of the dashboards: each must return data at some time of the game day."""
 
-import importlib
 import math
 import re
 from collections import defaultdict
@@ -11,11 +10,11 @@ from typing import Any, Final, Self
 
 import httpx
 
+from monitoring.dashboards.queries import all_queries, values
 from sandbox.servers.process import REPOSITORY
 from tests.gameday.monitoring import Monitoring
 
 RUNBOOKS: Final = REPOSITORY / "consumer/ops/runbooks"
-DASHBOARDS: Final = REPOSITORY / "monitoring/dashboards"
 
 _BLOCK: Final = re.compile(r"^ {0,3}```promql\n(.*?)^ {0,3}```", re.MULTILINE | re.DOTALL)
 
@@ -35,8 +34,7 @@ class Queries:
         for file in sorted(RUNBOOKS.glob("*.md")):
             for query in of_runbook(file):
                 places[f"{file.name}: {' '.join(query.split())}"] = [query]
-        if DASHBOARDS.exists():
-            places |= _of_dashboards(site)
+        places |= _of_dashboards(site)
         return cls(places, dict.fromkeys(places, "no data"))
 
     async def try_all(self, monitoring: Monitoring) -> None:
@@ -61,9 +59,8 @@ def of_runbook(file: Path) -> list[str]:
 
 def _of_dashboards(site: str) -> dict[str, list[str]]:
     """Returns the queries of each panel, with values in place of Grafana's variables."""
-    dashboards = importlib.import_module("monitoring.dashboards.queries")
     panels: dict[str, list[str]] = defaultdict(list)
-    for query in dashboards.all_queries(dashboards.values(site=site)):
+    for query in all_queries(values(site=site)):
         panels[f"dashboard {query.dashboard}, panel {query.panel!r}"].append(query.expression)
     return panels
 

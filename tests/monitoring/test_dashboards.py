@@ -26,8 +26,6 @@ SHOWN_NOWHERE: Final = {"process_max_fds", "process_open_fds", "process_virtual_
 
 
 def alerts() -> dict[str, dict[str, Any]]:
-    if not RULES_FILE.exists():
-        pytest.skip("there are no rules yet")
     groups = yaml.safe_load(RULES_FILE.read_text(encoding="utf-8"))["groups"]
     return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
 

@@ -193,7 +193,7 @@ def _axes(area: Box, marks: Sequence[float], unit: str, span: Span) -> str:
 
 
 def _clock(span: Span, most: int) -> list[float]:
-    """At most so many round times."""
+    """Round times within the span, at most ``most`` of them."""
     step = next((step for step in _STEPS if (span.end - span.start) / step <= most), _STEPS[-1])
     return [float(at) for at in range(math.ceil(span.start / step) * step, math.floor(span.end) + 1, step)]
 
